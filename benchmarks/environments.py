@@ -107,14 +107,14 @@ def _kept_environment(directory: Path, ours: Side, echo: Callable[[str], None]) 
             return python
     home = directory / uuid.uuid4().hex[:12]
     echo(f"Creating an environment for minari {RELEASE} in {home} (once)")
-    python = _make_environment(home, shared, echo)
+    python = make_environment(home, shared, echo)
     draft = ready.with_suffix(f".{home.name}")
     draft.write_text(json.dumps({"python": str(python), "asked": wanted.splitlines()}, indent=2), encoding="utf-8")
     draft.replace(ready)
     return python
 
 
-def _make_environment(home: Path, shared: list[str], echo: Callable[[str], None]) -> Path:
+def make_environment(home: Path, shared: list[str], echo: Callable[[str], None]) -> Path:
     """Create an environment in place, as it cannot be moved; delete it on failure."""
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     try:

@@ -79,9 +79,9 @@ class Runner:
                     sample = self._time(command, data[side], first=turn == 0)
                 samples[side].append(sample)
                 self._progress.end(f"{workload.name}: {side} {figure(sample.seconds, workload.per)}")
-        _compare(workload, samples)
+        compare(workload, samples)
         ours, released, floor = (tuple(sample.seconds for sample in samples[side]) for side in SIDES)
-        return Result(workload, ours, released, floor, _opening(samples), _written(samples))
+        return Result(workload, ours, released, floor, _opening(samples), bytes_written(samples))
 
     def forget(self, upcoming: Sequence[Workload]) -> None:
         """Remove the datasets that none of these workloads reads."""
@@ -167,13 +167,13 @@ def _opening(samples: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
     return {side: min(each) for side, each in told.items() if each}
 
 
-def _written(samples: Mapping[str, Sequence[Sample]]) -> dict[str, int]:
+def bytes_written(samples: Mapping[str, Sequence[Sample]]) -> dict[str, int]:
     """Return the number of bytes written, by side, where the workload reports it."""
     told = {side: [sample.written for sample in each if sample.written is not None] for side, each in samples.items()}
     return {side: min(each) for side, each in told.items() if each}
 
 
-def _compare(workload: Workload, samples: Mapping[str, Sequence[Sample]]) -> None:
+def compare(workload: Workload, samples: Mapping[str, Sequence[Sample]]) -> None:
     """Raise unless all runs of both sides computed the same value."""
     found = [sample.check for side in ("ours", "released") for sample in samples[side]]
     known = [value for value in found if value is not None]

@@ -72,7 +72,7 @@ def test_directories_are_small() -> None:
 
 
 def made_without_renewal(tree: ast.AST) -> list[str]:
-    """What holds a lock that a forked child would wait for without end."""
+    """Return the names of locks that a forked child would wait for without end."""
     calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "functools"]
     locks = [name for name in calls if name in ("Lock", "RLock", "Condition", "threading.Lock", "threading.RLock")]

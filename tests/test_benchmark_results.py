@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 # At the end: where the wheel is tested, the checkout's own `minari` must not come before it.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import charts, cli, growth, memory, tables, texts
+from benchmarks import charts, cli, growth, memory, tables
 from benchmarks.results import Result, as_json, missed, quotient, targets
 from benchmarks.workloads import Floor, Workload
 from benchmarks.workloads.holding import CASES
@@ -69,10 +69,13 @@ def test_zero_cost_gives_infinite_ratio() -> None:
 
 def test_json_has_every_figure() -> None:
     (written,) = as_json([result([2.0, 1.0], [20.0, 30.0], [0.25])], FACTS)["workloads"]
-    assert written["ours"] == {"seconds": [2.0, 1.0], "minimum": 1.0}
-    assert written["released"] == {"seconds": [20.0, 30.0], "minimum": 20.0}
-    assert written["floor"] == {"seconds": [0.25], "minimum": 0.25, "what": "a copy"}
-    assert (written["ratio"], written["over_floor"]) == (20.0, 4.0)
+    assert {key: written[key] for key in ("ours", "released", "floor", "ratio", "over_floor")} == {
+        "ours": {"seconds": [2.0, 1.0], "minimum": 1.0},
+        "released": {"seconds": [20.0, 30.0], "minimum": 20.0},
+        "floor": {"seconds": [0.25], "minimum": 0.25, "what": "a copy"},
+        "ratio": 20.0,
+        "over_floor": 4.0,
+    }
 
 
 def test_missed_targets_are_named() -> None:
@@ -84,52 +87,6 @@ def test_missed_targets_are_named() -> None:
     ]
 
 
-def test_table() -> None:
-    one = result([2e-5], [1e-3], [1e-5], per="step")
-    other = result([2.0], [4.0], [0.1], name="write_all", title="Write all")
-    page = tables.comparison([one, other], FACTS)
-    assert page.splitlines()[2:4] == [
-        "| Read all | 20.0 µs a step | 1.00 ms a step | 50.0 × | 10.0 µs a step | 2.00 × |",
-        "| Write all | 2.00 s | 4.00 s | 2.00 × | 100 ms | 20.0 × |",
-    ]
-    assert "- `write_all`: a copy" in page
-    assert "CPU, 2 cores" in page
-    assert "minari 0.5.4" in page
-
-
-def test_table_divides_time_of_programs() -> None:
-    one = replace(result([0.5], [2.5]), opening={"ours": 0.25, "released": 0.5})
-    assert "takes 250 ms and 2.00 s, a speedup of 8.00 ×." in tables.comparison([one], FACTS)
-    assert "Startup and reading:" not in tables.comparison([result([0.5], [2.5])], FACTS)
-
-
-def test_table_has_sizes_on_disk() -> None:
-    one = replace(result([0.5], [2.5], title="Write all"), written={"ours": 1_250_000, "released": 98_000_000})
-    page = tables.comparison([one, result([1.0], [2.0])], FACTS)
-    assert (
-        "| size on disk (MB) | this release | 0.5.4 |\n| :--- | ---: | ---: |\n| Write all | 1.25 | 98.0 |\n\n" in page
-    )
-    assert "size on disk" not in tables.comparison([result([1.0], [2.0])], FACTS)
-    assert [each["bytes"] for each in as_json([one], FACTS)["workloads"]] == [one.written]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(12.34, "12.3 s"), (0.999, "999 ms"), (4.2e-5, "42.0 µs"), (3e-8, "30.0 ns"), (-2e-6, "-2.00 µs"), (0, "0 ns")],
-)
-def test_times_have_three_digits(seconds: float, shown: str) -> None:
-    assert texts.figure(seconds) == shown
-    assert texts.figure(seconds, "entry") == f"{shown} an entry"
-
-
-@pytest.mark.parametrize(
-    ("number", "shown"),
-    [(0.05, "0.0500"), (1.0, "1.00"), (9.996, "10.0"), (52.34, "52.3"), (1234.5, "1,234"), (float("inf"), "∞")],
-)
-def test_numbers_have_three_digits(number: float, shown: str) -> None:
-    assert texts.digits(number) == shown
-
-
 def test_charts_are_images(tmp_path: Path) -> None:
     charts.ratios([result([1.0], [100.0]), result([1.0], [0.5]), result([0.0], [1.0])], tmp_path / "ratios.png")
     charts.growth({kind: {1000: 1e-4, 3000: 2e-4} for kind in growth.KINDS}, tmp_path / "growth.png")
@@ -137,20 +94,13 @@ def test_charts_are_images(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_growth_compares_the_last_size_with_the_first() -> None:
-    curves = {kind: {1000: 1e-4, 3000: 1.5e-4} for kind in growth.KINDS}
-    page = growth.page(curves, FACTS)
-    assert page.splitlines()[2] == "| Write a dataset of N episodes | 100 µs | 150 µs | 1.50 × |"
-    assert growth.as_json(curves, FACTS)["growth"]["listing"] == {"1000": 1e-4, "3000": 1.5e-4}
-
-
 def test_memory_is_compared_with_limit() -> None:
     held = [memory.Held(CASES[0], peak, 2_000_000_000) for peak in (100_000_000, 300_000_000)]
     assert [each.within_limit for each in held] == [True, False]
     assert memory.missed(held) == [f"{CASES[0].name}: expected a peak below 200 MB, measured 300 MB"]
-    assert memory.page(held, FACTS).splitlines()[3].endswith("| 2,000 MB | 300 MB |")
 
 
+#: Numbers, sizes, times and tables are as on these pages, which are compared with what is rendered now.
 @pytest.mark.parametrize("name", ["results", "growth", "memory", "formats", "remotes", "reliability"])
 def test_published_pages_are_rendered_from_stored_results(name: str, tmp_path: Path) -> None:
     published = Path(__file__).parents[1] / "docs" / "benchmarks"

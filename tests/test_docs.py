@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 
 if sys.version_info >= (3, 11):
@@ -57,22 +58,13 @@ class Block:
 
 def blocks_of(markdown: str) -> list[Block]:
     """The fenced blocks of a page; a block is a follower when only blank lines lie in between."""
-    lines = markdown.splitlines()
-    found: list[tuple[Block, int]] = []
-    start = 0
-    while start < len(lines):
-        fence = re.match(r"(`{3,}|~{3,})(\S*)", lines[start])
-        if fence is None:
-            start += 1
-            continue
-        end = next(i for i in range(start + 1, len(lines)) if lines[i].strip() == fence[1])
-        found.append((Block(fence[2], "\n".join(lines[start + 1 : end]), start + 2), end))
-        start = end + 1
+    tokens = [token for token in MarkdownIt().parse(markdown) if token.level == 0]
     blocks: list[Block] = []
-    for block, end in reversed(found):
-        between = "" if not blocks else "".join(lines[end + 1 : blocks[0].line - 2])
-        follower = blocks[0] if blocks and not between.strip() else None
-        blocks.insert(0, Block(block.language, block.text, block.line, follower))
+    for token, after in reversed(list(zip(tokens, [*tokens[1:], None], strict=True))):
+        if token.type == "fence" and token.map is not None:
+            follower = blocks[0] if after is not None and after.type == "fence" else None
+            language, text = token.info.partition(" ")[0], token.content.removesuffix("\n")
+            blocks.insert(0, Block(language, text, token.map[0] + 2, follower))
     return blocks
 
 
@@ -105,13 +97,8 @@ class Page:
         self.share = SHOWN_SHARE if share is None else str(share)
         self.printed: list[tuple[Block, str]] = []
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
-        self.environment = os.environ | {
-            "COLUMNS": "110",
-            "NO_COLOR": "1",
-            "PYTHONUTF8": "1",
-            "PYTHONWARNINGS": "ignore",
-            "TERM": "dumb",
-        }
+        plain = {"COLUMNS": "110", "NO_COLOR": "1", "PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore", "TERM": "dumb"}
+        self.environment = os.environ | plain
 
     def run(self, block: Block) -> None:
         where = f"{self.path.name}:{block.line}"
@@ -150,15 +137,8 @@ class Page:
         if words == ["pytest"]:
             return ""
         assert words[0] == "minari", f"{where}: no way to check {words[0]}"
-        done = subprocess.run(
-            MINARI + words[1:],
-            cwd=self.root,
-            env=self.environment,
-            input="y\n",
-            capture_output=True,
-            encoding="utf-8",
-            timeout=300,
-        )
+        given: dict[str, Any] = {"cwd": self.root, "env": self.environment, "input": "y\n", "encoding": "utf-8"}
+        done = subprocess.run(MINARI + words[1:], capture_output=True, timeout=300, **given)
         assert done.returncode == 0, f"{where}: {shlex.join(words)}\n{done.stdout}{done.stderr}"
         return self.as_shown(done.stdout)
 
@@ -266,48 +246,48 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
     assert not missing
 
 
-class TestTheRunnerItself:
-    def test_it_finds_blocks_and_what_follows_them(self) -> None:
-        page = "a\n```python\nx\n```\n\n```text\nprinted\n```\nb\n```console\n$ minari\n```\n"
-        python, text, console = blocks_of(page)
-        assert (python.language, python.text, python.line) == ("python", "x", 3)
-        assert python.follower == text
-        assert text.follower is None
-        assert console.text == "$ minari"
+# The runner itself
 
-    def test_it_sees_a_number_that_is_wrong(self) -> None:
-        with pytest.raises(pytest.fail.Exception, match="something else"):
-            compare("│ a-v0 │ 3 │ 0.1 MB │", "│ a-v0 │ 4 │ 0.1 MB │", "here")
 
-    def test_it_forgives_sizes_and_widths(self) -> None:
-        compare("├───┤\n│ a  │ 0.1 MB │", "├──────┤\n│ a    │ 12.0 MB │", "here")
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    return Page(tmp_path / "page.md", tmp_path)
 
-    def test_it_sees_python_that_prints_something_else(self, tmp_path: Path) -> None:
-        block, shown = blocks_of("```python\nprint(1)\n```\n```text\n2\n```")
-        page = Page(tmp_path / "page.md", tmp_path)
-        page.run(block)
-        assert page.printed == [(shown, "1")]
-        with pytest.raises(pytest.fail.Exception, match="something else"):
-            compare(shown.text, "1", "here")
 
-    def test_it_runs_the_commands_of_a_console_block(self, tmp_path: Path) -> None:
-        (block,) = blocks_of(
-            "```console\n$ pip install minari[all] && \\\n pip install minari\n$ pytest\n2 passed\n```"
-        )
-        page = Page(tmp_path / "page.md", tmp_path)
-        page.run(block)
-        assert page.printed == [(block, "$ pip install minari[all] && \\\n pip install minari\n\n$ pytest\n\n")]
+def test_runner_finds_blocks_and_what_follows_them() -> None:
+    text = "a\n```python\nx\n```\n\n```text\nprinted\n```\nb\n```console\n$ minari\n```\n"
+    python, printed, console = blocks_of(text)
+    assert (python.language, python.text, python.line) == ("python", "x", 3)
+    assert python.follower == printed
+    assert printed.follower is None
+    assert console.text == "$ minari"
 
-    def test_it_rewrites_a_page(self, tmp_path: Path) -> None:
-        page = Page(tmp_path / "page.md", tmp_path)
-        page.path.write_text("```python\nprint(f'{1}\\n2')\n```\n\n```text\n3\n```\nend\n", encoding="utf-8")
-        page.run(blocks_of(page.path.read_text(encoding="utf-8"))[0])
-        page.rewrite()
-        assert page.path.read_text(encoding="utf-8").endswith("\n```text\n1\n2\n```\nend\n")
 
-    def test_it_refuses_extras_and_commands_that_do_not_exist(self, tmp_path: Path) -> None:
-        page = Page(tmp_path / "page.md", tmp_path)
-        with pytest.raises(AssertionError, match="an extra"):
-            page.run_command(["pip", "install", "minari[nothing]"], "here")
-        with pytest.raises(AssertionError, match="no way to check curl"):
-            page.run_command(["curl", "https://example.org"], "here")
+def test_runner_sees_wrong_numbers_and_forgives_sizes_and_widths() -> None:
+    compare("├───┤\n│ a  │ 0.1 MB │", "├──────┤\n│ a    │ 12.0 MB │", "here")
+    with pytest.raises(pytest.fail.Exception, match="something else"):
+        compare("│ a-v0 │ 3 │ 0.1 MB │", "│ a-v0 │ 4 │ 0.1 MB │", "here")
+
+
+def test_runner_sees_python_that_prints_something_else_and_rewrites_the_page(page: Page) -> None:
+    page.path.write_text("```python\nprint(f'{1}\\n2')\n```\n\n```text\n3\n```\nend\n", encoding="utf-8")
+    block, shown = blocks_of(page.path.read_text(encoding="utf-8"))
+    page.run(block)
+    assert page.printed == [(shown, "1\n2")]
+    with pytest.raises(pytest.fail.Exception, match="something else"):
+        compare(shown.text, "1\n2", "here")
+    page.rewrite()
+    assert page.path.read_text(encoding="utf-8").endswith("\n```text\n1\n2\n```\nend\n")
+
+
+def test_runner_runs_the_commands_of_a_console_block(page: Page) -> None:
+    (block,) = blocks_of("```console\n$ pip install minari[all] && \\\n pip install minari\n$ pytest\n2 passed\n```")
+    page.run(block)
+    assert page.printed == [(block, "$ pip install minari[all] && \\\n pip install minari\n\n$ pytest\n\n")]
+
+
+def test_runner_refuses_extras_and_commands_that_do_not_exist(page: Page) -> None:
+    with pytest.raises(AssertionError, match="an extra"):
+        page.run_command(["pip", "install", "minari[nothing]"], "here")
+    with pytest.raises(AssertionError, match="no way to check curl"):
+        page.run_command(["curl", "https://example.org"], "here")

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,42 +19,36 @@ from support.limits import run_limited
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits are those of Linux")
 
 
-def test_function_that_returns() -> None:
-    outcome = run_limited(lambda: [1, "two"])
-    assert (outcome.kind, outcome.value) == ("returned", [1, "two"])
+def ours() -> None:
+    raise DatasetCorruptError("damaged")
 
 
-def test_function_that_raises() -> None:
-    def ours() -> None:
-        raise DatasetCorruptError("damaged")
-
-    assert run_limited(ours).is_ours
-    outcome = run_limited(lambda: {}["x"])
-    assert (outcome.kind, outcome.error, outcome.is_ours) == ("raised", "KeyError", False)
+def python(program: str) -> list[str]:
+    return [sys.executable, "-c", program]
 
 
-def test_function_that_crashes() -> None:
-    outcome = run_limited(lambda: os.kill(os.getpid(), signal.SIGSEGV))
-    assert (outcome.kind, outcome.error) == ("crash", "SIGSEGV")
-    assert "test_limits.py" in outcome.text
+@pytest.mark.parametrize(
+    ("work", "expected"),
+    [
+        (lambda: [1, "two"], {"kind": "returned", "value": [1, "two"]}),
+        (ours, {"kind": "raised", "error": "DatasetCorruptError", "is_ours": True}),
+        (lambda: {}["x"], {"kind": "raised", "error": "KeyError", "is_ours": False}),
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), {"kind": "crash", "error": "SIGSEGV"}),
+        (lambda: time.sleep(60), {"kind": "hang"}),
+        (lambda: np.empty(1 << 40, np.uint8).size, {"kind": "memory"}),
+        (python("print(1)"), {"kind": "returned", "value": "1\n"}),
+        (python("{}['x']"), {"kind": "raised", "error": "KeyError"}),
+        (python("bytearray(1 << 40)"), {"kind": "memory"}),
+        (python("import os; os.abort()"), {"kind": "crash", "error": "SIGABRT"}),
+        (python("import time; time.sleep(60)"), {"kind": "hang"}),
+    ],
+    ids=lambda value: value.get("kind") if isinstance(value, dict) else "",
+)
+def test_outcome(work: Callable[[], Any] | list[str], expected: dict[str, Any]) -> None:
+    outcome = run_limited(work, seconds=0.5 if expected["kind"] == "hang" else 30)
+    assert {name: getattr(outcome, name) for name in expected} == expected
+    assert expected.get("error") != "SIGSEGV" or "test_limits.py" in outcome.text
 
 
-def test_function_that_never_ends() -> None:
-    assert run_limited(lambda: time.sleep(60), seconds=0.3).kind == "hang"
-
-
-def test_function_that_asks_for_too_much_memory() -> None:
-    assert run_limited(lambda: np.empty(1 << 40, np.uint8).size).kind == "memory"
-    outcome = run_limited(lambda: int(np.ones(200 << 20, np.uint8)[-1]))
-    assert outcome.peak > 150 << 20
-
-
-def test_command() -> None:
-    def python(program: str) -> list[str]:
-        return [sys.executable, "-c", program]
-
-    assert run_limited(python("print(1)")).value == "1\n"
-    assert run_limited(python("{}['x']")).error == "KeyError"
-    assert run_limited(python("bytearray(1 << 40)")).kind == "memory"
-    assert run_limited(python("import os; os.abort()")).error == "SIGABRT"
-    assert run_limited(python("import time; time.sleep(60)"), seconds=0.5).kind == "hang"
+def test_peak_of_memory_is_measured() -> None:
+    assert run_limited(lambda: int(np.ones(200 << 20, np.uint8)[-1])).peak > 150 << 20

@@ -22,155 +22,128 @@ from support.scripted import PLANE, ScriptedEnv, buffer_of, play
 
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
 
-ACTIONS = spaces.Discrete(3)
+NEW: dict[str, Any] = {"observation_space": PLANE, "action_space": spaces.Discrete(3)}
 
 
-def warned_once(use: Callable[[], Any], old: str, new: str) -> Any:
-    """Return the result of a use; it must issue one `DeprecationWarning` here, with the old and the new name."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        result = use()
-    (warning,) = [one for one in caught if issubclass(one.category, DeprecationWarning)]
-    assert warning.filename == __file__
-    text = str(warning.message)
-    assert old in text
-    assert new in text
-    assert text.endswith("use that.")
-    return result
-
-
-def played(**arguments: Any) -> DataCollector:
-    collector = DataCollector(ScriptedEnv(), **arguments)
+def played(collector: DataCollector | None = None, **arguments: Any) -> DataCollector:
+    collector = collector or DataCollector(ScriptedEnv(), **arguments)
     play(collector, 2, seed=1)
     return collector
 
 
-# The collector
+def saved() -> MinariDataset:
+    return played().create_dataset("test/old-v0")
 
 
-def test_data_collector_v0() -> None:
-    collector = warned_once(
-        lambda: minari.DataCollectorV0(ScriptedEnv(inform=lambda time: {"k": time}), record_infos=True),
-        "DataCollectorV0",
-        "DataCollector",
+def plain(length: int = 3) -> dict[str, Any]:
+    """An episode as a plain dict."""
+    return vars(buffer_of(length, infos={"k": np.arange(length + 1)}))
+
+
+def described(**arguments: Any) -> MinariDataset:
+    """Create a dataset in the older form, by position or by name."""
+    given = {"algorithm_name": "random", "author": "Ann", "author_email": "a@x"}
+    if not arguments:
+        return minari.create_dataset_from_collector_env("test/old-v0", played(), **given)
+    return minari.create_dataset_from_collector_env(
+        **arguments, collector_env=played(), code_permalink="https://code", **given
     )
-    assert isinstance(collector, DataCollector)
-    play(collector)
-    assert collector.create_dataset("test/old-v0")[0].infos["k"].tolist() == list(range(6))
 
 
-def test_data_collector_v0_with_the_arguments_of_its_time() -> None:
-    collector = warned_once(
-        lambda: minari.DataCollectorV0(ScriptedEnv(), max_buffer_steps=10, max_buffer_episodes=3),
-        "DataCollectorV0",
-        "DataCollector",
-    )
-    play(collector, 3)
-    assert len(collector.create_dataset("test/old-v0")) == 3
+def lengths(dataset: MinariDataset) -> list[int]:
+    """The lengths of the episodes, which another object that reads the dataset finds as well."""
+    found = [len(episode) for episode in dataset]
+    assert found == [len(episode) for episode in minari.load_dataset(dataset.id)]
+    return found
 
 
-def test_max_buffer_steps_is_buffer_steps(datasets_root: Path) -> None:
-    collector = warned_once(
-        lambda: DataCollector(ScriptedEnv(), max_buffer_steps=10), "max_buffer_steps", "buffer_steps"
-    )
+def grown(use: Callable[[MinariDataset], Any]) -> list[int]:
+    dataset = saved()
+    use(dataset)
+    return lengths(dataset)
+
+
+def length_of_collected(**arguments: Any) -> list[int]:
+    return lengths(played(minari.DataCollectorV0(ScriptedEnv(), **arguments)).create_dataset("test/old-v0"))
+
+
+#: What programs did, the older name, the one of today, and what comes of it.
+USES: list[tuple[Callable[[], Any], str, str, Any]] = [
+    (lambda: length_of_collected(), "DataCollectorV0", "DataCollector", [5, 5]),
+    (lambda: length_of_collected(max_buffer_steps=10, max_buffer_episodes=3), "DataCollectorV0", "Collector", [5, 5]),
+    (lambda: lengths(played(max_buffer_steps=10).create_dataset("x-v0")), "max_buffer_steps", "buffer_steps", [5, 5]),
+    (lambda: lengths(played(max_buffer_episodes=1).create_dataset("x-v0")), "max_buffer_episodes", "steps", [5, 5]),
+    (lambda: lengths(described()), "create_dataset_from_collector_env", "DataCollector.create_dataset", [5, 5]),
+    (lambda: described(dataset_id="a-v0").storage.metadata["author"], "collector_env", "create_dataset", {"Ann"}),
+    (lambda: described(dataset_name="a-v0").id, "collector_env", "DataCollector.create_dataset", "a-v0"),
+    (
+        lambda: grown(lambda dataset: dataset.update_dataset_from_collector_env(played())),
+        "MinariDataset.update_dataset_from_collector_env",
+        "DataCollector.add_to_dataset",
+        [5, 5, 5, 5],
+    ),
+    (lambda: saved().name, "MinariDataset.name", "MinariDataset.id", "test/old-v0"),
+    (
+        lambda: lengths(minari.combine_datasets([saved()], new_dataset_name="test/both-v0")),
+        "new_dataset_name",
+        "new_dataset_id",
+        [5, 5],
+    ),
+    (
+        lambda: lengths(minari.create_dataset_from_buffers("test/old-v0", [plain(2), plain(3)], **NEW)),
+        "plain dicts",
+        "EpisodeBuffer(**episode)",
+        [2, 3],
+    ),
+    (
+        lambda: grown(lambda dataset: dataset.update_dataset_from_buffer([plain(2), buffer_of(1)])),
+        "plain dicts",
+        "EpisodeBuffer",
+        [5, 5, 2, 1],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("use", "old", "new", "expected"), USES, ids=[f"{old} {n}" for n, (_, old, *_) in enumerate(USES)]
+)
+def test_older_names_work_and_warn_once_in_the_program(
+    use: Callable[[], Any], old: str, new: str, expected: Any
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert use() == expected
+    (warning,) = [one for one in caught if issubclass(one.category, DeprecationWarning)]
+    assert warning.filename == __file__
+    assert old in str(warning.message)
+    assert new in str(warning.message)
+    assert str(warning.message).endswith("use that.")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_older_collectors_record_and_write_as_they_were_told(datasets_root: Path) -> None:
+    collector = minari.DataCollectorV0(ScriptedEnv(inform=lambda t: {"k": t}), record_infos=True, max_buffer_steps=10)
     play(collector)
     assert not (datasets_root / ".recordings").exists()
     play(collector)
     assert (datasets_root / ".recordings").exists()
-    assert len(collector.create_dataset("test/old-v0")) == 2
-
-
-def test_max_buffer_episodes() -> None:
-    collector = warned_once(
-        lambda: DataCollector(ScriptedEnv(), max_buffer_episodes=1), "max_buffer_episodes", "buffer_steps"
-    )
-    play(collector, 3)
-    assert len(collector.create_dataset("test/old-v0")) == 3
-
-
-@pytest.mark.parametrize("by_position", [True, False])
-@pytest.mark.parametrize("name", ["dataset_id", "dataset_name"])
-def test_create_dataset_from_collector_env(name: str, by_position: bool) -> None:
-    collector = played()
-    description: dict[str, Any] = {"algorithm_name": "random", "author": "Ann", "author_email": "a@x"}
-
-    def create() -> MinariDataset:
-        if by_position:
-            return minari.create_dataset_from_collector_env("test/old-v0", collector, **description)
-        return minari.create_dataset_from_collector_env(
-            **{name: "test/old-v0"}, collector_env=collector, code_permalink="https://code", **description
-        )
-
-    dataset = warned_once(create, "create_dataset_from_collector_env", "DataCollector.create_dataset")
-    assert (dataset.id, len(dataset)) == ("test/old-v0", 2)
-    assert dataset.storage.metadata["author"] == {"Ann"}
+    dataset = minari.create_dataset_from_collector_env("test/old-v0", collector)
+    assert [episode.infos["k"].tolist() for episode in dataset] == [[0, 1, 2, 3, 4, 5]] * 2
     assert collector.total_episodes == 0
 
 
-def test_create_dataset_from_collector_env_needs_both() -> None:
-    for arguments in ({"dataset_id": "test/old-v0"}, {"collector_env": played()}):
-        with pytest.warns(DeprecationWarning, match="older form"), pytest.raises(TypeError, match="needs a dataset_id"):
-            minari.create_dataset_from_collector_env(**arguments)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_values_of_plain_dicts_are_stored() -> None:
+    (episode,) = minari.create_dataset_from_buffers("test/old-v0", [plain(3)], **NEW)
+    assert episode.infos["k"].tolist() == episode.observations[:, 0].tolist() == [0, 1, 2, 3]
 
 
-# The dataset
-
-
-def test_update_dataset_from_collector_env() -> None:
-    dataset = played().create_dataset("test/old-v0")
-    collector = played()
-    warned_once(
-        lambda: dataset.update_dataset_from_collector_env(collector),
-        "MinariDataset.update_dataset_from_collector_env",
-        "DataCollector.add_to_dataset",
-    )
-    assert (len(dataset), len(minari.load_dataset("test/old-v0")), collector.total_episodes) == (4, 4, 0)
-
-
-def test_the_name_of_a_dataset() -> None:
-    dataset = played().create_dataset("test/old-v0")
-    assert warned_once(lambda: dataset.name, "MinariDataset.name", "MinariDataset.id") == "test/old-v0"
-
-
-def test_combining_to_a_new_name() -> None:
-    dataset = played().create_dataset("test/old-v0")
-    combined = warned_once(
-        lambda: minari.combine_datasets([dataset, dataset], new_dataset_name="test/both-v0"),
-        "new_dataset_name",
-        "new_dataset_id",
-    )
-    assert (combined.id, len(combined)) == ("test/both-v0", 4)
-
-
-# Episodes as plain dicts
-
-
-def plain(length: int = 3) -> dict[str, Any]:
-    buffer = buffer_of(length)
-    names = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
-    return {name: getattr(buffer, name) for name in names} | {"infos": {"k": np.arange(length + 1)}}
-
-
-def test_creating_from_plain_dicts() -> None:
-    dataset = warned_once(
-        lambda: minari.create_dataset_from_buffers(
-            "test/old-v0", [plain(2), plain(3)], observation_space=PLANE, action_space=ACTIONS
-        ),
-        "plain dicts",
-        "EpisodeBuffer(**episode)",
-    )
-    assert [len(episode) for episode in dataset] == [2, 3]
-    assert dataset[1].infos["k"].tolist() == [0, 1, 2, 3]
-    assert dataset[1].observations[:, 0].tolist() == [0, 1, 2, 3]
-
-
-def test_appending_plain_dicts() -> None:
-    dataset = played().create_dataset("test/old-v0")
-    warned_once(lambda: dataset.update_dataset_from_buffer([plain(2), buffer_of(1)]), "plain dicts", "EpisodeBuffer")
-    assert [len(episode) for episode in minari.load_dataset("test/old-v0")] == [5, 5, 2, 1]
-
-
-# How such a program looks
+@pytest.mark.parametrize("lacking", ["dataset_id", "collector_env"])
+def test_create_dataset_from_collector_env_needs_both(lacking: str) -> None:
+    arguments = {"dataset_id": "test/old-v0", "collector_env": played()}
+    del arguments[lacking]
+    with pytest.warns(DeprecationWarning, match="older form"), pytest.raises(TypeError, match="needs a dataset_id"):
+        minari.create_dataset_from_collector_env(**arguments)
 
 
 TUTORIAL = """
@@ -220,5 +193,5 @@ def test_today_nothing_is_deprecated() -> None:
         play(collector)
         collector.add_to_dataset(dataset)
         minari.combine_datasets([dataset], new_dataset_id="test/new-v1")
-        minari.create_dataset_from_buffers("test/new-v2", [buffer_of(2)], observation_space=PLANE, action_space=ACTIONS)
+        minari.create_dataset_from_buffers("test/new-v2", [buffer_of(2)], **NEW)
         assert dataset.id == "test/new-v0"

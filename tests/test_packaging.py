@@ -42,15 +42,15 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
     return message_from_string(wheel.read(name).decode())
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
-    expected = {
-        path.relative_to(REPOSITORY).as_posix()
-        for path in SOURCES.rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
-    }
+def test_the_wheel_holds_the_package_its_license_and_its_command_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    files = (path for path in SOURCES.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    expected = {path.relative_to(REPOSITORY).as_posix() for path in files}
     assert "minari/py.typed" in expected
-    packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert packed == expected
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
+    (license,) = [name for name in wheel.namelist() if name.endswith("/LICENSE")]
+    assert wheel.read(license) == (REPOSITORY / "LICENSE").read_bytes()
+    (entry_points,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    assert "minari = minari.cli:app" in wheel.read(entry_points).decode()
 
 
 def test_the_source_archive_can_be_built_and_tested(built: Path) -> None:
@@ -63,28 +63,12 @@ def test_the_source_archive_can_be_built_and_tested(built: Path) -> None:
     assert not [name for name in names if name.startswith("docs/_build") or name.endswith(".pyc")]
 
 
-def test_the_core_dependencies_are_few(metadata: Message) -> None:
+def test_metadata_of_the_project(metadata: Message) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = {re.match(r"[\w.-]+", line)[0] for line in required}  # type: ignore[index]
     assert names == {"gymnasium", "h5py", "numpy", "packaging", "portion", "rich", "typer", "urllib3", "xxhash"}
-
-
-def test_the_extras_of_earlier_releases_are_still_there(metadata: Message) -> None:
+    # The extras of earlier releases are still there.
     assert {"all", "arrow", "create", "gcs", "hdf5", "hf", "testing"} <= set(metadata.get_all("Provides-Extra", []))
-
-
-def test_the_version_is_the_one_of_the_package(metadata: Message) -> None:
     assert metadata["Version"] == minari.__version__
-
-
-def test_the_license_and_the_command_come_along(wheel: zipfile.ZipFile) -> None:
-    names = wheel.namelist()
-    (license,) = [name for name in names if name.endswith("/LICENSE")]
-    assert wheel.read(license) == (REPOSITORY / "LICENSE").read_bytes()
-    (entry_points,) = [name for name in names if name.endswith("entry_points.txt")]
-    assert "minari = minari.cli:app" in wheel.read(entry_points).decode()
-
-
-def test_the_changelog_has_the_version() -> None:
     changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[?{re.escape(minari.__version__)}\b", changelog, flags=re.MULTILINE)

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-import os
 import pickle
-import subprocess
-import sys
-import textwrap
-import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +17,7 @@ from minari.data_collector import EpisodeBuffer
 from minari.errors import DatasetBusyError
 from support.cases import SPACES
 from support.operations import record
+from support.programs import start
 from support.scripted import PLANE, buffer_of
 
 
@@ -38,7 +33,7 @@ COUNT = 24
 
 @pytest.fixture
 def dataset() -> minari.MinariDataset:
-    buffers = [buffer_of(number + 1, start=100 * number, infos={"k": np.arange(number + 2)}) for number in range(COUNT)]
+    buffers = [episode(number) for number in range(COUNT)]
     return minari.create_dataset_from_buffers("test/shared-v0", buffers, observation_space=PLANE, action_space=ACTIONS)
 
 
@@ -68,6 +63,16 @@ def read_for_a_loader(indices: list[int]) -> list[int]:
 
 
 inherited: list[minari.MinariDataset] = []
+
+
+def episode(number: int) -> Any:
+    """The buffer of the episode of a number."""
+    return buffer_of(number + 1, start=100 * number, infos={"k": np.arange(number + 2)})
+
+
+def grow(dataset: minari.MinariDataset, by: int) -> None:
+    for number in range(len(dataset), len(dataset) + by):
+        dataset.update_dataset_from_buffer([episode(number)])
 
 
 # Processes
@@ -142,26 +147,24 @@ def test_episodes_can_be_pickled(case: str) -> None:
         assert copy.copy() == episode
 
 
-OLD_HOMES = [
-    ("minari.data_collector.episode_buffer", "EpisodeBuffer"),
-    ("minari.data_collector", "EpisodeBuffer"),
-    ("minari._model.episode", "EpisodeData"),
-    ("minari.dataset.minari_dataset", "EpisodeData"),
-    ("minari.dataset.minari_dataset", "MinariDatasetSpec"),
-    ("minari.dataset.minari_dataset", "MinariDataset"),
-]
-
-
-@pytest.mark.parametrize(("module", "name"), OLD_HOMES)
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("minari.data_collector.episode_buffer", "EpisodeBuffer"),
+        ("minari.data_collector", "EpisodeBuffer"),
+        ("minari._model.episode", "EpisodeData"),
+        ("minari.dataset.minari_dataset", "EpisodeData"),
+        ("minari.dataset.minari_dataset", "MinariDatasetSpec"),
+        ("minari.dataset.minari_dataset", "MinariDataset"),
+    ],
+)
 def test_pickles_name_classes_where_they_used_to_be(
     dataset: minari.MinariDataset, module: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {
-        "EpisodeBuffer": EpisodeBuffer(seed=3, rewards=[1.0]),
-        "EpisodeData": dataset[2].copy(),
-        "MinariDatasetSpec": dataset.spec,
-        "MinariDataset": dataset,
-    }
+        "EpisodeBuffer": EpisodeBuffer(seed=3, rewards=[1.0]), "EpisodeData": dataset[2].copy(),
+        "MinariDatasetSpec": dataset.spec, "MinariDataset": dataset,
+    }  # fmt: skip
     kind = getattr(importlib.import_module(module), name)
     assert isinstance(values[name], kind)
     with monkeypatch.context() as patched:
@@ -169,10 +172,7 @@ def test_pickles_name_classes_where_they_used_to_be(
         pickled = pickle.dumps(values[name], protocol=2)
     assert f"c{module}\n{name}\n".encode() in pickled
     restored = pickle.loads(pickled)
-    if name == "MinariDataset":
-        assert restored.spec == dataset.spec
-    else:
-        assert restored == values[name]
+    assert restored.spec == dataset.spec if name == "MinariDataset" else restored == values[name]
 
 
 # Threads
@@ -182,38 +182,6 @@ def test_threads_read_at_once(dataset: minari.MinariDataset) -> None:
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(lambda start: read_all(dataset, start), range(16)))
     assert read == [list(range(COUNT))] * 16
-
-
-def test_threads_read_while_another_one_appends(dataset: minari.MinariDataset) -> None:
-    stop = threading.Event()
-    counts: list[int] = []
-
-    def read() -> int:
-        rounds = 0
-        while not stop.is_set():
-            fresh = minari.load_dataset("test/shared-v0")
-            assert read_all(fresh) == list(range(len(fresh)))
-            assert read_all(dataset) == list(range(COUNT))
-            counts.append(len(fresh))
-            rounds += 1
-        return rounds
-
-    with ThreadPoolExecutor(3) as pool:
-        readers = [pool.submit(read) for _ in range(3)]
-        try:
-            grow(minari.load_dataset("test/shared-v0"), 10)
-        finally:
-            stop.set()
-        assert min(reader.result() for reader in readers) > 0
-    assert set(counts) <= set(range(COUNT, COUNT + 11))
-    assert len(minari.load_dataset("test/shared-v0")) == COUNT + 10
-
-
-def grow(dataset: minari.MinariDataset, by: int) -> None:
-    for number in range(len(dataset), len(dataset) + by):
-        dataset.update_dataset_from_buffer(
-            [buffer_of(number + 1, start=100 * number, infos={"k": np.arange(number + 2)})]
-        )
 
 
 # One process appends while others read
@@ -226,37 +194,18 @@ APPEND = """
 """
 
 
-def in_another_process(program: str, *arguments: str) -> subprocess.Popen[str]:
-    paths = [str(Path(__file__).parent), *(path for path in sys.path if path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def test_reading_while_another_process_appends(dataset: minari.MinariDataset) -> None:
-    """Nobody waits, nobody fails, and whoever opens the dataset finds whole episodes."""
-    with in_another_process(APPEND, "20") as child:
-        seen = set()
-        while child.poll() is None:
-            fresh = minari.load_dataset("test/shared-v0")
-            assert read_all(fresh) == list(range(len(fresh)))
-            assert fresh.total_steps == sum(range(1, len(fresh) + 1))
-            seen.add(len(fresh))
-            assert read_all(dataset) == list(range(COUNT))  # opened before, it stays as it was
-        assert child.stdout is not None
-        assert child.stdout.read() == "done\n"
-    assert seen <= set(range(COUNT, COUNT + 21))
-    grown = minari.load_dataset("test/shared-v0")
-    assert read_all(grown) == list(range(COUNT + 20))
-    assert dataset.storage.total_episodes == COUNT + 20
-
-
-def test_an_iterator_outlives_what_others_append(dataset: minari.MinariDataset) -> None:
+def test_what_was_opened_before_stays_as_it_was(dataset: minari.MinariDataset) -> None:
+    """Concurrent readers and writers of all formats meet in `support.beside`."""
     iterator = iter(dataset)
     first = [next(iterator) for _ in range(5)]
-    with in_another_process(APPEND, "5") as child:
-        assert child.wait() == 0
+    with start(APPEND, "5") as child:
+        assert child.communicate()[0] == "done\n"
     assert [check(episode) for episode in [*first, *iterator]] == list(range(COUNT))
+    assert read_all(dataset) == list(range(COUNT))
+    grown = minari.load_dataset("test/shared-v0")
+    assert read_all(grown) == list(range(COUNT + 5))
+    assert grown.total_steps == sum(range(1, COUNT + 6))
+    assert dataset.storage.total_episodes == COUNT + 5
 
 
 def test_two_processes_append_and_nothing_is_lost(dataset: minari.MinariDataset) -> None:
@@ -272,7 +221,7 @@ def test_two_processes_append_and_nothing_is_lost(dataset: minari.MinariDataset)
                 except DatasetBusyError:
                     pass
     """
-    children = [in_another_process(program, start) for start in ("100", "200")]
+    children = [start(program, first) for first in ("100", "200")]
     for child in children:
         with child:
             assert child.wait() == 0
@@ -288,7 +237,7 @@ def test_a_writer_that_is_refused_is_told_why(dataset: minari.MinariDataset) -> 
         other = minari.load_dataset("test/shared-v0")
         with pytest.raises(DatasetBusyError, match="try again"):
             other.update_dataset_from_buffer([buffer_of(3)])
-        yield buffer_of(COUNT + 1, start=100 * COUNT, infos={"k": np.arange(COUNT + 2)})
+        yield episode(COUNT)
 
     dataset.storage.update_episodes(episodes())
     assert issubclass(DatasetBusyError, OSError)

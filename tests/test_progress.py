@@ -27,53 +27,51 @@ class Recorder:
         self.events.append(("finished", task.description))
 
 
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """The observer of the test."""
+    with observe_progress(recorder := Recorder()):
+        yield recorder
+
+
 def test_silent_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(track([1, 2], "counting")) == [1, 2]
     assert capsys.readouterr() == ("", "")
 
 
-def test_each_item_is_reported() -> None:
-    recorder = Recorder()
-    with observe_progress(recorder):
-        items = track(iter("ab"), "reading", total=2, unit="files")
-        assert recorder.events == [], "nothing begins before the first item is asked for"
-        assert next(items) == "a"
-        assert recorder.events == [("started", "reading", 2, "files")], "an item is done when the next is asked for"
-        assert list(items) == ["b"]
+def test_each_item_is_reported(recorder: Recorder) -> None:
+    items = track(iter("ab"), "reading", total=2, unit="files")
+    assert recorder.events == [], "nothing begins before the first item is asked for"
+    assert next(items) == "a"
+    assert recorder.events == [("started", "reading", 2, "files")], "an item is done when the next is asked for"
+    assert list(items) == ["b"]
     advanced = ("advanced", "reading", 1)
     assert recorder.events[1:] == [advanced, advanced, ("finished", "reading")]
 
 
 @pytest.mark.parametrize(("items", "given", "expected"), [([1, 2], None, 2), (iter([1]), None, None), ([1, 2], 9, 9)])
-def test_total(items: Any, given: int | None, expected: int | None) -> None:
-    recorder = Recorder()
-    with observe_progress(recorder):
-        list(track(items, "counting", total=given))
+def test_total(recorder: Recorder, items: Any, given: int | None, expected: int | None) -> None:
+    list(track(items, "counting", total=given))
     assert recorder.events[0] == ("started", "counting", expected, "episodes")
 
 
-def test_finished_even_when_it_fails() -> None:
-    recorder = Recorder()
-
+def test_finished_even_when_it_fails(recorder: Recorder) -> None:
     def broken() -> Iterator[int]:
         yield 1
         raise KeyError
 
-    with observe_progress(recorder), pytest.raises(KeyError):
+    with pytest.raises(KeyError):
         list(track(broken(), "reading"))
     assert recorder.events[-1] == ("finished", "reading")
-    with observe_progress(recorder):
-        left = track([1, 2], "leaving early")
-        next(left)
-        left.close()
+    left = track([1, 2], "leaving early")
+    next(left)
+    left.close()
     assert recorder.events[-1] == ("finished", "leaving early")
 
 
-def test_tasks_inside_tasks_are_told_apart() -> None:
-    recorder = Recorder()
-    with observe_progress(recorder):
-        for _ in track([1], "outer"):
-            list(track([1], "inner"))
+def test_tasks_inside_tasks_are_told_apart(recorder: Recorder) -> None:
+    for _ in track([1], "outer"):
+        list(track([1], "inner"))
     names = [event[1] for event in recorder.events]
     assert names == ["outer", "inner", "inner", "inner", "outer", "outer"]
 

@@ -1,8 +1,4 @@
-"""The contract with programs written for 0.5: import paths, names, arguments, errors.
-
-The modules of the two remotes, `minari.storage.remotes.gcp` and `.huggingface`, come with a later release and
-are not in these lists yet.
-"""
+"""The contract with programs written for 0.5: import paths, names, arguments."""
 
 from __future__ import annotations
 
@@ -11,20 +7,16 @@ import importlib.util
 import inspect
 import json
 import os
-import subprocess
-import sys
 import typing
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import minari
 from minari import errors
+from support.programs import run
 
-
-ROOT = Path(minari.__file__).parents[1]
 
 HAS_ARROW = importlib.util.find_spec("pyarrow") is not None  # an extra
 
@@ -76,9 +68,6 @@ IMPORTS: dict[str, list[str]] = {
     "minari.errors": list(errors.__all__),
 }  # fmt: skip
 
-#: What stays out of a plain `import minari`.
-HEAVY = ["h5py", "pyarrow", "PIL", "google", "huggingface_hub", "torch", "jax", "typer", "rich", "requests", "tqdm"]
-
 #: Imports one module in a fresh interpreter; NumPy and Gymnasium, which are most of the time, are shared by a fork.
 FRESH = """
 import importlib, json, os, sys
@@ -102,25 +91,10 @@ for module, names in imports.items():
 """
 
 
-def run(program: str, *arguments: str, flags: tuple[str, ...] = (), **variables: str) -> str:
-    """Return the output of a program in its own interpreter."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    command = [sys.executable, *flags, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_each_import_path_can_be_the_first() -> None:
     lines = run(FRESH, json.dumps(IMPORTS)).splitlines()
     assert lines == [f"{module} ok" for module in IMPORTS]
-
-
-@pytest.mark.parametrize("module", IMPORTS)
-def test_names_of_a_module(module: str) -> None:
-    loaded = importlib.import_module(module)
-    assert [name for name in IMPORTS[module] if not hasattr(loaded, name)] == []
 
 
 def test_the_old_homes_hold_the_same_objects() -> None:
@@ -129,11 +103,6 @@ def test_the_old_homes_hold_the_same_objects() -> None:
             id(getattr(importlib.import_module(module), name)) for module, names in IMPORTS.items() if name in names
         }
         assert len(found) == 1, name
-
-
-def test_importing_minari_imports_little() -> None:
-    program = "import sys, minari; print(sorted(n for n in set(sys.argv[1:]) if n in sys.modules))"
-    assert run(program, *HEAVY) == "[]\n"
 
 
 def test_submodules_are_there_after_a_bare_import() -> None:

@@ -7,7 +7,6 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,28 @@ from gymnasium import spaces
 import minari
 from minari import errors
 from minari._base.settings import get_default_remote
+from support.programs import cartpole, run
 from support.scripted import PLANE, buffer_of
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
 
 
+SPACES = {"observation_space": PLANE, "action_space": spaces.Discrete(3)}
+
 # Errors
+
+#: The built-in exceptions that those of the library are.
+CAUGHT = [
+    "OSError",
+    "ValueError",
+    "IndexError",
+    "FileNotFoundError",
+    "ImportError",
+    "BlockingIOError",
+    "NotImplementedError",
+    "TypeError",
+]
 
 
 def test_the_tree_of_errors_is_complete() -> None:
@@ -40,18 +54,8 @@ def test_the_tree_of_errors_is_complete() -> None:
             assert issubclass(kind, UserWarning)
             continue
         assert issubclass(kind, errors.MinariError)
-        builtin = [base for base in kind.__mro__ if base.__module__ == "builtins"]
-        assert builtin[0] in (
-            OSError,
-            ValueError,
-            IndexError,
-            FileNotFoundError,
-            ImportError,
-            BlockingIOError,
-            NotImplementedError,
-            TypeError,
-            OSError,
-        )
+        builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+        assert builtin.__name__ in CAUGHT, name
 
 
 def test_every_exception_of_the_library_is_in_the_tree() -> None:
@@ -71,62 +75,77 @@ def test_every_exception_of_the_library_is_in_the_tree() -> None:
                 assert is_internal or is_ours, f"{module.name}.{name}"
 
 
-def failing() -> dict[str, tuple[Callable[[], Any], type[Exception], type[Exception]]]:
-    """Mistakes, what older programs catch of them, and what they are here."""
-    dataset = minari.create_dataset_from_buffers(
-        "test/there-v0", [buffer_of(2)], observation_space=PLANE, action_space=spaces.Discrete(3)
-    )
-    new = {"observation_space": PLANE, "action_space": spaces.Discrete(3)}
-    namespace = minari.namespace
-    return {
-        "load": (lambda: minari.load_dataset("test/none-v0"), FileNotFoundError, errors.DatasetNotFoundError),
-        "delete": (lambda: minari.delete_dataset("test/none-v0"), FileNotFoundError, errors.DatasetNotFoundError),
-        "id": (lambda: minari.load_dataset("no id"), ValueError, errors.DatasetIdError),
-        "version": (lambda: minari.load_dataset("test/there"), ValueError, errors.DatasetIdError),
-        "taken": (
-            lambda: minari.create_dataset_from_buffers("test/there-v0", [buffer_of(2)], **new),
-            ValueError,
-            errors.DatasetExistsError,
-        ),
-        "format": (
-            lambda: minari.create_dataset_from_buffers("x-v0", [], **new, data_format="x"),
-            ValueError,
-            errors.UnknownFormatError,
-        ),
-        "spaces": (lambda: minari.create_dataset_from_buffers("x-v0", []), ValueError, errors.SpaceError),
-        "split": (lambda: minari.split_dataset(dataset, [2]), ValueError, errors.CombineError),
-        "combine": (lambda: minari.combine_datasets([], "x-v0"), ValueError, errors.CombineError),
-        "score": (lambda: minari.get_normalized_score(dataset, [1]), ValueError, errors.ScoreError),
-        "sample": (lambda: dataset.sample_episodes(5), ValueError, errors.EpisodeError),
-        "index": (lambda: dataset[5], IndexError, errors.EpisodeIndexError),
-        "environment": (dataset.recover_environment, ValueError, errors.EnvironmentSpecError),
-        "protected": (
-            lambda: dataset.storage.update_metadata({"dataset_id": "x-v0"}), ValueError, errors.MetadataError,
-        ),
-        "namespace": (lambda: namespace.create_namespace("a b"), ValueError, errors.DatasetIdError),
-        "namespace-there": (lambda: namespace.create_namespace("test"), ValueError, errors.NamespaceError),
-        "namespace-full": (lambda: namespace.delete_namespace("test"), ValueError, errors.NamespaceError),
-        "namespace-none": (lambda: namespace.create_namespace(None), TypeError, errors.DatasetIdError),  # type: ignore[arg-type]
-        "path": (lambda: minari.open_dataset("/no/such/directory"), ValueError, errors.DataPathError),
-    }  # fmt: skip
+SETUP = """
+import warnings
+warnings.simplefilter("ignore")
+import numpy as np, minari
+from gymnasium import spaces
+from support.scripted import PLANE, ScriptedEnv, buffer_of
+new = {"observation_space": PLANE, "action_space": spaces.Discrete(3)}
+create, namespace = minari.create_dataset_from_buffers, minari.namespace
+dataset = create("test/there-v0", [buffer_of(3), buffer_of(2)], **new)
+"""
+#: Mistakes, what older programs catch of them, and what they are here.
+MISTAKES = [
+    ("minari.load_dataset('test/none-v0')", FileNotFoundError, "DatasetNotFoundError"),
+    ("minari.delete_dataset('test/none-v0')", FileNotFoundError, "DatasetNotFoundError"),
+    ("minari.load_dataset('no id')", ValueError, "DatasetIdError"),
+    ("minari.load_dataset('../x')", ValueError, "DatasetIdError"),
+    ("minari.load_dataset('test/there')", ValueError, "DatasetIdError"),
+    ("minari.open_dataset('/no/such/directory')", ValueError, "DataPathError"),
+    ("minari.list_remote_datasets('nowhere://bucket')", ValueError, "RemoteError"),
+    ("create('test/there-v0', [buffer_of(2)], **new)", ValueError, "DatasetExistsError"),
+    ("create('test/new-v0', [], **new, data_format='x')", ValueError, "UnknownFormatError"),
+    ("create('test/new-v0', [])", ValueError, "SpaceError"),
+    ("create('test/new-v0', [buffer_of(3, actions=[0])], **new)", ValueError, "EpisodeError"),
+    ("create('test/new-v0', [buffer_of(1)], author=7, **new)", ValueError, "MetadataError"),
+    ("dataset.update_dataset_from_buffer([buffer_of(2, observations=np.zeros((3, 9)))])", ValueError, "EpisodeError"),
+    ("dataset.update_dataset_from_buffer([buffer_of(2, seed='seven')])", ValueError, "EpisodeError"),
+    ("minari.MinariDataset(dataset.storage, [7])", IndexError, "EpisodeIndexError"),
+    ("minari.DataCollector(ScriptedEnv(), lambda: (lambda **_: {})).reset()", ValueError, "EpisodeError"),
+    ("minari.split_dataset(dataset, [3])", ValueError, "CombineError"),
+    ("minari.combine_datasets([], 'test/new-v0')", ValueError, "CombineError"),
+    ("minari.combine_datasets(['test/there-v0'], 'test/new-v0')", ValueError, "CombineError"),
+    ("minari.get_normalized_score(dataset, [1])", ValueError, "ScoreError"),
+    ("dataset.sample_episodes(5)", ValueError, "EpisodeError"),
+    ("dataset[7]", IndexError, "EpisodeIndexError"),
+    ("dataset.recover_environment()", ValueError, "EnvironmentSpecError"),
+    ("dataset.storage.update_episode_metadata([{}])", ValueError, "MetadataError"),
+    ("dataset.storage.update_metadata({'total_steps': 1})", ValueError, "MetadataError"),
+    ("dataset.storage.update_metadata({'dataset_id': 'x-v0'})", ValueError, "MetadataError"),
+    ("namespace.create_namespace('a b')", ValueError, "DatasetIdError"),
+    ("namespace.create_namespace('test')", ValueError, "NamespaceError"),
+    ("namespace.delete_namespace('test')", ValueError, "NamespaceError"),
+    ("namespace.create_namespace(None)", TypeError, "DatasetIdError"),
+]
 
 
-FAILURES = [
-    "load", "delete", "id", "version", "taken", "format", "spaces", "split", "combine", "score", "sample", "index",
-    "environment", "protected", "namespace", "namespace-there", "namespace-full", "namespace-none", "path",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FAILURES)
-def test_errors_are_what_older_programs_catch(name: str) -> None:
-    use, older, ours = failing()[name]
+@pytest.mark.parametrize(("use", "older", "ours"), MISTAKES, ids=[row[0] for row in MISTAKES])
+def test_errors_are_what_older_programs_catch(use: str, older: type[Exception], ours: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(SETUP, scope)
     with pytest.raises(older) as caught:
-        use()
-    assert isinstance(caught.value, ours)
+        eval(use, scope)
+    assert isinstance(caught.value, getattr(errors, ours))
     assert isinstance(caught.value, errors.MinariError)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert len(text) > 20
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) > 20
+
+
+def test_errors_are_the_same_where_assertions_are_taken_out() -> None:
+    program = f"""{SETUP}
+for use in {[use for use, *_ in MISTAKES]!r}:
+    try:
+        eval(use)
+    except minari.errors.MinariError as error:
+        print([kind.__name__ for kind in type(error).__mro__])
+    else:
+        print(use, "passed")
+print(sorted(minari.list_local_datasets()), len(dataset), __debug__)
+"""
+    *raised, last = run(program, flags=("-O",)).splitlines()
+    assert all(f"'{ours}'" in kinds for kinds, (_, _, ours) in zip(raised, MISTAKES, strict=True)), raised
+    assert last == "['test/there-v0'] 2 False"
 
 
 # Smaller promises
@@ -135,11 +154,7 @@ def test_errors_are_what_older_programs_catch(name: str) -> None:
 @pytest.fixture
 def dataset() -> minari.MinariDataset:
     return minari.create_dataset_from_buffers(
-        "test/small-v1",
-        [buffer_of(2), buffer_of(3)],
-        env="CartPole-v1",
-        observation_space=PLANE,
-        action_space=spaces.Discrete(3),
+        "test/small-v1", [buffer_of(2), buffer_of(3)], env="CartPole-v1", **SPACES
     )
 
 
@@ -150,9 +165,7 @@ def test_the_variables_are_read_at_each_call(tmp_path: Path, monkeypatch: pytest
         assert minari.storage.get_dataset_path("x-v0") == tmp_path / name / "x-v0"
         assert get_default_remote() == f"hf://{name}"
         assert minari.list_local_datasets() == {}
-        minari.create_dataset_from_buffers(
-            "x-v0", [buffer_of(2)], observation_space=PLANE, action_space=spaces.Discrete(3)
-        )
+        minari.create_dataset_from_buffers("x-v0", [buffer_of(2)], **SPACES)
         assert list(minari.list_local_datasets()) == ["x-v0"]
     monkeypatch.delenv("MINARI_REMOTE")
     assert get_default_remote() == "hf://farama-minari"
@@ -201,11 +214,25 @@ def test_open_for_spaces_of_ones_own() -> None:
 
 def test_listing_is_sorted_and_filtered() -> None:
     for dataset_id in ("b/x-v10", "b/x-v2", "a/z-v0", "x-v0", "b/a/y-v0", "ab/q-v0"):
-        minari.create_dataset_from_buffers(
-            dataset_id, [buffer_of(2)], observation_space=PLANE, action_space=spaces.Discrete(3)
-        )
+        minari.create_dataset_from_buffers(dataset_id, [buffer_of(2)], **SPACES)
     assert list(minari.list_local_datasets()) == ["x-v0", "a/z-v0", "ab/q-v0", "b/x-v2", "b/x-v10", "b/a/y-v0"]
     assert list(minari.list_local_datasets(latest_version=True, prefix="b/")) == ["b/x-v10", "b/a/y-v0"]
     assert list(minari.list_local_datasets(False, True, "b")) == ["b/x-v2", "b/x-v10", "b/a/y-v0"]
     # A prefix is a namespace or an id, as it was.
     assert list(minari.list_local_datasets(prefix="b/x")) == list(minari.list_local_datasets(prefix="none")) == []
+
+
+def test_the_library_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    dataset = cartpole(buffer_steps=5)
+    minari.combine_datasets([dataset, dataset], "test/both-v0")
+    dataset[:1].save("test/part-v0")
+    dataset.recover_environment()
+    dataset.update_dataset_from_buffer([buffer_of(1, observations=np.zeros((2, 4)))])
+    minari.namespace.create_namespace("other")
+    minari.namespace.delete_namespace("other")
+    minari.split_dataset(dataset, [1, 1])
+    for dataset_id in list(minari.list_local_datasets()):
+        minari.delete_dataset(dataset_id)
+    with pytest.raises(FileNotFoundError):
+        minari.load_dataset("test/both-v0")
+    assert capfd.readouterr() == ("", "")

@@ -71,8 +71,7 @@ def test_steps_become_columns() -> None:
 
 @given(
     arrays.arrays(
-        arrays.scalar_dtypes().filter(lambda dtype: dtype.kind in "biuf"),
-        arrays.array_shapes(min_dims=0, min_side=0),
+        arrays.scalar_dtypes().filter(lambda dtype: dtype.kind in "biuf"), arrays.array_shapes(min_dims=0, min_side=0)
     ),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -108,9 +107,8 @@ def test_the_witness_saw_what_the_environment_gave() -> None:
     action = draw(env.action_space, np.random.default_rng(0))
     last, reward, terminated, truncated, last_info = env.step(action)
     (episode,) = env.columns()
-    assert_identical(episode["observations"], stack_steps([observation, last]))
-    assert_identical(episode["actions"], stack_steps([action]))
-    assert_identical(episode["infos"], stack_steps([info, last_info]))
-    assert episode["rewards"].tolist() == [reward]
-    assert (episode["terminations"].tolist(), episode["truncations"].tolist()) == ([terminated], [truncated])
+    for name, steps in {"observations": [observation, last], "actions": [action], "infos": [info, last_info]}.items():
+        assert_identical(episode[name], stack_steps(steps))
+    ends = [episode[name].tolist() for name in ("rewards", "terminations", "truncations")]
+    assert ends == [[reward], [terminated], [truncated]]
     assert episode["seed"] == 3

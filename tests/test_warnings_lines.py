@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import textwrap
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
 import minari
-from support.scripted import buffer_of, play
 
 
 def arrays(dataset_id: str, **more: Any) -> minari.MinariDataset:
@@ -59,108 +56,50 @@ def part_is_gone(root: Path) -> None:
     minari.delete_dataset("both-v0")
 
 
-OLD = "minari.DataCollector(ScriptedEnv()"
+def without_local_copy(root: Path) -> None:
+    share_twice(root)
+    minari.delete_dataset("a/x-v0")
+
+
+def link_out(root: Path) -> None:
+    (root / "away").symlink_to(root.parent)
+
+
+def lacking_requirement(root: Path) -> None:
+    more = {"observations": np.zeros((3, 4), np.float32), "actions": np.array([0, 1]), "env": "CartPole-v1"}
+    arrays("a/x-v0", requirements=["no-such-package"], **more)
+
+
+def of_the_future(root: Path) -> None:
+    change_metadata(root, minari_version="~=0.9")
+
 
 #: What is prepared, the line of a program, and a part of the warning that it causes.
-CASES: dict[str, tuple[Callable[[Path], Any] | None, str, str]] = {
-    "missing metadata": (None, 'collected().create_dataset("m-v0")', "is set to None"),
-    "missing metadata of buffers": (
-        None,
-        'minari.create_dataset_from_buffers("m-v0", [buffer_of()], env=ScriptedEnv())',
-        "is set to None",
-    ),
-    "dicts as buffers": (
-        None,
-        'minari.create_dataset_from_buffers("m-v0", [vars(buffer_of())], env=ScriptedEnv())',
-        "older form of EpisodeBuffer",
-    ),
-    "dicts into a dataset": (
-        None,
-        'collected().create_dataset("m-v0").update_dataset_from_buffer([vars(buffer_of())])',
-        "older form of EpisodeBuffer",
-    ),
-    "arrays": (None, 'arrays("m-v0", action_space=None)', "assumed that"),
-    "outside in step": (None, "minari_step(gym.wrappers.TimeLimit(collector(length=1), 9))", "is not in action space"),
-    "outside at a reset": (None, "c = minari_step(collector(), last=False); c.reset()", "is not in action space"),
-    "outside at the end": (
-        None,
-        'c = minari_step(collector(length=1)); minari_step(c); c.create_dataset("m-v0")',
-        "2 steps are outside",
-    ),
-    "outside in a running episode": (
-        None,
-        'c = minari_step(collector(), last=False); c.create_dataset("m-v0")',
-        "is not in action space",
-    ),
-    "collector's older arguments": (None, f"{OLD}, max_buffer_steps=3)", "older name of buffer_steps"),
-    "collector's older name": (None, "minari.DataCollectorV0(ScriptedEnv())", "DataCollectorV0 is the older name"),
-    "older creation": (
-        None,
-        'minari.create_dataset_from_collector_env(dataset_id="m-v0", collector_env=collected())',
-        "is the older form",
-    ),
-    "older update": (
-        None,
-        'collected().create_dataset("m-v0").update_dataset_from_collector_env(collected())',
-        "update_dataset_from_collector_env is the older name",
-    ),
-    "older property": (None, 'collected().create_dataset("m-v0").name', "MinariDataset.name is the older name"),
-    "older combine": (
-        lambda root: arrays("a/x-v0"),
-        'minari.combine_datasets([minari.load_dataset("a/x-v0")], new_dataset_name="c-v0")',
-        "new_dataset_name is the older name",
-    ),
-    "older download": (share_twice, 'minari.download_dataset(dataset_name="a/x-v0")', "dataset_name is the older name"),
-    "a damaged dataset in a list": (damage, "minari.list_local_datasets()", "is left out"),
-    "a damaged dataset in a remote list": (share_damaged, "minari.list_remote_datasets()", "is left out"),
-    "a link out of the root": (
-        lambda root: (root / "away").symlink_to(root.parent),
-        "minari.list_local_datasets()",
-        "leads out of the root",
-    ),
-    "a link in a list of namespaces": (
-        lambda root: (root / "away").symlink_to(root.parent),
-        "minari.namespace.list_local_namespaces()",
-        "leads out of the root",
-    ),
-    "downloaded already": (share_twice, 'minari.download_dataset("a/x-v0")', "is at"),
-    "an older version": (
-        lambda root: (share_twice(root), minari.delete_dataset("a/x-v0")),
-        'minari.download_dataset("a/x-v0")',
-        "is an older version",
-    ),
-    "uploaded already": (share_twice, 'minari.upload_dataset("a/x-v0")', "has a/x-v0 already"),
-    "a part is missing": (combined_without_part, 'minari.upload_dataset("both-v0")', "neither here nor"),
-    "a part is missing there": (part_is_gone, 'minari.download_dataset("both-v0")', "does not have"),
-    "a load that downloads": (
-        lambda root: (share_twice(root), minari.delete_dataset("a/x-v0")),
-        'minari.load_dataset("a/x-v0", download=True)',
-        "is an older version",
-    ),
-    "a newer format": (
-        lambda root: change_metadata(root, minari_version="~=0.9"),
-        'minari.load_dataset("a/x-v0")',
-        "newer than",
-    ),
-    "a requirement": (
-        lambda root: arrays(
-            "a/x-v0",
-            observations=np.zeros((3, 4), np.float32),
-            actions=np.array([0, 1]),
-            env="CartPole-v1",
-            requirements=["no-such-package"],
-        ),
-        'minari.load_dataset("a/x-v0").recover_environment()',
-        "not installed",
-    ),
-    "no such namespace": (None, 'minari.namespace.delete_namespace("nothing")', "nothing to delete"),
-    "local metadata of a namespace": (
-        share_twice,
-        'minari.namespace.download_namespace_metadata("a")',
-        "has local metadata",
-    ),
-    "an uploaded namespace": (share_twice, 'minari.namespace.upload_namespace("a")', "already"),
-}
+CASES: list[tuple[Callable[[Path], Any] | None, str, str]] = [
+    (None, 'collected().create_dataset("m-v0")', "is set to None"),
+    (None, 'minari.create_dataset_from_buffers("m-v0", [buffer_of()], env=ScriptedEnv())', "is set to None"),
+    (None, 'arrays("m-v0", action_space=None)', "assumed that"),
+    (None, "minari_step(gym.wrappers.TimeLimit(collector(length=1), 9))", "is not in action space"),
+    (None, "c = minari_step(collector()); c.reset()", "is not in action space"),
+    (None, 'c = minari_step(collector()); c.create_dataset("m-v0")', "is not in action space"),
+    (None, 'c = minari_step(minari_step(collector(length=1))); c.create_dataset("m-v0")', "2 steps are outside"),
+    (share_twice, 'minari.download_dataset(dataset_name="a/x-v0")', "dataset_name is the older name"),
+    (damage, "minari.list_local_datasets()", "is left out"),
+    (share_damaged, "minari.list_remote_datasets()", "is left out"),
+    (link_out, "minari.list_local_datasets()", "leads out of the root"),
+    (link_out, "minari.namespace.list_local_namespaces()", "leads out of the root"),
+    (share_twice, 'minari.download_dataset("a/x-v0")', "is at"),
+    (without_local_copy, 'minari.download_dataset("a/x-v0")', "is an older version"),
+    (without_local_copy, 'minari.load_dataset("a/x-v0", download=True)', "is an older version"),
+    (share_twice, 'minari.upload_dataset("a/x-v0")', "has a/x-v0 already"),
+    (combined_without_part, 'minari.upload_dataset("both-v0")', "neither here nor"),
+    (part_is_gone, 'minari.download_dataset("both-v0")', "does not have"),
+    (of_the_future, 'minari.load_dataset("a/x-v0")', "newer than"),
+    (lacking_requirement, 'minari.load_dataset("a/x-v0").recover_environment()', "not installed"),
+    (None, 'minari.namespace.delete_namespace("nothing")', "nothing to delete"),
+    (share_twice, 'minari.namespace.download_namespace_metadata("a")', "has local metadata"),
+    (share_twice, 'minari.namespace.upload_namespace("a")', "already"),
+]
 
 HELPERS = """
 import gymnasium as gym
@@ -176,32 +115,35 @@ def collector(length=5):
 def collected():
     play(env := collector())
     return env
+
+
+def minari_step(env):
+    env.reset()
+    env.step(9)
+    return env
+
+
 """
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_it_points_at_the_program(
-    case: str, datasets_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("prepare", "line", "part"), CASES, ids=[f"{line}: {part}" for _, line, part in CASES])
+def test_warning_points_at_the_program(
+    prepare: Callable[[Path], Any] | None,
+    line: str,
+    part: str,
+    datasets_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (datasets_root.parent / "share").mkdir()
     monkeypatch.setenv("MINARI_REMOTE", (datasets_root.parent / "share").as_uri())
-    prepare, line, part = CASES[case]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if prepare is not None:
+    if prepare is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             prepare(datasets_root)
-
     program = tmp_path / "program.py"
-    steps = textwrap.dedent(
-        """
-        def minari_step(env, last=True):
-            env.reset()
-            env.step(9)
-            return env
-        """
-    )
-    program.write_text(f"{HELPERS}{steps}\n{line}\n")
-    scope: dict[str, Any] = {"__name__": "__main__", "arrays": arrays, "play": play, "buffer_of": buffer_of, "gym": gym}
+    program.write_text(f"{HELPERS}{line}\n")
+    scope: dict[str, Any] = {"__name__": "__main__", "arrays": arrays}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         exec(compile(program.read_text(), str(program), "exec"), scope)

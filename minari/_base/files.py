@@ -150,7 +150,7 @@ class Directory:
 
     def open_sized(self, name: str, flags: int = os.O_RDONLY) -> tuple[int, int]:
         """Open a file as :meth:`open` does, and return its descriptor and size."""
-        descriptor = self._descriptor_of(name, flags)
+        descriptor = self._opened(relative_parts(name), flags)
         return descriptor, _checked(descriptor, self.path, name).st_size
 
     def directory(self, name: str) -> Directory:
@@ -163,10 +163,11 @@ class Directory:
             UnsafePathError: the name leads out of the directory, by itself or through a link.
             FileNotFoundError, NotADirectoryError: there is no such directory.
         """
+        parts = relative_parts(name)
         inner = Directory.__new__(Directory)
-        inner.path, inner._descriptor = os.path.join(self.path, *relative_parts(name)), None
+        inner.path, inner._descriptor = os.path.join(self.path, *parts), None
         if _HAS_DIRECTORY_DESCRIPTORS:
-            inner._descriptor = self._descriptor_of(name, _DIRECTORY_FLAGS)
+            inner._descriptor = self._opened(parts, _DIRECTORY_FLAGS)
         else:
             os.scandir(inner.path).close()  # as ``inner.path`` exists
             inner.path = os.path.join(self.path, *self._resolved(name))
@@ -189,10 +190,10 @@ class Directory:
         parts = relative_parts(name)
         try:
             try:
-                descriptor = self._opened(parts, flags | os.O_CREAT)
+                descriptor = self._opened(parts, flags | os.O_CREAT, links=False)
             except FileNotFoundError:
                 self._make_parents(parts[:-1])
-                descriptor = self._opened(parts, flags | os.O_CREAT)
+                descriptor = self._opened(parts, flags | os.O_CREAT, links=False)
         except OSError as error:
             if error.errno not in {*_IS_LINK, errno.EISDIR, errno.ENXIO}:  # ENXIO is that of a pipe
                 raise
@@ -298,41 +299,37 @@ class Directory:
         else:
             os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor)
 
-    def _descriptor_of(self, name: str, flags: int) -> int:
-        parts = relative_parts(name)
-        try:
-            return self._opened(parts, flags)
-        except OSError as error:
-            if error.errno not in _IS_LINK:
-                raise
-            resolved = self._resolved(name)
-            if resolved == parts and error.errno == errno.ENOTDIR:
-                raise  # not a link, but a file where a directory was expected
-        try:
-            return self._opened(resolved, flags)
-        except OSError as error:
-            if error.errno not in _IS_LINK:
-                raise
-            raise UnsafePathError(
-                f"{name} in {self.path} is reached through links that lead in a circle, expected a regular file; put "
-                f"the file itself in its place."
-            ) from error
-
-    def _opened(self, parts: tuple[str, ...], flags: int) -> int:
-        if self._descriptor is None:  # this system has no descriptors of directories
-            return _open_checking_links(self.path, parts, flags)
-        *parents, last = parts
+    def _opened(self, parts: tuple[str, ...], flags: int, *, links: bool = True) -> int:
+        """Open what is at a path, through links as well if they are allowed and lead to something in this directory."""
         directory = self._descriptor
         try:
+            if directory is None:  # this system has no descriptors of directories
+                return _open_checking_links(self.path, parts, flags)
+            *parents, last = parts
             for parent in parents:
                 inner = os.open(parent, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=directory)
                 if directory != self._descriptor:
                     os.close(directory)
                 directory = inner
             return os.open(last, flags | _FLAGS, 0o666, dir_fd=directory)
+        except OSError as error:
+            if not links or error.errno not in _IS_LINK:
+                raise
+            resolved = self._resolved("/".join(parts))
+            if resolved == parts and error.errno == errno.ENOTDIR:
+                raise  # not a link, but a file where a directory was expected
         finally:
-            if directory != self._descriptor:
+            if directory is not None and directory != self._descriptor:
                 os.close(directory)
+        try:
+            return self._opened(resolved, flags, links=False)
+        except OSError as error:
+            if error.errno not in _IS_LINK:
+                raise
+            raise UnsafePathError(
+                f"{'/'.join(parts)} in {self.path} is reached through links that lead in a circle, expected a regular "
+                f"file; put the file itself in its place."
+            ) from error
 
     def _resolved(self, name: str) -> tuple[str, ...]:
         """Return the target of a name that may contain links, as parts without links."""
@@ -434,7 +431,7 @@ def open_with_status(
             ) from None
         directory, name = os.path.split(text)
         with Directory(directory or os.curdir) as opened:
-            descriptor = opened._descriptor_of(name, flags)
+            descriptor = opened._opened(relative_parts(name), flags)
             return descriptor, _checked(descriptor, opened.path, name)
     if not _HAS_DIRECTORY_DESCRIPTORS and os.path.islink(text):
         os.close(descriptor)

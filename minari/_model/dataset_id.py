@@ -31,9 +31,10 @@ __all__ = [
 ]
 
 _PART = re.compile(r"[\w-]+")
+_NAMESPACE = re.compile(r"[\w-]+(?:/[\w-]+)*")
 # One spelling for each version: `a-v01` would be a different directory than `a-v1`.
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
-_ID = re.compile(rf"(?:([\w-]+(?:/[\w-]+)*)/)?([\w-]+)-v({_VERSION.pattern})")
+_ID = re.compile(rf"(?:({_NAMESPACE.pattern})/)?({_PART.pattern})-v({_VERSION.pattern})")
 _ALMOST_A_VERSION = re.compile(r"(?:-V[0-9]*|-v)$")
 _GRAMMAR = "(namespace/)*name-vN, with letters, digits, '_' and '-' in the parts and N counting from 0"
 
@@ -108,12 +109,6 @@ class DatasetId:
         return f"{prefix}{self.name}-v{self.version}"
 
 
-def _fields(text: object) -> tuple[str | None, str, int] | None:
-    """Return the namespace, name and version of an id; None if it does not follow the grammar."""
-    found = _ID.fullmatch(text) if isinstance(text, str) else None
-    return None if found is None else (found[1], found[2], int(found[3]))
-
-
 def _refusal(text: object) -> DatasetIdError:
     """Return the error for a text that is not an id."""
     if not isinstance(text, str):
@@ -147,7 +142,7 @@ def is_part(name: object) -> bool:
 
 def is_dataset_id(text: str) -> bool:
     """Return whether the text follows the grammar of dataset ids."""
-    return _fields(text) is not None
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 def parse_dataset_id(dataset_id: str) -> tuple[str | None, str, int]:
@@ -159,10 +154,10 @@ def parse_dataset_id(dataset_id: str) -> tuple[str | None, str, int]:
     Raises:
         DatasetIdError: the id does not follow the grammar.
     """
-    fields = _fields(dataset_id)
-    if fields is None:
+    found = _ID.fullmatch(dataset_id) if isinstance(dataset_id, str) else None
+    if found is None:
         raise _refusal(dataset_id)
-    return fields
+    return found[1], found[2], int(found[3])
 
 
 def gen_dataset_id(namespace: str | None, dataset_name: str, version: int | None = None) -> str:
@@ -202,13 +197,12 @@ def parse_namespace(namespace: str) -> tuple[str, ...]:
     """
     if not isinstance(namespace, str):
         raise DatasetIdTypeError(f"A namespace must be a string, got {shortened(namespace)}.")
-    parts = tuple(namespace.split("/"))
-    if not all(map(is_part, parts)):
+    if _NAMESPACE.fullmatch(namespace) is None:
         raise DatasetIdError(
             f"Malformed namespace: {shortened(namespace)}; expected parts of letters, digits, '_' and '-', joined by "
             f"'/'."
         )
-    return parts
+    return tuple(namespace.split("/"))
 
 
 def dataset_id_at(directory: Path, stored: str | None) -> str:

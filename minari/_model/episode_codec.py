@@ -13,16 +13,9 @@ from minari._base.plain_values import array_of, brief, type_name
 from minari._model.episode import same_values
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.episode_metadata import checked_metadata
-from minari._model.infos import (
-    ABSENT,
-    RAGGED_VALUES,
-    columns_of_info,
-    decode_infos,
-    encode_infos,
-    mask_name,
-    rows_so_far,
-    second_mask_name,
-)
+from minari._model.infos import columns_of_info, decode_infos, encode_infos, rows_so_far
+from minari._model.infos.keys import RAGGED_VALUES, mask_name, second_mask_name
+from minari._model.infos.values import ABSENT
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeIndexError, EpisodeTypeError
 from minari.spaces import (
     Column,
@@ -58,18 +51,18 @@ class EpisodeCodec:
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.observations = codec_for(observation_space, (OBSERVATIONS,))
         self.actions = codec_for(action_space, (ACTIONS,))
-        self._columns_without_infos = len([*self.observations.paths(), *self.actions.paths()]) + 3
-        self._leaves = [
-            (leaf.path, 1 if codec is self.observations else 0, leaf.shape, without_ones(leaf.shape))
-            for codec in (self.observations, self.actions)
-            for leaf in codec.leaves()
-            if leaf.dtype.kind in _NUMBERS
-        ]
-        # Only codecs that are not for arrays have columns other than these.
-        arrays = {path for path, *_ in self._leaves}
-        self._other_paths = [
-            path for codec in (self.observations, self.actions) for path in codec.paths() if path not in arrays
-        ]
+        self._columns_without_infos = 3  # rewards, terminations and truncations
+        #: The columns of arrays: path, further rows, shape of a row, and this without sides of length 1.
+        self._leaves: list[tuple[ColumnPath, int, tuple[int, ...], tuple[int, ...]]] = []
+        self._other_paths: list[ColumnPath] = []
+        for codec, further_rows in ((self.observations, 1), (self.actions, 0)):
+            others = dict.fromkeys(codec.paths())
+            self._columns_without_infos += len(others)
+            for leaf in codec.leaves():
+                if leaf.dtype.kind in _NUMBERS:
+                    self._leaves.append((leaf.path, further_rows, leaf.shape, without_ones(leaf.shape)))
+                    others.pop(leaf.path, None)
+            self._other_paths += others
 
     def encode(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         """Return the checked columns of an episode.

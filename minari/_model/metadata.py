@@ -152,7 +152,7 @@ class DatasetMetadata:
     def episode_codec(self) -> EpisodeCodec:
         """The codec of episodes with these spaces, created once; raises as :attr:`observation_space` does."""
         if not self._codecs:
-            self._codecs.append(EpisodeCodec(self.observation_space, self.action_space))
+            self._codecs.append(EpisodeCodec(self._space("observation_space"), self._space("action_space")))
         return self._codecs[0]
 
     def with_codec(self, codec: EpisodeCodec) -> DatasetMetadata:

@@ -73,46 +73,47 @@ class MinariStorage(StorageCore):
             UnknownFormatError: the format of the dataset is unknown.
         """
         path = as_data_path(data_path)
-        stamp = stamp_of(path)  # taken first, so that later changes by other programs are noticed
+        stamp = stamp_of(path)
         metadata = read_metadata(path)
         storage: MinariStorage = get_minari_storage(metadata.data_format)._for_place(path)(path, metadata)
-        storage._metadata_stamp = stamp
+        if stamp_of(path) != stamp:  # another program has changed it meanwhile
+            storage.forget_metadata()
         storage.verify_checksums = verify_checksums
         storage._check_total()
         return storage
 
     def _check_total(self) -> None:
-        """Compare the totals of the metadata with the data, which may be changing concurrently."""
+        """Compare the totals of the metadata with the data, which may be changing concurrently.
+
+        Steps are counted only if checksums are verified.
+        """
         while True:
             told = self._metadata  # which has just been read
-            problem = self._wrong_total(told.total_episodes, told.total_steps)
+            episodes, steps = told.total_episodes, told.total_steps
+            if episodes > _MANY_EPISODES:
+                self._check_room(episodes)
+            found = self._count_episodes() if episodes else 0
+            problem = None
+            if found != episodes:
+                problem = f"{episodes} episodes and the data has {found}"
+            elif not episodes and steps:
+                problem = f"no episodes and {steps} steps"
+            elif self.verify_checksums and episodes:
+                added = int(self.get_episode_lengths(range(episodes)).sum())
+                problem = f"{steps} steps and the {episodes} episodes have {added}" if added != steps else None
             if problem is None:
                 return
             self.forget_metadata()
             now = self.current_metadata
-            if (now.total_episodes, now.total_steps) == (told.total_episodes, told.total_steps):
+            if (now.total_episodes, now.total_steps) == (episodes, steps):
                 raise DatasetCorruptError(
                     f"The metadata of {self._data_path} claims {problem}; the files do not belong together, so copy "
                     f"or download the dataset again."
                 )
 
-    def _wrong_total(self, episodes: int, steps: int) -> str | None:
-        """Return what is wrong with the totals. Steps are counted only if checksums are verified."""
-        self._check_room(episodes)
-        found = self._count_episodes() if episodes else 0
-        if found != episodes:
-            return f"{episodes} episodes and the data has {found}"
-        if not episodes and steps:
-            return f"no episodes and {steps} steps"
-        if episodes and self.verify_checksums:
-            added = int(self.get_episode_lengths(range(episodes)).sum())
-            if added != steps:
-                return f"{steps} steps and the {episodes} episodes have {added}"
-        return None
-
     def _check_room(self, total: int) -> None:
         """Raise unless the data has at least one byte for each episode, before anything of that size is allocated."""
-        if total <= _MANY_EPISODES or is_remote(self._data_path):
+        if is_remote(self._data_path):
             return
         size = directory_size(self._data_path)
         if total > size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -117,8 +118,8 @@ class StorageCore(ABC):
     """Base class of :class:`MinariStorage` with the hooks that differ between formats.
 
     A format has ``FORMAT`` and the hooks ``_read_columns``, ``_read_episode_metadata``, ``_writer`` and
-    ``_count_episodes``; if it can compress, ``CODECS`` and ``FRAME_CODEC``. The others have defaults, which a
-    format overrides if it can do better.
+    ``_count_episodes``; ``FILES``, if its files can be validated; ``CODECS`` and ``FRAME_CODEC``, if it can
+    compress. The others have defaults, which a format overrides if it can do better.
     """
 
     #: The name of the format.
@@ -130,8 +131,14 @@ class StorageCore(ABC):
     #: True if a dataset can be in any store that fsspec supports, and not only in a local directory.
     REMOTE: ClassVar[bool] = False
 
+    #: Names of the files and directories that hold the data; None if validation should not judge them.
+    FILES: ClassVar[re.Pattern[str] | None] = None
+
     #: True if checksums of values are in a hidden file, so that adding them changes no file of the dataset.
     HIDDEN_CHECKSUMS: ClassVar[bool] = False
+
+    #: The names, beside the metadata, of what holds changes that are committed but not applied.
+    COMMITS: ClassVar[tuple[str, ...]] = ()
 
     #: True if every change survives a power failure. While a dataset is built in a hidden directory, this is False:
     #: all of it is flushed once, when it appears.
@@ -144,7 +151,7 @@ class StorageCore(ABC):
         self._data_path = data_path
         self._metadata = self._metadata_at_first = metadata
         self.placed_id: str | None = None  # in a catalog, if it was opened by its id
-        self._metadata_stamp = stamp_of(data_path)
+        self._metadata_state: object = self._state_of_metadata(data_path)
         self.episode_codec = metadata.episode_codec
         self._compression: Compression | None = None  # created by the first write
         self._recent = RecentEpisodes()
@@ -213,15 +220,26 @@ class StorageCore(ABC):
     @property
     def current_metadata(self) -> DatasetMetadata:
         """Return the current metadata on disk."""
-        stamp = stamp_of(self._data_path)
-        if stamp != self._metadata_stamp:
+        state = self._state_of_metadata(self._data_path)
+        if state != self._metadata_state:
             self._metadata = read_metadata(self._data_path)
-            self._metadata_stamp = stamp
+            self._metadata_state = state
         return self._metadata
+
+    @property
+    def state(self) -> object:
+        """Return what differs after every change that has been committed, for caches."""
+        return self._state_of_metadata(self._data_path)
+
+    @classmethod
+    def _state_of_metadata(cls, data_path: Path) -> object:
+        """Return what differs when other metadata has been committed, even before its file is replaced."""
+        stamp = stamp_of(data_path)
+        return stamp if is_remote(data_path) else (stamp, *(stamp_of(data_path, name) for name in cls.COMMITS))
 
     def forget_metadata(self) -> None:
         """Read the metadata again when it is needed."""
-        self._metadata_stamp = (-1, -1, -1)
+        self._metadata_state = object()
 
     def measured_size(self) -> float:
         """Return the current size of the files in MB."""
@@ -397,7 +415,7 @@ class StorageCore(ABC):
     def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
         """Return the rows of each request, see :meth:`read_rows`; by default out of whole episodes."""
         paths = frozenset(request.path for request in requests)
-        state = stamp_of(self._data_path)
+        state = self.state
         return gather_rows(requests, lambda indices: self._recent.read(indices, paths, state, self.read_parts))
 
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
@@ -438,6 +456,10 @@ class StorageCore(ABC):
     @abstractmethod
     def _count_episodes(self) -> int:
         """Return the number of episodes in the data, independent of the metadata."""
+
+    def has_file(self, name: str) -> bool:
+        """Return whether a file with one of the names :data:`FILES` is part of the dataset, and not a leftover."""
+        return True
 
     def _read_window(self, index: int, start: int, stop: int) -> Columns | None:
         """Return the columns of the steps from start to stop; None if the episode has to be read as a whole."""

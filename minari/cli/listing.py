@@ -57,7 +57,7 @@ def list_datasets(
                 prefix=prefix,
                 latest_version=not every,
                 compatible_minari_version=not every,
-                token=read_credentials("hf://", token, key_path),
+                token=read_credentials(minari.storage.remotes.DEFAULT_REMOTE, token, key_path),
             )
         title, nothing = "Minari datasets of the community", "of the community on the Hugging Face Hub"
     elif place != "remote" and "://" not in place and not is_path(place) and not Path(place).is_dir():

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from minari._base.settings import get_default_remote
+import minari
 from minari.cli.running import UsageError
 
 
 __all__ = ["parse_compression", "read_credentials"]
-
-_TAKES_THE_TOKEN = ("hf://", "http://", "https://")  # other remotes take the path of the key file
 
 
 def parse_compression(texts: list[str] | None) -> str | dict[str, str] | None:
@@ -39,7 +37,7 @@ def parse_compression(texts: list[str] | None) -> str | dict[str, str] | None:
 
 
 def read_credentials(address: str | None, token: str | None, key_path: str | None) -> str | None:
-    """Return what a remote takes as its token: the token itself for a Hub or a web server, elsewhere a file's path.
+    """Return what a remote takes as its token: the text of the token, or the path of a file.
 
     Args:
         address: address of the remote, or of a dataset on it; by default that of ``MINARI_REMOTE``.
@@ -51,6 +49,7 @@ def read_credentials(address: str | None, token: str | None, key_path: str | Non
 
     Raises:
         UsageError: both options are given, or the file does not exist.
+        RemoteError: there is no such kind of remote.
     """
     if key_path is None:
         return token
@@ -58,7 +57,7 @@ def read_credentials(address: str | None, token: str | None, key_path: str | Non
         raise UsageError("Of --token and --key-path, give the one that the remote asks for.")
     file = Path(key_path).expanduser()
     if file.is_file():
-        is_text = (address or get_default_remote()).lower().startswith(_TAKES_THE_TOKEN)
+        is_text = minari.storage.remotes.get_remote_class(address).TOKEN_IS_TEXT
         return file.read_text(encoding="utf-8").strip() if is_text else str(file)
     if key_path.startswith("hf_"):  # the token itself: tokens of the Hub begin like this
         return key_path

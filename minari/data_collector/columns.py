@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.plain_values import Unkept, array_of
-from minari._model.infos import ABSENT, IMMUTABLE
+from minari._model.infos.values import ABSENT, IMMUTABLE
 from minari.spaces import object_column
 
 

@@ -23,8 +23,10 @@ from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import last_info, last_row, private, snapshot
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.episode_queue import EpisodeQueue, Medium, PendingWarning
+from minari.data_collector.episode_queue import EpisodeQueue
 from minari.data_collector.exit_handlers import leave, warn_unsaved, watch
+from minari.data_collector.finished_episodes import PendingWarning
+from minari.data_collector.open_recording import Medium
 from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
 from minari.dataset.from_buffers import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset

@@ -10,7 +10,8 @@ import numpy as np
 
 from minari._base.json_text import shortened
 from minari._model.episode_buffer import STEP_KEYS, EpisodeBuffer
-from minari._model.infos import IMMUTABLE, append_info, discard_info
+from minari._model.infos import append_info, discard_info
+from minari._model.infos.values import IMMUTABLE
 from minari.data_collector.callbacks import StepDataCallback
 from minari.data_collector.columns import growing_column, snapshot
 from minari.errors import EpisodeError, EpisodeTypeError

@@ -86,9 +86,7 @@ class MinariDataset:
         self._generator = np.random.default_rng()
         self._total_steps: int | None = None
         self._indices = (
-            np.arange(self._storage.total_episodes)
-            if episode_indices is None
-            else self._checked_indices(episode_indices)
+            np.arange(self._raw.total_episodes) if episode_indices is None else self._checked_indices(episode_indices)
         )
 
     def __getstate__(self) -> dict[str, Any]:

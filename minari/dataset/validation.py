@@ -49,14 +49,7 @@ _MOST_FINDINGS = 1000  # of one kind; the report counts the others
 _ONE_BY_ONE = 32  # episodes that are read individually if several together cannot be read
 _ROUNDING = 0.11  # tolerance in MB of the size in the metadata, which has one decimal
 
-# Expected entries in the data directory of each format; others are not judged.
-_ALWAYS = re.compile(r"metadata\.json|manifest\.json|\.lock|\.index\..*")
-_BELONGS = {
-    "hdf5": re.compile(r"main_data\.hdf5|additional_data_\d+\.hdf5"),
-    "arrow": re.compile(r"\d+"),
-    "parquet": re.compile(r"\d+"),
-    "zarr": re.compile(r"main_data\.zarr"),
-}
+_OF_EVERY_FORMAT = re.compile(r"metadata\.json|manifest\.json|\.lock")
 _UNFINISHED = re.compile(r"\.journal|\.changes")  # committed by a writer that was killed before it finished
 
 
@@ -390,20 +383,19 @@ def _check_totals(examined: Examined) -> Iterator[Finding]:
 def _check_files(examined: Examined) -> Iterator[Finding]:
     """Check for unfinished changes, leftovers of killed writers, and unexpected files."""
     storage = examined.storage
-    belongs = _BELONGS.get(storage.FORMAT)
-    if belongs is None or is_remote(storage.data_path):
+    if storage.FILES is None or is_remote(storage.data_path):
         return
     for entry in sorted(os.scandir(storage.data_path), key=lambda entry: entry.name):
-        is_beyond = entry.name.isdecimal() and (len(entry.name) > 18 or int(entry.name) >= storage.total_episodes)
+        is_data = storage.FILES.fullmatch(entry.name) is not None
         if _UNFINISHED.fullmatch(entry.name):
             message = (
                 f"{shortened(entry.name)} holds a change that was not completed; the next writer completes it, "
                 f"or `minari clean`."
             )
             yield Finding("note", "unfinished", message, path=entry.path)
-        elif _ALWAYS.fullmatch(entry.name) or (belongs.fullmatch(entry.name) and not is_beyond):
+        elif _OF_EVERY_FORMAT.fullmatch(entry.name) or (is_data and storage.has_file(entry.name)):
             continue
-        elif entry.name.startswith(".") or belongs.fullmatch(entry.name):
+        elif is_data or entry.name.startswith("."):
             message = f"{shortened(entry.name)} was left by a writer that was killed; `minari clean` removes it."
             yield Finding("note", "leftover", message, path=entry.path)
         else:

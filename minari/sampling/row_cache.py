@@ -17,7 +17,6 @@ from minari._base.settings import get_cache_root
 from minari._base.system_errors import storage_errors
 from minari._model.arguments import check_count
 from minari._storages.base import MinariStorage
-from minari._storages.metadata_file import stamp_of
 from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError
 from minari.spaces import Column, ColumnPath, path_name
@@ -81,7 +80,7 @@ class RowCache:
         return leaf.read(request) if isinstance(leaf, _KeptRows) else None
 
     def _leaf(self, request: RowRequest) -> _KeptRows | object:
-        state = stamp_of(self._storage.data_path)
+        state = self._storage.state
         with self._lock.current:
             if state != self._state:
                 self._leaves, self._used, self._state = {}, 0, state

@@ -18,7 +18,6 @@ from minari._base.files import read_regular
 from minari._base.json_text import parse_json, shortened
 from minari._model.episode_codec import REWARDS
 from minari._storages.base import MinariStorage
-from minari._storages.metadata_file import stamp_of
 from minari._storages.paths import is_remote
 from minari.errors import ArgumentError, DatasetCorruptError, EpisodeError
 from minari.sampling.fields import Part, checked_names, parts_of, select
@@ -221,7 +220,7 @@ class _Kept:
         self._path = None if is_remote(storage.data_path) else Path(storage.data_path, FILE_NAME)
         self._state = [
             _VERSION,
-            stamp_of(storage.data_path),
+            storage.state,
             storage.total_episodes,
             storage.total_steps,
             bytes_checksum(np.ascontiguousarray(numbers, "<i8")),

@@ -492,7 +492,7 @@ def _read_box(description: Description) -> Space:
     shape = tuple(description["shape"])
     if _is_uniform(description):
         return _uniform_box(description["low"], description["high"], shape, dtype)
-    low, high = (_bounds(description[key], key, shape, dtype) for key in ("low", "high"))
+    low, high = _bounds(description, "low", shape, dtype), _bounds(description, "high", shape, dtype)
     return spaces.Box(low=low, high=high, shape=shape, dtype=dtype.type if dtype.isnative else dtype)
 
 
@@ -512,8 +512,8 @@ def _uniform_box(low: Any, high: Any, shape: tuple[int, ...], dtype: np.dtype[An
     return box
 
 
-def _bounds(values: Any, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    bounds = np.array(values, dtype=dtype)
+def _bounds(description: Description, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    bounds = np.array(description[key], dtype=dtype)
     if bounds.size == 0:
         # Nested lists cannot distinguish (0, 3) from (0,).
         bounds = bounds.reshape(shape)

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 from minari._base.addresses import is_path, without_credentials
 from minari._base.json_text import shortened
 from minari._base.parallel import parallel_map
-from minari._base.plugins import Target, load_class
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
 from minari._base.warnings import warn
@@ -35,6 +34,7 @@ from minari.errors import (
 )
 from minari.progress import track
 from minari.storage.remotes import (
+    DEFAULT_REMOTE,
     MAX_WORKERS,
     CloudStorage,
     RemoteDatasetNotFoundError,
@@ -51,10 +51,7 @@ __all__ = ["download_dataset", "list_community_datasets", "list_remote_datasets"
 
 Metadata: TypeAlias = dict[str, Any]
 
-_MOST_PARTS = 10_000  # of a combined dataset
-
-#: Function that lists the datasets of all owners, with the package that it needs.
-_COMMUNITY: Target = ("minari.storage.remotes.huggingface:list_community", "minari[hf]")
+MOST_PARTS = 10_000  # of a combined dataset
 
 
 def list_remote_datasets(
@@ -128,10 +125,10 @@ def list_community_datasets(
         RemoteError: the Hub does not respond.
         MissingDependencyError: its client is not installed.
     """
-    list_community = load_class(_COMMUNITY, "Listing the datasets of the Hub needs")
+    remote = get_cloud_storage(DEFAULT_REMOTE, token, max_workers=max_workers)
     found: dict[str, Metadata] = {
         address: metadata
-        for address, metadata in list_community(prefix, token=token, max_workers=max_workers).items()
+        for address, metadata in remote.list_community(prefix).items()
         if not compatible_minari_version or is_compatible(metadata.get("minari_version"))
     }
     if not latest_version:
@@ -322,9 +319,9 @@ def _parts(metadata: Mapping[str, Any], read: Callable[[str], Metadata]) -> tupl
         for part in map(str, pending.pop().get("combined_datasets") or ()):
             if part in found or part in missing:
                 continue
-            if len(found) + len(missing) == _MOST_PARTS:
+            if len(found) + len(missing) == MOST_PARTS:
                 raise DatasetCorruptError(
-                    f"The dataset is said to be combined from more than {_MOST_PARTS:,} others, each naming further "
+                    f"The dataset is said to be combined from more than {MOST_PARTS:,} others, each naming further "
                     "ones; see where it comes from."
                 )
             try:

@@ -85,12 +85,15 @@ def load_dataset(
         DatasetNotFoundError: it does not exist locally, and ``download`` is false.
         DatasetCorruptError: its files are damaged.
     """
-    if is_path(dataset_id):
+    try:
+        path = get_dataset_path(DatasetId.parse(dataset_id), root=root)
+    except DatasetIdError:
+        if not is_path(dataset_id):
+            raise
         raise DatasetIdError(
             f"{shortened(os.fspath(dataset_id))} is a path, expected an id such as 'name-v0'; a dataset in any "
             f"directory is opened with minari.open_dataset(PATH)."
-        )
-    path = get_dataset_path(DatasetId.parse(dataset_id), root=root)
+        ) from None
     if not dataset_exists(path) and not restore_replaced(path):
         if not download:
             raise DatasetNotFoundError(
@@ -98,9 +101,9 @@ def load_dataset(
                 f"{did_you_mean_local(dataset_id, root)}"
             )
         hosting.download_dataset(dataset_id, remote=remote, root=root, token=token)
-    dataset = MinariDataset(path / "data", verify_checksums=verify_checksums)
-    dataset.storage.placed_id = dataset_id
-    return dataset
+    storage = MinariStorage.read(path / "data")
+    storage.placed_id = dataset_id
+    return MinariDataset(storage, verify_checksums=verify_checksums)
 
 
 def recover_recording(name: str, dataset_id: str | None = None, root: PathLike | None = None) -> MinariDataset:
@@ -153,7 +156,8 @@ def open_dataset(path: PathLike, *, verify_checksums: bool = False) -> MinariDat
             f"The data path {path} doesn't exist, and is an id: a dataset of the catalog is opened with "
             f"minari.load_dataset({str(path)!r})."
         )
-    return MinariDataset(directory / "data" if has_data else directory, verify_checksums=verify_checksums)
+    storage = MinariStorage.read(directory / "data" if has_data else directory)
+    return MinariDataset(storage, verify_checksums=verify_checksums)
 
 
 def delete_dataset(dataset_id: str, *, root: PathLike | None = None, lock_timeout: float | None = None) -> None:

@@ -23,6 +23,8 @@ from support.programs import run, start
 
 SOURCE = Path(minari.__file__)
 
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+
 
 def imports_for_type_checkers() -> dict[str, str]:
     """The names that ``minari/__init__.py`` shows to type checkers, with the module that each comes from."""
@@ -34,82 +36,52 @@ def imports_for_type_checkers() -> dict[str, str]:
     return {alias.name: node.module for node in imports for alias in node.names}
 
 
-class TestPublicNames:
-    def test_type_checkers_see_what_programs_get(self) -> None:
-        shown = imports_for_type_checkers()
-        assert set(minari.__all__) <= {*shown, "__version__"}
-        for name, module in shown.items():
-            home = importlib.import_module(module)
-            expected = importlib.import_module(f"minari.{name}") if home is minari else getattr(home, name)
-            assert getattr(minari, name) is expected, name
+def test_type_checkers_see_what_programs_get() -> None:
+    shown = imports_for_type_checkers()
+    assert set(minari.__all__) <= {*shown, "__version__"}
+    for name, module in shown.items():
+        home = importlib.import_module(module)
+        expected = importlib.import_module(f"minari.{name}") if home is minari else getattr(home, name)
+        assert getattr(minari, name) is expected, name
+    for name in minari.__all__:
+        value = getattr(minari, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert pickle.loads(pickle.dumps(value)) is value
 
-    def test_each_can_be_the_first(self) -> None:
-        program = """
-            import sys
-            for name in sys.argv[1:]:
-                for module in [module for module in sys.modules if module.partition(".")[0] == "minari"]:
-                    del sys.modules[module]
-                import minari
-                assert name == "__version__" or name not in vars(minari), name
-                print(name, getattr(minari, name) is not None)
-        """
-        assert run(program, *minari.__all__).splitlines() == [f"{name} True" for name in minari.__all__]
 
-    def test_all_at_once(self) -> None:
-        program = "from minari import *; print(sorted(name for name in dir() if name[:2] != '__'))"
-        names = sorted(name for name in minari.__all__ if name != "__version__")
-        assert run(program) == f"{names}\n"
-
-    def test_they_are_fetched_once(self) -> None:
-        program = """
+def test_each_public_name_can_be_the_first_and_is_fetched_once() -> None:
+    program = """
+        import sys
+        for name in sys.argv[1:]:
+            for module in [module for module in sys.modules if module.partition(".")[0] == "minari"]:
+                del sys.modules[module]
             import minari
-            first = minari.load_dataset
-            assert vars(minari)["load_dataset"] is first
+            assert name == "__version__" or name not in vars(minari), name
+            first = getattr(minari, name)
             def stop(name): raise AssertionError(name)
             minari.__getattr__ = stop
-            print(minari.load_dataset is first)
-        """
-        assert run(program) == "True\n"
-
-    def test_a_name_that_does_not_exist(self) -> None:
-        with pytest.raises(AttributeError, match="module 'minari' has no attribute 'load_datasets'") as caught:
-            minari.load_datasets  # noqa: B018
-        assert (caught.value.name, caught.value.obj) == ("load_datasets", minari)
-        assert not hasattr(minari, "__wrapped__")
-        with pytest.raises(ImportError, match="cannot import name 'load_datasets' from 'minari'"):
-            exec("from minari import load_datasets")
-
-    def test_a_misspelt_name_is_corrected(self) -> None:
-        _, complaint = start("import minari; minari.load_datasets").communicate(timeout=120)
-        assert "Did you mean: 'load_dataset'?" in complaint
-
-    def test_tools_that_look_at_everything(self) -> None:
-        members = dict(inspect.getmembers(minari))
-        assert set(minari.__all__) <= set(members)
-        assert {"data_collector", "dataset", "errors", "storage"} <= set(members)
-
-    def test_pickles(self) -> None:
-        for name in minari.__all__:
-            value = getattr(minari, name)
-            if inspect.isclass(value) or inspect.isfunction(value):
-                assert pickle.loads(pickle.dumps(value)) is value
+            print(name, first is not None and getattr(minari, name) is first is vars(minari)[name])
+    """
+    assert run(program, *minari.__all__).splitlines() == [f"{name} True" for name in minari.__all__]
 
 
-class TestSubmodules:
-    @pytest.mark.parametrize("package", ["minari", "minari.dataset", "minari.storage"])
-    def test_each_is_an_attribute_of_its_package(self, package: str) -> None:
-        directory = Path(importlib.import_module(package).__file__ or "").parent
-        paths = [*directory.glob("[a-z]*.py"), *(file.parent for file in directory.glob("[a-z]*/__init__.py"))]
-        names = sorted(path.stem for path in paths)
-        assert len(names) > 3
-        assert set(names) <= set(dir(importlib.import_module(package)))
-        program = f"import {package}\nfor name in {names}: print(getattr({package}, name).__name__)"
-        assert run(program).splitlines() == [f"{package}.{name}" for name in names]
+def test_a_name_that_does_not_exist_is_refused_and_corrected() -> None:
+    with pytest.raises(AttributeError, match="module 'minari' has no attribute 'load_datasets'") as caught:
+        minari.load_datasets  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("load_datasets", minari)
+    assert not hasattr(minari, "__wrapped__")
+    with pytest.raises(ImportError, match="cannot import name 'load_datasets' from 'minari'"):
+        exec("from minari import load_datasets")
+    _, complaint = start("import minari; minari.load_datasets").communicate(timeout=120)
+    assert "Did you mean: 'load_dataset'?" in complaint
+    for package in (minari.dataset, minari.storage):
+        with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
+            package.nothing  # noqa: B018
 
-    def test_a_submodule_that_does_not_exist(self) -> None:
-        for package in (minari, minari.dataset, minari.storage):
-            with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
-                package.nothing  # noqa: B018
+
+def test_tools_see_everything() -> None:
+    members = dict(inspect.getmembers(minari))
+    assert {*minari.__all__, "data_collector", "dataset", "errors", "storage"} <= set(members)
 
 
 @pytest.fixture
@@ -130,120 +102,91 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
         del sys.modules[name]
 
 
-class TestLazyPackage:
-    def test_what_it_gives(self, package: ModuleType) -> None:
-        assert "lazy_example.ok" not in sys.modules
-        assert package.answer == 42
-        assert package.ok is sys.modules["lazy_example.ok"]
-        assert package._hidden.__name__ == "lazy_example._hidden"
-
-    def test_what_it_names(self, package: ModuleType) -> None:
-        assert {"answer", "x", "ok", "poor", "__name__"} <= set(dir(package))
-        assert "_hidden" not in dir(package)
-        assert dir(package) == sorted(dir(package))
-        assert "lazy_example.poor" not in sys.modules
-
-    @pytest.mark.parametrize("name", ["poor", "x"])
-    def test_what_cannot_be_imported_says_what_it_lacks(self, package: ModuleType, name: str) -> None:
+def test_a_lazy_package_imports_what_is_used(package: ModuleType) -> None:
+    assert {"answer", "x", "ok", "poor", "__name__"} <= set(dir(package))
+    assert "_hidden" not in dir(package)
+    assert dir(package) == sorted(dir(package))
+    assert not {"lazy_example.ok", "lazy_example.poor"} & set(sys.modules)
+    assert package.answer == 42
+    assert package.ok is sys.modules["lazy_example.ok"]
+    assert package._hidden.__name__ == "lazy_example._hidden"
+    for name in ("poor", "x"):
         with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_installed"):
             getattr(package, name)
 
 
-class TestLazyModule:
-    def test_it_is_imported_when_it_is_used(self, package: ModuleType) -> None:
-        lazy = LazyModule("lazy_example.ok")
-        assert repr(lazy) == "LazyModule('lazy_example.ok')"
-        assert not hasattr(lazy, "__wrapped__")
-        assert "lazy_example.ok" not in sys.modules
-        assert lazy.answer == 42
-
-    def test_what_is_replaced_is_seen(self, package: ModuleType) -> None:
-        lazy = LazyModule("lazy_example.ok")
-        assert lazy.answer == 42
-        sys.modules["lazy_example.ok"].answer = 43  # type: ignore[attr-defined]
-        assert lazy.answer == 43
-
-    def test_a_submodule_that_nobody_has_imported(self) -> None:
-        program = """
-            from minari._base.lazy import LazyModule, cached_property
-            import sys
-            dom = LazyModule("xml.dom")
-            assert "xml" not in sys.modules
-            print(dom.minidom.parseString("<a/>").documentElement.tagName)
-        """
-        assert run(program) == "a\n"
-
-    def test_a_name_that_does_not_exist(self) -> None:
-        with pytest.raises(ModuleNotFoundError, match=r"calendar\.nothing"):
-            LazyModule("calendar").nothing  # noqa: B018
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-class TestForks:
-    #: The parent forks while a thread imports a module, which the child uses as well.
-    PROGRAM = """
-        import os, pathlib, signal, sys, threading
-        from minari._base.lazy import LazyModule, cached_property
-
-        started = threading.Event()
-        sys.path.insert(0, sys.argv[1])
-        pathlib.Path(sys.argv[1], "slow_example.py").write_text(
-            "import time, __main__; __main__.started.set(); time.sleep(0.5); VALUE = 3"
-        )
-        slow = LazyModule("slow_example")
-        thread = threading.Thread(target=lambda: slow.VALUE)
-        thread.start()
-        started.wait()
-        child = os.fork()
-        if not child:
-            signal.alarm(20)
-            os._exit(slow.VALUE)
-        thread.join()
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+def test_a_lazy_module_is_imported_when_it_is_used(package: ModuleType) -> None:
+    lazy = LazyModule("lazy_example.ok")
+    assert repr(lazy) == "LazyModule('lazy_example.ok')"
+    assert not hasattr(lazy, "__wrapped__")
+    assert "lazy_example.ok" not in sys.modules
+    assert lazy.answer == 42
+    sys.modules["lazy_example.ok"].answer = 43  # type: ignore[attr-defined]
+    assert lazy.answer == 43  # what is replaced is seen
+    with pytest.raises(ModuleNotFoundError, match=r"calendar\.nothing"):
+        LazyModule("calendar").nothing  # noqa: B018
+    program = """
+        from minari._base.lazy import LazyModule
+        import sys
+        dom = LazyModule("xml.dom")
+        assert "xml" not in sys.modules
+        print(dom.minidom.parseString("<a/>").documentElement.tagName)
     """
+    assert run(program) == "a\n"
 
-    def test_a_module_that_a_thread_is_importing_is_there_in_the_child(self, tmp_path: Path) -> None:
-        assert run(self.PROGRAM, str(tmp_path)).split() == ["3"]
 
-    def test_a_module_may_fork_while_it_is_imported(self, tmp_path: Path) -> None:
-        (tmp_path / "forking_example.py").write_text(
-            "import os\nfrom minari._base.lazy import LazyModule, cached_property\nchild = os.fork()\n"
-            "if not child:\n    os._exit(4 if LazyModule('calendar').isleap(2024) else 5)\n"
-            "VALUE = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
-        )
-        program = """
-            import sys
-            from minari._base.lazy import LazyModule, cached_property
-            sys.path.insert(0, sys.argv[1])
-            print(LazyModule("forking_example").VALUE)
-        """
-        assert run(program, str(tmp_path)).split() == ["4"]
+#: The parent forks while a thread imports a module, or computes an attribute, which the child uses as well.
+FORKING = """
+    import os, pathlib, signal, sys, threading, time
+    from minari._base.lazy import LazyModule, cached_property
 
-    def test_an_attribute_that_a_thread_is_computing_is_computed_in_the_child(self) -> None:
-        program = """
-            import os, signal, threading, time
-            from minari._base.lazy import cached_property
+    started = threading.Event()
+    sys.path.insert(0, sys.argv[1])
+    pathlib.Path(sys.argv[1], "slow_example.py").write_text(
+        "import time, __main__; __main__.started.set(); time.sleep(0.5); value = 3"
+    )
 
-            started = threading.Event()
+    class Slow:
+        @cached_property
+        def value(self):
+            started.set()
+            time.sleep(0.5)
+            return 3
 
-            class Slow:
-                @cached_property
-                def value(self):
-                    started.set()
-                    time.sleep(0.5)
-                    return 3
+    make = Slow if sys.argv[2] == "attribute" else lambda: slow
+    slow = LazyModule("slow_example")
+    thread = threading.Thread(target=lambda: make().value)
+    thread.start()
+    started.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        os._exit(make().value)
+    thread.join()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 
-            thread = threading.Thread(target=lambda: Slow().value)
-            thread.start()
-            started.wait()
-            child = os.fork()
-            if not child:
-                signal.alarm(20)
-                os._exit(Slow().value)
-            thread.join()
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-        """
-        assert run(program).split() == ["3"]
+
+@needs_fork
+@pytest.mark.parametrize("what", ["module", "attribute"])
+def test_what_a_thread_is_importing_or_computing_is_there_in_a_forked_child(what: str, tmp_path: Path) -> None:
+    assert run(FORKING, str(tmp_path), what).split() == ["3"]
+
+
+@needs_fork
+def test_a_module_may_fork_while_it_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "forking_example.py").write_text(
+        "import os\nfrom minari._base.lazy import LazyModule\nchild = os.fork()\n"
+        "if not child:\n    os._exit(4 if LazyModule('calendar').isleap(2024) else 5)\n"
+        "VALUE = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+    )
+    program = """
+        import sys
+        from minari._base.lazy import LazyModule
+        sys.path.insert(0, sys.argv[1])
+        print(LazyModule("forking_example").VALUE)
+    """
+    assert run(program, str(tmp_path)).split() == ["4"]
 
 
 def test_a_cached_property_is_computed_once_and_documented() -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import minari.storage
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari.errors import DatasetIdError
-from minari.storage.datasets_root_dir import get_dataset_path
+from minari.storage import get_dataset_path
 
 
 def test_the_variable_is_read_at_each_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,15 +31,10 @@ def test_the_default_root_is_in_the_home(value: str | None, tmp_path: Path, monk
     assert get_datasets_root() == tmp_path / "elsewhere"
 
 
-def test_an_argument_goes_before_the_variable(tmp_path: Path) -> None:
-    assert get_datasets_root(str(tmp_path)) == tmp_path
-    assert get_dataset_path("ns/a-v0", root=tmp_path / "own") == tmp_path / "own" / "ns" / "a-v0"
-    assert get_datasets_root("~/x") == Path.home() / "x"
-
-
-def test_only_the_root_is_created(tmp_path: Path) -> None:
+def test_an_argument_goes_before_the_variable_and_only_the_root_is_created(tmp_path: Path) -> None:
     root = tmp_path / "deep" / "root"
-    assert get_datasets_root(root) == root
+    assert get_datasets_root(str(root)) == root
+    assert get_datasets_root("~/x") == Path.home() / "x"
     assert not root.exists()
     assert get_dataset_path(root=root) == root
     assert get_dataset_path("ns/a-v0", root=root) == root / "ns" / "a-v0"
@@ -59,7 +53,3 @@ def test_the_default_remote(monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_default_remote() == "hf://farama-minari"
     monkeypatch.setenv("MINARI_REMOTE", "gcp://bucket")
     assert get_default_remote() == "gcp://bucket"
-
-
-def test_the_package_offers_the_path() -> None:
-    assert minari.storage.get_dataset_path is get_dataset_path

@@ -65,43 +65,38 @@ def datasets(datasets_root: Path) -> list[str]:
 DIRECTORIES = [".", "top-v0", "toy", "toy/a-v0", "toy/a-v1", "toy/b-v0", "toy/deep", "toy/deep/c-v2", "empty"]
 
 
-class TestWhatIsOpened:
-    @pytest.mark.parametrize("arguments", ["", "latest_version=True, compatible_minari_version=True"])
-    def test_each_directory_and_each_metadata_file_once(self, datasets: list[str], arguments: str) -> None:
-        listed, opened = watched(f"minari.list_local_datasets({arguments})")
-        assert listed == [name for name in datasets if not arguments or name != "toy/a-v0"]
-        expected = [("os.scandir", directory) for directory in DIRECTORIES]
-        expected += [("open", f"{dataset_id}/data/metadata.json") for dataset_id in datasets]
-        assert opened == Counter(expected)
-
-    def test_metadata_only_of_what_has_the_prefix(self, datasets: list[str]) -> None:
-        listed, opened = watched("minari.list_local_datasets(prefix='toy/deep')")
-        assert listed == ["toy/deep/c-v2"]
-        assert [path for event, path in opened if event == "open"] == ["toy/deep/c-v2/data/metadata.json"]
-
-    def test_namespaces_are_known_by_the_names_of_files(self, datasets: list[str]) -> None:
-        listed, opened = watched("minari.namespace.list_local_namespaces()")
-        assert listed == ["empty", "toy", "toy/deep"]
-        assert opened == Counter(("os.scandir", directory) for directory in DIRECTORIES)
+@pytest.mark.parametrize("arguments", ["", "latest_version=True, compatible_minari_version=True"])
+def test_each_directory_and_each_metadata_file_is_opened_once(datasets: list[str], arguments: str) -> None:
+    listed, opened = watched(f"minari.list_local_datasets({arguments})")
+    assert listed == [name for name in datasets if not arguments or name != "toy/a-v0"]
+    expected = [("os.scandir", directory) for directory in DIRECTORIES]
+    expected += [("open", f"{dataset_id}/data/metadata.json") for dataset_id in datasets]
+    assert opened == Counter(expected)
 
 
-def test_a_size_that_is_not_stored_is_measured(datasets_root: Path) -> None:
-    """As 0.5.0 left it out of what it combined."""
-    write_dataset(datasets_root, "x-v0", files={"data/main_data.hdf5": bytes(1_260_000), "data/.lock": bytes(900_000)})
-    write_dataset(datasets_root, "y-v0", files={"data/main_data.hdf5": bytes(1_260_000)}, dataset_size=1.5)
-    assert [metadata["dataset_size"] for metadata in list_local_datasets().values()] == [1.3, 1.5]
+def test_only_metadata_of_what_has_the_prefix_are_opened(datasets: list[str]) -> None:
+    listed, opened = watched("minari.list_local_datasets(prefix='toy/deep')")
+    assert listed == ["toy/deep/c-v2"]
+    assert [path for event, path in opened if event == "open"] == ["toy/deep/c-v2/data/metadata.json"]
 
 
-def test_metadata_of_any_length(datasets_root: Path) -> None:
-    for number, length in enumerate((1, 65_000, 65_536, 131_072, 1_000_000)):
-        write_dataset(datasets_root, f"x-v{number}", description="é" * length)
-    described = [metadata["description"] for metadata in list_local_datasets().values()]
-    assert [len(text) for text in described] == [1, 65_000, 65_536, 131_072, 1_000_000]
+def test_namespaces_are_known_by_the_names_of_files(datasets: list[str]) -> None:
+    listed, opened = watched("minari.namespace.list_local_namespaces()")
+    assert listed == ["empty", "toy", "toy/deep"]
+    assert opened == Counter(("os.scandir", directory) for directory in DIRECTORIES)
 
 
-def test_each_call_gives_values_of_its_own(datasets_root: Path) -> None:
-    write_dataset(datasets_root, "x-v0", author=["Ann"])
-    list_local_datasets()["x-v0"]["author"].append("Bob")
+def test_sizes_are_measured_and_metadata_read_whatever_their_length(datasets_root: Path) -> None:
+    data = {"data/main_data.hdf5": bytes(1_260_000)}
+    write_dataset(datasets_root, "x-v0", files={**data, "data/.lock": bytes(900_000)}, author=["Ann"])
+    write_dataset(datasets_root, "y-v0", files=data, dataset_size=1.5)
+    lengths = [1, 65_000, 65_536, 131_072, 1_000_000]
+    for number, length in enumerate(lengths):
+        write_dataset(datasets_root, f"z-v{number}", description="é" * length)
+    listed = list_local_datasets()
+    assert [listed[name]["dataset_size"] for name in ("x-v0", "y-v0")] == [1.3, 1.5]  # 0.5.0 left it out
+    assert [len(listed[f"z-v{number}"]["description"]) for number in range(5)] == lengths
+    listed["x-v0"]["author"].append("Bob")
     assert list_local_datasets()["x-v0"]["author"] == ["Ann"]
 
 
@@ -120,9 +115,14 @@ def test_a_change_that_is_committed_and_not_in_place_is_seen(
         with open_staged_directory(data) as changes:
             changes.path.mkdir()
             changes.commit(metadata)
-    before = {path: path.stat() for path in data.rglob("*")}
+
+    def written() -> dict[Path, tuple[int, int, int]]:  # reading changes nothing but the time of access
+        found = ((path, path.stat()) for path in data.rglob("*"))
+        return {path: (status.st_ino, status.st_size, status.st_mtime_ns) for path, status in found}
+
+    before = written()
     assert list_local_datasets()["x-v0"]["total_steps"] == 99
-    assert {path: path.stat() for path in data.rglob("*")} == before
+    assert written() == before
 
 
 def test_the_id_is_where_a_dataset_lies(datasets_root: Path) -> None:
@@ -158,9 +158,8 @@ def test_a_directory_that_may_not_be_read_is_left_out(datasets_root: Path) -> No
 def test_what_is_deleted_while_the_list_is_made_is_left_out(
     datasets_root: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    for number in range(3):
-        write_dataset(datasets_root, f"x-v{number}")
-    write_dataset(datasets_root, "x-v1/inner-v0")
+    for dataset_id in ("x-v0", "x-v1", "x-v2", "x-v1/inner-v0"):
+        write_dataset(datasets_root, dataset_id)
     real = catalog.read_raw_metadata
 
     def late(path: str) -> Any:
@@ -172,84 +171,81 @@ def test_what_is_deleted_while_the_list_is_made_is_left_out(
     assert not recwarn.list
 
 
-class TestWalk:
-    def test_what_the_directories_are(self, datasets_root: Path, datasets: list[str]) -> None:
-        found = {directory.id: directory for directory in walk_catalog(datasets_root)}
-        assert sorted(found) == sorted([*datasets, "toy", "toy/deep", "empty"])
-        assert found["toy/b-v0"] == CatalogEntry("toy/b-v0", str(datasets_root / "toy" / "b-v0"), True, False)
-        assert [name for name, directory in found.items() if directory.is_dataset] == [
-            name for name in found if "-v" in name
-        ]
-        assert sorted(name for name, directory in found.items() if directory.is_namespace) == [
-            "empty",
-            "toy",
-            "toy/deep",
-        ]
+def test_the_walk_tells_datasets_and_namespaces(datasets_root: Path, datasets: list[str]) -> None:
+    found = {directory.id: directory for directory in walk_catalog(datasets_root)}
+    assert sorted(found) == sorted([*datasets, "toy", "toy/deep", "empty"])
+    assert found["toy/b-v0"] == CatalogEntry("toy/b-v0", str(datasets_root / "toy" / "b-v0"), True, False)
+    assert all(directory.is_dataset == ("-v" in name) for name, directory in found.items())
+    assert {name for name, directory in found.items() if directory.is_namespace} == {"empty", "toy", "toy/deep"}
 
-    def test_a_directory_of_datasets_may_be_called_data_or_like_a_dataset(self, datasets_root: Path) -> None:
-        for dataset_id in ("data/a-v0", "group-v1/b-v0", "c-v0/inner-v0", "c-v0"):
-            write_dataset(datasets_root, dataset_id)
-        (datasets_root / "group-v1" / "namespace_metadata.json").mkdir()
-        found = {
-            directory.id: (directory.is_dataset, directory.is_namespace) for directory in walk_catalog(datasets_root)
-        }
-        namespaces = {"data", "group-v1"}
-        datasets = {"data/a-v0", "group-v1/b-v0", "c-v0", "c-v0/inner-v0"}
-        assert found == dict.fromkeys(namespaces, (False, False)) | dict.fromkeys(datasets, (True, False))
 
-    def test_a_root_that_is_a_dataset(self, tmp_path: Path) -> None:
-        root = write_dataset(tmp_path, "x-v0")
-        write_dataset(root, "y-v0")
-        write_dataset(root / "data", "z-v0")
-        assert [directory.id for directory in walk_catalog(root)] == ["y-v0"]
+def test_a_directory_of_datasets_may_be_called_data_or_like_a_dataset(datasets_root: Path) -> None:
+    for dataset_id in ("data/a-v0", "group-v1/b-v0", "c-v0/inner-v0", "c-v0"):
+        write_dataset(datasets_root, dataset_id)
+    (datasets_root / "group-v1" / "namespace_metadata.json").mkdir()
+    found = {directory.id: (directory.is_dataset, directory.is_namespace) for directory in walk_catalog(datasets_root)}
+    namespaces = {"data", "group-v1"}
+    datasets = {"data/a-v0", "group-v1/b-v0", "c-v0", "c-v0/inner-v0"}
+    assert found == dict.fromkeys(namespaces, (False, False)) | dict.fromkeys(datasets, (True, False))
 
-    @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
-    def test_links_of_any_kind(self, datasets_root: Path, tmp_path: Path) -> None:
-        directory = write_dataset(tmp_path, "disk-v0")
-        (datasets_root / "linked-v0").symlink_to(directory)
-        (datasets_root / "parts-v0").mkdir()
-        (datasets_root / "parts-v0" / "data").symlink_to(directory / "data")
-        (datasets_root / "nowhere-v0").symlink_to(tmp_path / "nowhere")
-        (datasets_root / "around").symlink_to(datasets_root)
-        (datasets_root / "alias-v1").symlink_to(write_dataset(datasets_root, "here-v0"))
-        with pytest.warns(UserWarning, match="leads out"):
-            found = {directory.id: directory.is_dataset for directory in walk_catalog(datasets_root)}
-        assert {name: is_dataset for name, is_dataset in found.items() if "/" not in name} == {
-            "parts-v0": False, "around": False, "here-v0": True, "alias-v1": True
-        }  # fmt: skip
-        with pytest.warns(UserWarning, match=r"is left out \(a link that leads out of the root\), and \d more"):
-            assert [name for name in list_local_datasets() if "/" not in name] == ["alias-v1", "here-v0"]
 
-    @pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
-    def test_links_to_everywhere_end(self, datasets_root: Path) -> None:
-        """Each directory with links to all others, which has more paths than anybody can walk."""
-        directories = [datasets_root / f"f{number}" for number in range(20)]
-        for directory in directories:
-            directory.mkdir()
-            for other in directories:
-                (directory / f"to-{other.name}").symlink_to(other)
-        assert len(list(walk_catalog(datasets_root))) == 20 + 20 * 20
+def test_a_root_that_is_a_dataset_is_walked(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path, "x-v0")
+    write_dataset(root, "y-v0")
+    write_dataset(root / "data", "z-v0")
+    assert [directory.id for directory in walk_catalog(root)] == ["y-v0"]
 
-    def test_what_is_no_file_does_not_hold_it_up(self, datasets_root: Path) -> None:
-        if not hasattr(os, "mkfifo"):
-            pytest.skip("there are no FIFOs")
-        data = write_dataset(datasets_root, "x-v0") / "data"
-        for file in (data / "metadata.json", datasets_root / "namespace_metadata.json", data / ".lock"):
-            file.unlink(missing_ok=True)
-            os.mkfifo(file)
-        os.mkfifo(datasets_root / "fifo-v0")
-        with pytest.warns(UserWarning, match=r"x-v0 is left out, .*pipe"):
-            assert list_local_datasets() == {}
-        with pytest.raises(UnsafePathError):
-            load_dataset("x-v0")
-        delete_dataset("x-v0")
 
-    def test_depth(self, datasets_root: Path) -> None:
-        directory = datasets_root
-        for _ in range(120):
-            directory = directory / "n"
-        directory.mkdir(parents=True)
-        assert 90 < len(list(walk_catalog(datasets_root))) < 120
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
+def test_links_are_followed_inside_the_root(datasets_root: Path, tmp_path: Path) -> None:
+    directory = write_dataset(tmp_path, "disk-v0")
+    (datasets_root / "linked-v0").symlink_to(directory)
+    (datasets_root / "parts-v0").mkdir()
+    (datasets_root / "parts-v0" / "data").symlink_to(directory / "data")
+    (datasets_root / "nowhere-v0").symlink_to(tmp_path / "nowhere")
+    (datasets_root / "around").symlink_to(datasets_root)
+    (datasets_root / "alias-v1").symlink_to(write_dataset(datasets_root, "here-v0"))
+    with pytest.warns(UserWarning, match="leads out"):
+        found = {directory.id: directory.is_dataset for directory in walk_catalog(datasets_root)}
+    assert {name: is_dataset for name, is_dataset in found.items() if "/" not in name} == {
+        "parts-v0": False, "around": False, "here-v0": True, "alias-v1": True
+    }  # fmt: skip
+    with pytest.warns(UserWarning, match=r"is left out \(a link that leads out of the root\), and \d more"):
+        assert [name for name in list_local_datasets() if "/" not in name] == ["alias-v1", "here-v0"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for a privilege to make links")
+def test_links_to_everywhere_end(datasets_root: Path) -> None:
+    """Each directory with links to all others, which has more paths than anybody can walk."""
+    directories = [datasets_root / f"f{number}" for number in range(20)]
+    for directory in directories:
+        directory.mkdir()
+        for other in directories:
+            (directory / f"to-{other.name}").symlink_to(other)
+    assert len(list(walk_catalog(datasets_root))) == 20 + 20 * 20
+
+
+def test_what_is_no_file_does_not_hold_it_up(datasets_root: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no FIFOs")
+    data = write_dataset(datasets_root, "x-v0") / "data"
+    for file in (data / "metadata.json", datasets_root / "namespace_metadata.json", data / ".lock"):
+        file.unlink(missing_ok=True)
+        os.mkfifo(file)
+    os.mkfifo(datasets_root / "fifo-v0")
+    with pytest.warns(UserWarning, match=r"x-v0 is left out, .*pipe"):
+        assert list_local_datasets() == {}
+    with pytest.raises(UnsafePathError):
+        load_dataset("x-v0")
+    delete_dataset("x-v0")
+
+
+def test_the_walk_ends_at_a_depth(datasets_root: Path) -> None:
+    directory = datasets_root
+    for _ in range(120):
+        directory = directory / "n"
+    directory.mkdir(parents=True)
+    assert 90 < len(list(walk_catalog(datasets_root))) < 120
 
 
 def test_prefixes_are_whole_parts() -> None:
@@ -257,7 +253,7 @@ def test_prefixes_are_whole_parts() -> None:
     assert not any(has_prefix("a/b/x-v1", prefix) for prefix in ("a/b/x", "b", "a/b/x-v", "a/b/x-v10", "/"))
 
 
-def test_the_newest_of_each() -> None:
+def test_the_newest_version_of_each_is_kept() -> None:
     ids = ["x-v9", "x-v10", "a/x-v2", "a/x-y-v0"]
     assert newest_versions({dataset_id: {"id": dataset_id} for dataset_id in ids}) == {
         dataset_id: {"id": dataset_id} for dataset_id in ids[1:]

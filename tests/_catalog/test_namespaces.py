@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -34,9 +37,9 @@ from minari.namespace import (
     upload_namespace,
     validate_namespace,
 )
-from minari.storage import remote_namespaces
 from minari.storage.remotes.directory import FileStorage
-from minari.testing.examples import as_buffer, draw_truth
+from minari.storage.remotes.registry import REMOTES
+from support.scripted import PLANE, buffer_of, listing
 
 
 FILE = "namespace_metadata.json"
@@ -51,61 +54,50 @@ def names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-class Remote(FileStorage):
-    """A directory as a remote that can be set to fail."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(str(directory))
-        self.directory = directory
-        self.uploaded: list[str] = []
-        self.asked: list[tuple[str | None, str | None, dict[str, object]]] = []
-        self.is_down = False
-
-    def read_file(self, name: str) -> bytes:
-        if self.is_down:
-            raise RemoteAccessError("the remote does not let you in")
-        return super().read_file(name)
-
-    def write_file(self, name: str, content: bytes) -> None:
-        self.uploaded.append(name.removesuffix(f"/{FILE}"))
-
-
 @pytest.fixture
-def remote(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Remote:
+def remote(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of the default remote, which has three namespaces."""
     directory = tmp_path_factory.mktemp("remote")
     for namespace, text in {"far/b": '{"description": "from afar"}', "far": "{}", "near": "{}"}.items():
         (directory / namespace).mkdir(parents=True, exist_ok=True)
         (directory / namespace / FILE).write_text(text)
-    remote = Remote(directory)
-
-    def get(remote_path: str | None = None, token: str | None = None, **options: object) -> Remote:
-        remote.asked.append((remote_path, token, options))
-        return remote
-
-    monkeypatch.setattr(remote_namespaces, "get_cloud_storage", get)
-    return remote
+    monkeypatch.setenv("MINARI_REMOTE", f"file://{directory}")
+    return directory
 
 
-def test_the_hierarchy() -> None:
-    assert list(namespace_hierarchy("a/b/c")) == ["a", "a/b", "a/b/c"]
-    assert list(namespace_hierarchy(None)) == []
-    with pytest.raises(DatasetIdError):
-        list(namespace_hierarchy("a//b"))
+class GuardedStorage(FileStorage):
+    """A directory that lets in whoever has the token, and records who asks for private uploads."""
+
+    asked_private: ClassVar[list[bool]] = []
+
+    def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
+        super().__init__(name, token, **options)
+        self.asked_private.append(options["private"])
+
+    def read_file(self, name: str) -> bytes:
+        if self.token != "secret":
+            raise RemoteAccessError("the remote does not let you in")
+        return super().read_file(name)
 
 
-@pytest.mark.parametrize("namespace", ["a", "ab", "ab/c", "a-b_c", "A1/b2", "-ab", "a-v0"])
-def test_good_names(namespace: str) -> None:
-    validate_namespace(namespace)
+@pytest.fixture
+def guarded(remote: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of the same directory, behind a token."""
+    monkeypatch.setitem(REMOTES, "guarded", (f"{__name__}:GuardedStorage", ""))
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__, ModuleType(__name__)))
+    monkeypatch.setattr(sys.modules[__name__], "GuardedStorage", GuardedStorage, raising=False)
+    monkeypatch.setattr(GuardedStorage, "asked_private", [])
+    return f"guarded://{remote}"
 
 
-ENTRANCES: list[Any] = [
+ENTRANCES: list[Callable[[Any], Any]] = [
     *(validate_namespace, create_namespace, update_namespace_metadata, get_namespace_metadata),
-    *(delete_namespace, download_namespace_metadata, lambda name: upload_namespace(name, "token")),
+    *(delete_namespace, download_namespace_metadata, upload_namespace),
 ]
 
 
 @pytest.mark.parametrize("function", ENTRANCES)
-def test_bad_names_are_refused_everywhere(function: Any, datasets_root: Path, remote: Remote) -> None:
+def test_bad_names_are_refused_everywhere(function: Any, datasets_root: Path, remote: Path) -> None:
     for namespace in ("", "..", "../x", "/a", "a/", "a//b", "a b", "a.b", ".a", "a\n"):
         with pytest.raises(ValueError, match="Malformed"):
             function(namespace)
@@ -114,36 +106,37 @@ def test_bad_names_are_refused_everywhere(function: Any, datasets_root: Path, re
     assert list(datasets_root.rglob("*")) == []
 
 
+def test_good_names_are_split_into_a_hierarchy() -> None:
+    for namespace in ("a", "ab", "ab/c", "a-b_c", "A1/b2", "-ab", "a-v0"):
+        validate_namespace(namespace)
+    assert list(namespace_hierarchy("a/b/c")) == ["a", "a/b", "a/b/c"]
+    assert list(namespace_hierarchy(None)) == []
+    with pytest.raises(DatasetIdError):
+        list(namespace_hierarchy("a//b"))
+
+
+# On this machine
+
+
 def test_creating_one_creates_those_around_it(datasets_root: Path) -> None:
     create_namespace("a/b", "first", url="https://example.org", numbers=(1, np.int64(2)))
     assert list_local_namespaces() == ["a", "a/b"]
-    assert get_namespace_metadata("a") == {}
     expected = {"url": "https://example.org", "numbers": [1, 2], "description": "first"}
-    assert get_namespace_metadata("a/b") == expected
+    assert (get_namespace_metadata("a"), get_namespace_metadata("a/b")) == ({}, expected)
     assert list(json.loads((datasets_root / "a" / "b" / FILE).read_text())) == list(expected)
     create_namespace("a/c")
     assert get_namespace_metadata("a/c") == {}
-
-
-def test_an_existing_one_is_not_created_again() -> None:
-    create_namespace("a/b", "first")
     for namespace in ("a", "a/b"):
         with pytest.raises(NamespaceError, match=f"'{namespace}' already exists"):
             create_namespace(namespace, "second")
-    assert get_namespace_metadata("a/b") == {"description": "first"}
+    assert get_namespace_metadata("a/b") == expected
 
 
-def test_a_dataset_does_not_become_a_namespace(datasets_root: Path) -> None:
-    make_dataset(datasets_root / "a-v0")
-    with pytest.raises(NamespaceError, match="is a dataset"):
-        create_namespace("a-v0")
-    with pytest.raises(ValueError, match="is a dataset"):
-        create_namespace("a-v0/b")
-    assert list_local_namespaces() == []
-
-
-def test_a_directory_without_metadata_becomes_one(datasets_root: Path) -> None:
+def test_a_directory_becomes_a_namespace_and_a_dataset_does_not(datasets_root: Path) -> None:
     make_dataset(datasets_root / "a" / "b-v0")
+    for namespace, error in (("a/b-v0", NamespaceError), ("a/b-v0/c", ValueError)):
+        with pytest.raises(error, match="is a dataset"):
+            create_namespace(namespace)
     assert list_local_namespaces() == []
     create_namespace("a", "now it is")
     assert list_local_namespaces() == ["a"]
@@ -168,7 +161,7 @@ def test_metadata_that_json_cannot_hold_change_nothing(value: Any, datasets_root
     assert names(datasets_root / "a") == [FILE]
 
 
-def test_missing_and_damaged_metadata(datasets_root: Path) -> None:
+def test_missing_and_damaged_metadata_are_told(datasets_root: Path) -> None:
     with pytest.raises(NamespaceError, match="Namespace 'a' does not exist locally"):
         get_namespace_metadata("a")
     create_namespace("a")
@@ -184,21 +177,20 @@ def test_only_empty_namespaces_are_deleted(datasets_root: Path) -> None:
     make_dataset(datasets_root / "c" / "d-v0")
     create_namespace("c")
     (datasets_root / "c" / "notes.txt").write_text("mine")
-    for namespace, inside in (("a", "b"), ("c", r"d-v0, notes\.txt")):
+    (datasets_root / "a" / "b" / ".mine").touch()
+    (datasets_root / "a" / "b" / f".{FILE}.0123456789ab.partial").touch()  # the remnant of a killed update
+    for namespace, inside in (("a", "b"), ("c", r"d-v0, notes\.txt"), ("a/b", r"\.mine;")):
         with pytest.raises(NamespaceError, match=f"not empty, it holds {inside}"):
             delete_namespace(namespace)
     assert list_local_namespaces() == ["a", "a/b", "c"]
+    (datasets_root / "a" / "b" / ".mine").unlink()
     delete_namespace("a/b")
     delete_namespace("a")
-    assert names(datasets_root) == ["c"]
-
-
-def test_deleting_an_unknown_one_is_a_warning(datasets_root: Path) -> None:
-    make_dataset(datasets_root / "a" / "b-v0")
-    for namespace in ("nowhere", "a", "a/b-v0"):
+    make_dataset(datasets_root / "plain" / "b-v0")
+    for namespace in ("nowhere", "plain", "plain/b-v0"):
         with pytest.warns(UserWarning, match=f"'{namespace}'"):
             delete_namespace(namespace)
-    assert (datasets_root / "a" / "b-v0" / "data").is_dir()
+    assert names(datasets_root) == ["c", "plain"]
 
 
 def test_what_arrives_during_a_deletion_is_kept(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,11 +211,9 @@ def test_what_arrives_during_a_deletion_is_kept(datasets_root: Path, monkeypatch
 def test_the_list_is_sorted_and_passes_over_what_is_hidden(datasets_root: Path) -> None:
     for namespace in ("b", "a/b", "a-b", "z/y/x"):
         create_namespace(namespace)
-    for hidden in (".trash", "b/.partial"):
-        (datasets_root / hidden).mkdir()
+    for hidden in (".trash", "b/.partial", "b/c-v0/data/d"):
+        (datasets_root / hidden).mkdir(parents=True)
         (datasets_root / hidden / FILE).write_text("{}")
-    (datasets_root / "b" / "c-v0" / "data" / "d").mkdir(parents=True)
-    (datasets_root / "b" / "c-v0" / "data" / "d" / FILE).write_text("{}")
     assert list_local_namespaces() == ["a", "a-b", "a/b", "b", "z", "z/y", "z/y/x"]
 
 
@@ -232,7 +222,7 @@ def test_official_namespaces_are_found(real_root: Path) -> None:
     assert isinstance(get_namespace_metadata("D4RL/door"), dict)
 
 
-def test_another_root(tmp_path: Path, datasets_root: Path, remote: Remote) -> None:
+def test_every_function_takes_another_root(tmp_path: Path, datasets_root: Path, remote: Path) -> None:
     assert list_local_namespaces(root=tmp_path / "nowhere") == []
     create_namespace("a", "own", root=tmp_path)
     update_namespace_metadata("a", "new", root=tmp_path)
@@ -240,139 +230,112 @@ def test_another_root(tmp_path: Path, datasets_root: Path, remote: Remote) -> No
     assert list_local_namespaces(root=tmp_path) == ["a"]
     delete_namespace("a", root=tmp_path)
     download_namespace_metadata("far", root=tmp_path)
-    upload_namespace("far/x", "token", root=_with_namespace(tmp_path, "far/x"))
-    assert list_local_namespaces() == []
+    create_namespace("far/x", root=tmp_path)
+    upload_namespace("far/x", root=tmp_path)
+    assert (remote / "far" / "x" / FILE).exists()
     assert list(datasets_root.iterdir()) == []
 
 
-def _with_namespace(root: Path, namespace: str) -> Path:
-    create_namespace(namespace, root=root)
-    return root
+# On a remote
 
 
-def test_the_remotes_namespaces(remote: Remote) -> None:
+def test_metadata_are_downloaded_and_local_ones_kept_unless_asked(remote: Path, datasets_root: Path) -> None:
     assert list_remote_namespaces() == ["far", "far/b", "near"]
-
-
-def test_metadata_are_downloaded(remote: Remote, datasets_root: Path) -> None:
+    create_namespace("near", "mine")
+    with pytest.warns(UserWarning, match="overwrite=True"):
+        download_namespace_metadata("near")
+    assert get_namespace_metadata("near") == {"description": "mine"}
+    download_namespace_metadata("near", overwrite=True)
+    assert get_namespace_metadata("near") == {}
     download_namespace_metadata("far/b")
     assert get_namespace_metadata("far/b") == {"description": "from afar"}
     assert get_namespace_metadata("far") == {}
-    assert names(datasets_root) == ["far"]
+    assert names(datasets_root) == ["far", "near"]
 
 
-def test_local_metadata_are_kept_unless_asked(remote: Remote) -> None:
-    create_namespace("far/b", "mine")
-    with pytest.warns(UserWarning, match="overwrite=True"):
-        download_namespace_metadata("far/b")
-    assert get_namespace_metadata("far/b") == {"description": "mine"}
-    download_namespace_metadata("far/b", overwrite=True)
-    assert get_namespace_metadata("far/b") == {"description": "from afar"}
+def refusing_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_failed_download_changes_nothing(overwrite: bool, remote: Remote, datasets_root: Path) -> None:
+def test_a_failed_download_changes_nothing(
+    overwrite: bool, remote: Path, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if overwrite:
         create_namespace("far/b", "mine")
-    before = sorted(datasets_root.rglob("*"))
-    remote.is_down = True
-    with pytest.raises(RemoteError, match="does not let you in"):
-        download_namespace_metadata("far/b", overwrite=overwrite)
-    remote.is_down = False
-    (remote.directory / "far/b" / FILE).write_text("<html>")
-    with pytest.raises(DatasetCorruptError):
-        download_namespace_metadata("far/b", overwrite=overwrite)
+    before = listing(datasets_root)
     with pytest.raises(NamespaceError, match="'unknown'"):
         download_namespace_metadata("unknown")
-    assert sorted(datasets_root.rglob("*")) == before
-    if overwrite:
-        assert get_namespace_metadata("far/b") == {"description": "mine"}
+    with pytest.raises(RemoteError):
+        download_namespace_metadata("far/b", overwrite=overwrite, remote=f"file://{remote}/nowhere")
+    with monkeypatch.context() as patched:
+        refusing_disk(patched)
+        with pytest.raises(StorageError, match="Input/output error"):
+            download_namespace_metadata("far/b", overwrite=overwrite)
+    (remote / "far/b" / FILE).write_text("<html>")
+    with pytest.raises(DatasetCorruptError):
+        download_namespace_metadata("far/b", overwrite=overwrite)
+    assert listing(datasets_root) == before
 
 
-def test_an_upload_brings_the_levels_that_are_missing(remote: Remote) -> None:
-    create_namespace("far/new/deep")
-    upload_namespace("far/new/deep", "secret")
-    assert remote.uploaded == ["far/new", "far/new/deep"]
-    assert remote.asked == [(None, "secret", {"private": False})]
+def test_tokens_and_privacy_reach_the_remote(guarded: str, remote: Path, datasets_root: Path) -> None:
+    create_namespace("far/new")
+    before = listing(datasets_root)
+    with pytest.raises(RemoteAccessError, match="does not let you in"):
+        download_namespace_metadata("far/b", remote=guarded)
+    assert listing(datasets_root) == before
+    with pytest.raises(RemoteAccessError):
+        upload_namespace("far/new", "wrong", remote=guarded)
+    GuardedStorage.asked_private.clear()
+    upload_namespace("far/new", "secret", remote=guarded)
+    assert (remote / "far" / "new" / FILE).exists()
+    assert GuardedStorage.asked_private == [False]
 
 
-def test_what_the_remote_has_is_not_uploaded(remote: Remote) -> None:
-    create_namespace("far/b", "mine")
-    with pytest.warns(UserWarning, match="has the namespace 'far/b' already"):
-        upload_namespace("far/b", "secret")
+def test_an_upload_brings_the_levels_that_are_missing_and_no_others(remote: Path) -> None:
+    create_namespace("far/new/deep", "here")
+    update_namespace_metadata("far", "mine")
+    upload_namespace("far/new/deep")
+    assert list_remote_namespaces() == ["far", "far/b", "far/new", "far/new/deep", "near"]
+    assert json.loads((remote / "far" / "new" / "deep" / FILE).read_text()) == {"description": "here"}
+    before = listing(remote)
+    with pytest.warns(UserWarning, match="has the namespace 'far' already"):
+        upload_namespace("far")
     with pytest.raises(NamespaceError, match="Namespace 'near' does not exist locally"):
-        upload_namespace("near", "secret")
-    assert remote.uploaded == []
+        upload_namespace("near")
+    assert listing(remote) == before
+    assert (remote / "far" / FILE).read_text() == "{}"
 
 
-@pytest.fixture
-def contents_seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Record successive contents of metadata files by their path."""
-    seen: list[tuple[str, str]] = []
-    replace = Path.replace
-
-    def watched(path: Path, target: Path) -> Path:
-        replaced = replace(path, target)
-        if target.name == FILE:
-            seen.append((str(target), target.read_text()))
-        return replaced
-
-    monkeypatch.setattr(Path, "replace", watched)
-    return seen
-
-
+@pytest.mark.filterwarnings("ignore:`.*` is set to None")
 @pytest.mark.parametrize("what", ["metadata", "a dataset", "an upload"])
 def test_a_namespace_arrives_with_its_metadata(
-    what: str, tmp_path: Path, datasets_root: Path, contents_seen: list[tuple[str, str]]
+    what: str, tmp_path: Path, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = tmp_path / "there"
     there.mkdir()
-    source = datasets_root if what == "an upload" else there
-    target = there if what == "an upload" else datasets_root
+    source, target = (datasets_root, there) if what == "an upload" else (there, datasets_root)
     create_namespace("far/b", "from afar", root=source)
     if what == "a dataset":
-        create_dataset_from_buffers(
-            "far/b/c-v0",
-            [as_buffer(draw_truth(spaces.Discrete(2), spaces.Discrete(2), 3, 0))],
-            observation_space=spaces.Discrete(2),
-            action_space=spaces.Discrete(2),
-            root=there,
-        )
-    contents_seen.clear()
+        given_spaces = {"observation_space": PLANE, "action_space": spaces.Discrete(3)}
+        create_dataset_from_buffers("far/b/c-v0", [buffer_of(3)], root=there, **given_spaces)
+    seen: list[str] = []  # the contents that the file has had
+    replace = Path.replace
+
+    def watched(path: Path, destination: Path) -> Path:
+        replaced = replace(path, destination)
+        if destination == target / "far" / "b" / FILE:
+            seen.append(destination.read_text())
+        return replaced
+
+    monkeypatch.setattr(Path, "replace", watched)
     if what == "an upload":
         upload_namespace("far/b", remote=f"file://{there}")
     elif what == "metadata":
         download_namespace_metadata("far/b", remote=f"file://{there}")
     else:
         download_dataset("far/b/c-v0", remote=f"file://{there}")
-    file = str(target / "far" / "b" / FILE)
-    assert {text for path, text in contents_seen if path == file} == {'{"description": "from afar"}'}
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_disk_that_refuses_downloaded_metadata(
-    overwrite: bool, remote: Remote, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if overwrite:
-        create_namespace("far/b", "mine")
-    before = sorted(datasets_root.rglob("*"))
-
-    def refuse(descriptor: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(StorageError, match="Input/output error"):
-        download_namespace_metadata("far/b", overwrite=overwrite)
-    assert sorted(datasets_root.rglob("*")) == before
-    assert not overwrite or get_namespace_metadata("far/b") == {"description": "mine"}
-
-
-def test_the_remnant_of_a_killed_update_keeps_no_namespace(datasets_root: Path) -> None:
-    create_namespace("a", "first")
-    (datasets_root / "a" / f".{FILE}.0123456789ab.partial").write_text("{")
-    (datasets_root / "a" / ".mine").write_text("{")
-    with pytest.raises(NamespaceError, match=r"it holds \.mine;"):
-        delete_namespace("a")
-    (datasets_root / "a" / ".mine").unlink()
-    delete_namespace("a")
-    assert names(datasets_root) == []
+    assert set(seen) == {'{"description": "from afar"}'}

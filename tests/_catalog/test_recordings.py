@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import sys
 import tempfile
-import textwrap
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,7 +20,8 @@ from minari import DataCollector
 from minari._catalog.recordings import RECORDINGS_DIRECTORY, find_recording, list_recordings, new_recording
 from minari.errors import DatasetExistsError, DatasetIdError, DatasetNotFoundError, EpisodeError
 from minari.storage.local import recover_recording
-from support.scripted import PLANE, ScriptedEnv, buffer_of, listing, play
+from support.programs import start
+from support.scripted import PLANE, ScriptedEnv, buffer_of, collected, listing, recorded
 from support.stored import as_nobody
 from support.values import assert_identical
 
@@ -50,25 +47,17 @@ ENDLESS = """
 """
 
 
-def start(*arguments: str, program: str = ENDLESS) -> subprocess.Popen[str]:
-    """Start a program, by default the endless recording, in a process of its own."""
-    paths = [str(Path(__file__).parents[1]), *(path for path in sys.path if path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-
-
 def killed_recording(buffer_steps: int, after_episodes: int, pause: float = 0.0) -> None:
     """Let a child record, and kill it with no chance to clean up."""
-    child = start(str(buffer_steps))
+    child = start(ENDLESS, str(buffer_steps))
     assert child.stdout is not None
     for line in child.stdout:
         if int(line) >= after_episodes:
             break
     time.sleep(pause)
     child.kill()
-    child.stdout.close()
-    assert child.wait() == -signal.SIGKILL if sys.platform != "win32" else child.wait() != 0
+    child.communicate()
+    assert child.returncode != 0
 
 
 def assert_as_played(dataset: minari.MinariDataset) -> None:
@@ -118,19 +107,11 @@ def test_a_kill_at_any_moment_leaves_whole_episodes(pause: float) -> None:
     assert len(minari.load_dataset("test/recovered-v0")[-1]) == 3
 
 
-def test_a_kill_before_the_first_episode_was_written_leaves_nothing_to_recover(datasets_root: Path) -> None:
-    killed_recording(buffer_steps=10_000, after_episodes=3)
-    assert list_recordings() == []
-    assert listing(datasets_root) == {}
-
-
-def test_recordings_of_several_programs() -> None:
-    collectors = [DataCollector(gym.make("CartPole-v1"), buffer_steps=1), DataCollector(ScriptedEnv(), buffer_steps=1)]
-    for collector in collectors:
-        play(collector, 2, seed=1)
+def test_recordings_of_several_programs_are_told_apart() -> None:
+    collectors = [collected(env, 2, buffer_steps=1) for env in (gym.make("CartPole-v1"), ScriptedEnv())]
     recordings = list_recordings()
+    assert len(recordings) == len(collectors)
     assert {recording.env_id for recording in recordings} == {"CartPole-v1", None}
-    assert len({recording.name for recording in recordings}) == 2
     assert [recording.modified for recording in recordings] == sorted(recording.modified for recording in recordings)
     (cartpole,) = (recording for recording in recordings if recording.env_id)
     assert find_recording(cartpole.name).storage.data_path == cartpole.path
@@ -141,30 +122,38 @@ def test_recordings_of_several_programs() -> None:
     assert list_recordings() == []
 
 
-def test_recordings_of_another_root(tmp_path: Path, datasets_root: Path) -> None:
-    collector = DataCollector(ScriptedEnv(), buffer_steps=1, root=tmp_path)
-    play(collector)
+def test_recordings_of_another_root_are_listed_there(tmp_path: Path, datasets_root: Path) -> None:
+    collector = collected(buffer_steps=1, root=tmp_path)
     assert list_recordings() == []
     (recording,) = list_recordings(tmp_path)
     recover_recording(recording.name, "recovered-v0", tmp_path)
     assert list(minari.list_local_datasets(root=tmp_path)) == ["recovered-v0"]
     assert listing(datasets_root) == {}
+    assert collector.total_episodes == 1
 
 
-def test_recordings_are_no_datasets(datasets_root: Path) -> None:
-    play(DataCollector(ScriptedEnv(), buffer_steps=1))
+@pytest.fixture
+def collector() -> DataCollector:
+    """A collector that has written two episodes of a recording."""
+    made: DataCollector = collected(None, 2, buffer_steps=1)
+    return made
+
+
+def test_recordings_are_no_datasets(collector: DataCollector, datasets_root: Path) -> None:
     (recording,) = list_recordings()
     assert minari.list_local_datasets() == {}
     assert minari.namespace.list_local_namespaces() == []
-    with pytest.raises(DatasetIdError):
-        minari.load_dataset(f"{RECORDINGS_DIRECTORY}/{recording.name}")
-    with pytest.raises(DatasetIdError):
-        minari.delete_dataset(f"{RECORDINGS_DIRECTORY}/{recording.name}-v0")
-
-
-def test_a_name_that_is_not_there() -> None:
-    play(DataCollector(ScriptedEnv(), buffer_steps=1))
-    (recording,) = list_recordings()
+    for function, suffix in ((minari.load_dataset, ""), (minari.delete_dataset, "-v0")):
+        with pytest.raises(DatasetIdError):
+            function(f"{RECORDINGS_DIRECTORY}/{recording.name}{suffix}")
+    # Damaged ones are passed over.
+    for name, content in (("empty", None), ("no-json", "{"), ("no-spaces", '{"total_episodes": 1}')):
+        directory = datasets_root / RECORDINGS_DIRECTORY / name / "data"
+        directory.mkdir(parents=True)
+        if content is not None:
+            (directory / "metadata.json").write_text(content)
+    (datasets_root / RECORDINGS_DIRECTORY / "a-file").touch()
+    assert [one.name for one in list_recordings()] == [recording.name]
     for name in ("nothing", "", "..", f"../{RECORDINGS_DIRECTORY}/{recording.name}"):
         with pytest.raises(DatasetNotFoundError, match="no recording") as caught:
             recover_recording(name, "test/x-v0")
@@ -177,12 +166,9 @@ def test_a_name_that_is_not_there() -> None:
     [("no version", DatasetIdError), ("../x-v0", DatasetIdError), ("test/taken-v0", DatasetExistsError)],
 )
 def test_a_recovery_that_is_refused_leaves_the_recording(
-    dataset_id: str, error: type[Exception], datasets_root: Path
+    collector: DataCollector, dataset_id: str, error: type[Exception], datasets_root: Path
 ) -> None:
-    collector = DataCollector(ScriptedEnv(), buffer_steps=1)
-    play(collector)
-    collector.create_dataset("test/taken-v0")
-    play(collector, 2)
+    recorded(dataset_id="test/taken-v0")
     (recording,) = list_recordings()
     before = listing(datasets_root)
     with pytest.raises(error):
@@ -192,17 +178,18 @@ def test_a_recovery_that_is_refused_leaves_the_recording(
 
 
 def test_publishing_that_fails_half_way_leaves_the_recording(
-    datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+    collector: DataCollector, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play(DataCollector(ScriptedEnv(), buffer_steps=1), 2)
     (recording,) = list_recordings()
-    metadata = recording.storage.metadata
+    metadata, rename = recording.storage.metadata, Path.rename
 
-    def refuse(*_: Any) -> None:
-        raise OSError("the disk went away")
+    def refuse(path: Path, target: Path) -> Path:
+        if Path(target).name == "x-v0":
+            raise OSError("the disk went away")
+        return rename(path, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr("minari._catalog.recordings.publish_directory", refuse)
+        patched.setattr(Path, "rename", refuse)
         with pytest.raises(OSError, match="the disk went away"):
             recover_recording(recording.name, "test/x-v0")
     assert list_recordings()[0].storage.metadata == metadata
@@ -215,22 +202,11 @@ def test_a_recording_without_an_episode_is_refused() -> None:
         recover_recording(recording.name, "test/empty-v0")
 
 
-def test_damaged_recordings_are_passed_over(datasets_root: Path) -> None:
-    play(DataCollector(ScriptedEnv(), buffer_steps=1))
-    for name, content in (("empty", None), ("no-json", "{"), ("no-spaces", '{"total_episodes": 1}')):
-        directory = datasets_root / RECORDINGS_DIRECTORY / name / "data"
-        directory.mkdir(parents=True)
-        if content is not None:
-            (directory / "metadata.json").write_text(content)
-    (datasets_root / RECORDINGS_DIRECTORY / "a-file").touch()
-    assert [recording.name.split("-")[0] for recording in list_recordings()] == ["recording"]
-
-
 def test_a_recording_that_cannot_begin_leaves_nothing(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("minari._storages.paths.write_atomically", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(OSError, match="no space left"):
         new_recording(PLANE, ACTIONS, None, "hdf5", jpeg_encoding=False)
     assert listing(datasets_root) == {}
@@ -269,7 +245,7 @@ ADDING = """
 @pytest.mark.parametrize("data_format", ["hdf5", "zarr"])
 @pytest.mark.parametrize("killed_at", ["append_to", "discard"])
 def test_what_a_killed_program_has_added_is_not_recovered_again(data_format: str, killed_at: str) -> None:
-    child = start(data_format, killed_at, program=ADDING)
+    child = start(ADDING, data_format, killed_at)
     child.communicate()
     assert child.returncode == 9
     (recording,) = list_recordings()
@@ -327,8 +303,6 @@ def test_whoever_may_write_to_the_root_may_record(shared_root: Path) -> None:
     new_recording(PLANE, ACTIONS, None, "hdf5", jpeg_encoding=False)
 
     def record() -> str:
-        collector = DataCollector(ScriptedEnv(), buffer_steps=1)
-        play(collector, 2)
-        return str(collector.create_dataset("test/shared-v0").total_episodes)
+        return str(recorded(None, 2, buffer_steps=1).total_episodes)
 
     assert as_nobody(record) == "2"

@@ -19,19 +19,19 @@ from minari.testing import register_memory_storage
 
 PIXELS, STATE = ("observations", "pixels"), ("observations", "state")
 COLUMNS = (PIXELS, STATE, ("actions",))
-GZIP = Codec("gzip", 4)
+GZIP, LZF, ZSTD = Codec("gzip", 4), Codec("lzf"), Codec("zstd", 3)
 
 
-def test_a_codec_and_its_level() -> None:
-    """Both ways between the value and what people write."""
-    for text, codec in (("gzip", Codec("gzip")), ("zstd:19", Codec("zstd", 19)), ("gzip:0", Codec("gzip", 0))):
-        assert Codec.parse(text) == codec
-        assert str(codec) == text
+@pytest.mark.parametrize(
+    ("text", "codec"), [("gzip", Codec("gzip")), ("zstd:19", Codec("zstd", 19)), ("gzip:0", Codec("gzip", 0))]
+)
+def test_a_codec_is_a_name_and_a_level(text: str, codec: Codec) -> None:
+    assert Codec.parse(text) == codec
+    assert str(codec) == text
 
 
 @pytest.mark.parametrize("text", ["", ":3", "gzip:", "gzip:fast", "gzip:-1", "gzip:1.5", 4, None, ("gzip", 4)])
-def test_what_is_no_codec(text: Any) -> None:
-    """Anything else is refused, and shown."""
+def test_what_is_no_codec_is_refused_and_shown(text: Any) -> None:
     with pytest.raises(CompressionError, match="is not a codec") as caught:
         Codec.parse(text)
     assert repr(text) in str(caught.value)
@@ -42,49 +42,38 @@ def test_what_is_no_codec(text: Any) -> None:
     [
         (None, GZIP, None, None),
         ("none", None, None, None),
-        ("zstd:3", Codec("zstd", 3), Codec("zstd", 3), Codec("zstd", 3)),
-        ({"rewards": "lzf"}, GZIP, None, Codec("lzf")),
-        ({"observations": "lzf"}, Codec("lzf"), Codec("lzf"), None),
-        ({"observations": "lzf", "observations/pixels": "none"}, None, Codec("lzf"), None),
+        ("zstd:3", ZSTD, ZSTD, ZSTD),
+        ({"rewards": "lzf"}, GZIP, None, LZF),
+        ({"observations": "lzf"}, LZF, LZF, None),
+        ({"observations": "lzf", "observations/pixels": "none"}, None, LZF, None),
         ({"observations/pixels": "gzip:9", "observations": "none"}, Codec("gzip", 9), None, None),
     ],
 )
-def test_what_a_choice_means(
-    choice: Any, of_pixels: Codec | None, of_state: Codec | None, of_rewards: Codec | None
+def test_the_longest_name_that_fits_a_column_counts(
+    choice: Any, of_pixels: Any, of_state: Any, of_rewards: Any
 ) -> None:
-    """The longest name that fits a column counts; without one, frames are compressed and nothing else is."""
+    """Without one, frames are compressed and nothing else is; JPEG never is, as it would only grow."""
     compression = Compression(choice, frames=[PIXELS], frame_codec=GZIP, columns=COLUMNS)
     assert compression.codec_for(PIXELS) == of_pixels
     assert compression.codec_for(STATE) == of_state
     assert compression.codec_for(("rewards",)) == of_rewards
     assert compression.stored == choice
     assert {of_pixels, of_state, of_rewards} <= compression.codecs
+    jpeg = Compression(choice, frames=[PIXELS], frame_codec=GZIP, columns=COLUMNS, encoded=[PIXELS])
+    assert (jpeg.codec_for(PIXELS), jpeg.codec_for(STATE)) == (None, of_state)
 
 
-def test_names_are_whole_parts() -> None:
-    """A name is not taken for the beginning of another one."""
+def test_names_are_whole_parts_and_infos_need_not_be_known() -> None:
     columns = [("observations", "state"), ("observations", "state_more"), ("observations", 1)]
-    compression = Compression({"observations/state": "gzip", "observations/1": "lzf"}, columns=columns)
-    assert [compression.codec_for(path) for path in columns] == [Codec("gzip"), None, Codec("lzf")]
-
-
-def test_infos_need_not_be_known() -> None:
-    """The infos are not known in advance."""
-    compression = Compression({"infos/camera": "gzip"}, columns=COLUMNS)
-    assert compression.codec_for(("infos", "camera", "left")) == Codec("gzip")
-    assert compression.codec_for(("infos", "other")) is None
-
-
-def test_jpeg_is_never_compressed() -> None:
-    """Encoded data would only grow."""
-    compression = Compression("gzip", frames=[PIXELS], frame_codec=GZIP, columns=COLUMNS, encoded=[PIXELS])
-    assert compression.codec_for(PIXELS) is None
-    assert compression.codec_for(STATE) == Codec("gzip")
+    choice = {"observations/state": "gzip", "observations/1": "lzf", "infos/camera": "lzf"}
+    compression = Compression(choice, columns=columns)
+    others = [("infos", "camera", "left"), ("infos", "other")]
+    expected = [Codec("gzip"), None, LZF, LZF, None]
+    assert [compression.codec_for(path) for path in columns + others] == expected
 
 
 @pytest.mark.parametrize("name", ["pixels", "observations/pixel", "observations/pixels/0", "reward", ""])
-def test_a_column_that_there_is_not(name: str) -> None:
-    """Misspelled names are rejected immediately, with the existing ones."""
+def test_a_column_that_there_is_not_is_refused_with_those_that_there_are(name: str) -> None:
     with pytest.raises(CompressionError, match="no such column") as caught:
         Compression({name: "gzip"}, columns=COLUMNS)
     assert "'observations/pixels'" in str(caught.value)
@@ -98,8 +87,7 @@ def test_a_column_that_there_is_not(name: str) -> None:
         (Codec("lzf", 1), "the level 1, expected no level"),
     ],
 )
-def test_codecs_of_a_format(codec: Codec, message: str) -> None:
-    """An unsupported codec is rejected with a list of the supported ones."""
+def test_codecs_that_a_format_lacks_are_refused(codec: Codec, message: str) -> None:
     with pytest.raises(CompressionError, match=message):
         check_codec(codec, {"gzip": range(10), "lzf": None}, "hdf5")
 
@@ -116,8 +104,7 @@ def test_codecs_of_a_format(codec: Codec, message: str) -> None:
         (spaces.MultiBinary([64, 64]), False),
     ],
 )
-def test_what_frames_are(space: spaces.Space[Any], expected: bool) -> None:
-    """Pictures of any layout, but nothing that is tiny or no picture."""
+def test_frames_are_pictures_of_any_layout_that_are_not_tiny(space: spaces.Space[Any], expected: bool) -> None:
     (leaf,) = codec_for(space).leaves()
     assert is_frame(leaf) == expected
 
@@ -131,36 +118,29 @@ ARRAYS: dict[str, Any] = {
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_the_choice_is_kept_and_protected() -> None:
-    """It is part of the metadata where it was made, and cannot be changed there."""
-    plain = minari.create_dataset_from_arrays("toy/plain-v0", **ARRAYS)
-    assert plain.storage.compression is None
-    assert "compression" not in plain.storage.metadata
-    for number, choice in enumerate(["gzip:9", {"rewards": "gzip"}, "none"]):
-        dataset = minari.create_dataset_from_arrays(f"toy/chosen-v{number}", **ARRAYS, compression=choice)
-        for opened in (dataset, minari.load_dataset(dataset.id)):
-            assert opened.storage.compression == choice
-            assert opened.storage.metadata["compression"] == choice
-        with pytest.raises(MetadataError, match="protected"):
-            dataset.storage.update_metadata({"compression": "lzf"})
+@pytest.mark.parametrize("choice", [None, "gzip:9", {"rewards": "gzip"}, "none"])
+def test_the_choice_is_kept_and_protected(choice: Any) -> None:
+    dataset = minari.create_dataset_from_arrays("toy/chosen-v0", **ARRAYS, compression=choice)
+    for opened in (dataset, minari.load_dataset(dataset.id)):
+        assert opened.storage.compression == choice
+        assert opened.storage.metadata.get("compression") == choice
+        assert ("compression" in opened.storage.metadata) == (choice is not None)
     with pytest.raises(MetadataError, match="protected"):
-        plain.storage.update_metadata({"compression": "lzf"})
+        dataset.storage.update_metadata({"compression": "lzf"})
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_refused_before_anything_is_made(tmp_path: Path) -> None:
-    """A mistake in the choice leaves nothing behind."""
-    for choice in ("zip", {"observation": "gzip"}, "gzip:11"):
-        with pytest.raises(CompressionError):
-            minari.create_dataset_from_arrays("toy/refused-v0", **ARRAYS, compression=choice)
-        with pytest.raises(CompressionError):
-            MinariStorage.new(tmp_path / "data", spaces.Discrete(2), spaces.Discrete(2), compression=choice)
+@pytest.mark.parametrize("choice", ["zip", {"observation": "gzip"}, "gzip:11"])
+def test_a_mistaken_choice_is_refused_before_anything_is_made(choice: Any, tmp_path: Path) -> None:
+    with pytest.raises(CompressionError):
+        minari.create_dataset_from_arrays("toy/refused-v0", **ARRAYS, compression=choice)
+    with pytest.raises(CompressionError):
+        MinariStorage.new(tmp_path / "data", spaces.Discrete(2), spaces.Discrete(2), compression=choice)
     assert minari.list_local_datasets() == {}
     assert not (tmp_path / "data").exists()
 
 
-def test_a_format_that_cannot_compress(tmp_path: Path) -> None:
-    """It says so; to compress nothing is always possible."""
+def test_a_format_that_cannot_compress_says_so(tmp_path: Path) -> None:
     register_memory_storage()
     pair = spaces.Discrete(2), spaces.Discrete(2)
     with pytest.raises(CompressionError, match="'memory' has no codec 'gzip', expected one of 'none'"):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +12,18 @@ from gymnasium import spaces
 from minari import MinariDataset
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 from minari.errors import DatasetCorruptError
-from minari.testing.examples import as_buffer
-from support.copies import require_format
+from support.programs import run
 from support.scenes import pushed_block
+from support.stored import plain_buffer, store
 
 
 SPACE = spaces.Box(0, 255, (96, 96, 3), np.uint8)
-in_every_format = pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
+FRAMES = pushed_block()  # 161 frames, 4.45 MB, 186 KB as PNG
 
 
-@pytest.fixture(scope="module")
-def frames() -> Any:
-    """161 frames, 4.45 MB."""
-    drawn = pushed_block()
-    drawn.flags.writeable = False
-    return drawn
-
-
-def store(directory: Path, data_format: str, frames: Any, **options: Any) -> MinariStorage:
-    require_format(data_format)
-    storage = MinariStorage.new(directory / "data", SPACE, spaces.Discrete(2), data_format=data_format, **options)
-    storage.update_episodes([_buffer(frames)])
-    return storage
-
-
-def _buffer(frames: Any) -> Any:
-    steps = np.arange(len(frames) - 1)
-    flags = {"terminations": steps < 0, "truncations": steps == steps[-1]}
-    return as_buffer({"observations": frames, "actions": steps % 2, "rewards": steps / 2.0, **flags, "infos": {}})
+def new(directory: Path, data_format: str, *frames: Any, **options: Any) -> MinariStorage:
+    buffers = [plain_buffer(each, rewards=np.arange(len(each) - 1) / 2.0) for each in frames]
+    return MinariStorage.read(store(directory, data_format, buffers, SPACE, spaces.Discrete(2), **options))
 
 
 def size(storage: MinariStorage) -> int:
@@ -51,48 +32,30 @@ def size(storage: MinariStorage) -> int:
     return sum(file.stat().st_size for file in files if file.name != METADATA_FILE_NAME)
 
 
-def test_they_are_like_those_of_a_simulator(frames: Any) -> None:
-    """Each by itself is a PNG of more than a kilobyte."""
-    image = pytest.importorskip("PIL.Image")
-    total = 0
-    for frame in frames:
-        stream = io.BytesIO()
-        image.fromarray(frame).save(stream, format="PNG")
-        total += len(stream.getvalue())
-    assert 170_000 < total < 210_000
-
-
-@in_every_format
-def test_an_episode_takes_less_than_its_pictures(data_format: str, frames: Any, tmp_path: Path) -> None:
-    """At most 100 KB by default, where PNG takes 186 KB; and not a bit of it is lost."""
-    storage = store(tmp_path, data_format, frames)
+def test_episodes_are_exact_and_smaller_than_their_pictures(data_format: str, tmp_path: Path) -> None:
+    storage = new(tmp_path, data_format, FRAMES)
     assert size(storage) <= 100_000
     for opened in (storage, MinariStorage.read(storage.data_path)):
         (episode,) = opened.get_episodes([0])
-        assert np.array_equal(episode["observations"], frames)
-        window = opened.get_window(0, 60, 124)
-        assert np.array_equal(window["observations"], frames[60:125])
+        assert np.array_equal(episode["observations"], FRAMES)
+        assert np.array_equal(opened.get_window(0, 60, 124)["observations"], FRAMES[60:125])
 
 
-@in_every_format
-def test_appending_copying_and_converting_keep_them_small(data_format: str, frames: Any, tmp_path: Path) -> None:
-    """However an episode comes to its place."""
-    storage = store(tmp_path / "first", data_format, frames)
-    storage.update_episodes([_buffer(frames[:80])])
-    copy = MinariStorage.new(tmp_path / "copy" / "data", SPACE, spaces.Discrete(2), data_format=data_format)
+def test_appended_copied_and_repacked_episodes_are_small(data_format: str, tmp_path: Path) -> None:
+    storage = new(tmp_path, data_format, FRAMES, FRAMES[:80])
+    copy = new(tmp_path / "copy", data_format)
     copy.update_from_storage(storage)
     copy.repack()
     for each in (storage, copy):
         assert size(each) <= 160_000
         first, second = each.get_episodes([0, 1])
-        assert np.array_equal(first["observations"], frames)
-        assert np.array_equal(second["observations"], frames[:80])
+        assert np.array_equal(first["observations"], FRAMES)
+        assert np.array_equal(second["observations"], FRAMES[:80])
 
 
 @pytest.mark.parametrize("data_format", ["hdf5", "zarr"])
-def test_selecting_by_rewards_decodes_none(data_format: str, frames: Any, tmp_path: Path) -> None:
-    """Frames whose stored bytes are damaged disturb nobody who does not look at them."""
-    storage = store(tmp_path, data_format, frames[:33])
+def test_selecting_by_rewards_decodes_no_frame(data_format: str, tmp_path: Path) -> None:
+    storage = new(tmp_path, data_format, FRAMES[:33])
     files = (file for file in storage.data_path.rglob("*") if file.is_file() and file.suffix != ".json")
     largest = max(files, key=lambda file: file.stat().st_size)
     content = largest.read_bytes()
@@ -104,13 +67,12 @@ def test_selecting_by_rewards_decodes_none(data_format: str, frames: Any, tmp_pa
         dataset.filter_episodes(lambda episode: episode.observations is not None)
 
 
-@in_every_format
-def test_selecting_by_rewards_decodes_no_jpeg(data_format: str, frames: Any, tmp_path: Path) -> None:
-    storage = store(tmp_path, data_format, frames[:17], jpeg_encoding=True)
-    script = (
-        "import sys, minari; d = minari.MinariDataset(sys.argv[1]);"
-        "print(len(d.filter_episodes(lambda e: len(e) == 16)), 'PIL' in sys.modules, d[0].observations.shape)"
-    )
-    command = [sys.executable, "-c", script, storage.data_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout == "1 False (17, 96, 96, 3)\n"
+def test_selecting_by_rewards_decodes_no_jpeg(data_format: str, tmp_path: Path) -> None:
+    storage = new(tmp_path, data_format, FRAMES[:17], jpeg_encoding=True)
+    program = """
+        import sys, minari
+        dataset = minari.MinariDataset(sys.argv[1])
+        print(len(dataset.filter_episodes(lambda episode: len(episode) == 16)), "PIL" in sys.modules)
+        print(dataset[0].observations.shape)
+    """
+    assert run(program, str(storage.data_path)) == "1 False\n(17, 96, 96, 3)\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Callable
@@ -14,18 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minari._base.locks import waiting_at_most
-from minari._storages import journal as transaction
-from minari._storages.journal import (
-    JOURNAL_NAME,
-    FileTransaction,
-    Overlay,
-    has_journal,
-    pending_change,
-)
-from minari.errors import DatasetBusyError, DatasetCorruptError, UnsafePathError
+from minari._storages import journal
+from minari._storages.journal import JOURNAL_NAME, FileTransaction, Overlay, has_journal, pending_change
+from minari.errors import DatasetBusyError, UnsafePathError
 
 
 OLD = bytes(range(256)) * 40  # two and a half pages
+NEW = OLD[:10] + b"new" + OLD[13:] + b"more"
 
 
 @pytest.fixture
@@ -36,15 +30,53 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
-def change_of(path: Path) -> Overlay | None:
-    return pending_change(path.parent, path.name)
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(*_: Any) -> None:
+    raise Interrupted
+
+
+def changed(path: Path) -> FileTransaction:
+    file = FileTransaction(path)
+    file.write_at(10, memoryview(b"new"))
+    file.write_at(len(OLD), memoryview(b"more"))
+    return file
+
+
+def commit_and_stop(path: Path, text: str = "new") -> None:
+    """Leave a journal that is written and not applied, as a writer does that is killed."""
+    file = changed(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Overlay, "apply", interrupt)
+        with pytest.raises(Interrupted):
+            file.commit({"metadata.json": text})
+    file.discard()
+    file.close()
+
+
+def contents(path: Path) -> tuple[bytes, str]:
+    """Return the file and the metadata on disk, which has no journal."""
+    assert not has_journal(path.parent)
+    return path.read_bytes(), path.with_name("metadata.json").read_text()
+
+
+def seen(path: Path) -> tuple[bytes, str]:
+    """Return the file and the metadata as a reader sees them."""
+    change = pending_change(path.parent, path.name)
+    if change is None:
+        return path.read_bytes(), path.with_name("metadata.json").read_text()
+    with path.open("rb") as file:
+        whole = change.read_at(file.fileno(), 0, 10**6)
+        assert whole == b"".join(change.read_at(file.fileno(), at, 7) for at in range(0, change.end, 7))
+    return whole, change.texts["metadata.json"]
 
 
 offsets = st.integers(0, 20_000)
 changes = st.lists(
     st.one_of(
-        st.tuples(st.just("write"), offsets, st.binary(max_size=9000)),
-        st.tuples(st.just("write_at"), offsets, st.binary(max_size=9000)),
+        st.tuples(st.sampled_from(["write", "write_at"]), offsets, st.binary(max_size=9000)),
         st.tuples(st.just("extend"), st.integers(1, 9_000)),
         st.tuples(st.just("read"), offsets, st.integers(0, 9000)),
     ),
@@ -59,13 +91,8 @@ changes = st.lists(
     commits=st.booleans(),
     later=changes,
 )
-def test_is_what_a_plain_file_would_be(
-    tmp_path_factory: pytest.TempPathFactory,
-    changes: list[Any],
-    size: int,
-    shrinks_by: int,
-    commits: bool,
-    later: list[Any],
+def test_transaction_is_what_a_plain_file_would_be(
+    tmp_path_factory: pytest.TempPathFactory, changes: Any, size: int, shrinks_by: int, commits: bool, later: Any
 ) -> None:
     """Reads see the writes before them; the file on disk is the old one until the commit, then the new one."""
     old = OLD[:size]
@@ -79,8 +106,7 @@ def test_is_what_a_plain_file_would_be(
     assert path.read_bytes()[: len(old)] == old
     if commits:
         file.commit({"metadata.json": "new"})
-        assert path.read_bytes() == model
-        assert path.with_name("metadata.json").read_text() == "new"
+        assert contents(path) == (model, "new")
         old = bytes(model)
         apply(later, file, model)
         assert path.read_bytes()[: len(old)] == old
@@ -114,98 +140,59 @@ def apply(changes: list[Any], file: FileTransaction, model: bytearray) -> None:
             file.write_at(offset, memoryview(what))
 
 
-def test_file_interface(path: Path) -> None:
+def test_transaction_is_a_file_object(path: Path) -> None:
     with FileTransaction(path) as file:
-        assert file.readable()
-        assert file.writable()
-        assert file.seekable()
+        assert file.readable() and file.writable() and file.seekable()  # noqa: PT018
         assert file.seek(0, os.SEEK_END) == len(OLD)
         assert file.seek(-6, os.SEEK_CUR) == len(OLD) - 6
         assert file.read(3) == OLD[-6:-3]
-        assert file.seek(2) == 2
-        assert file.truncate() == 2
+        assert file.seek(2) == file.truncate() == 2
         assert file.seek(0, os.SEEK_END) == 2
         file.discard()
     assert path.read_bytes() == OLD
 
 
-def test_discard_leaves_no_trace(path: Path) -> None:
-    """Content and time are as before, so that what is derived from the file stays valid."""
+def test_discarding_leaves_content_and_time(path: Path) -> None:
     os.utime(path, ns=(5, 7))
     with FileTransaction(path) as file:
         file.write_at(100, memoryview(b"x" * 20_000))
         assert path.stat().st_size > len(OLD)
         file.discard()
-    assert path.read_bytes() == OLD
-    assert path.stat().st_mtime_ns == 7
+    assert (*contents(path), path.stat().st_mtime_ns) == (OLD, "old", 7)
     assert sorted(path.parent.iterdir()) == [path, path.with_name("metadata.json")]
 
 
-def test_one_at_a_time(path: Path) -> None:
+def test_one_transaction_at_a_time(path: Path) -> None:
     with FileTransaction(path), waiting_at_most(0), pytest.raises(DatasetBusyError, match=r"data\.bin"):
         FileTransaction(path)
     FileTransaction(path).close()
 
 
-class Interrupted(Exception):
-    pass
+def test_missing_and_linked_files_are_refused(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        FileTransaction(tmp_path / "nothing")
+    assert pending_change(tmp_path, "nothing") is None
+    (tmp_path / JOURNAL_NAME).write_bytes(b"something")
+    assert pending_change(tmp_path, "nothing") is None
+    (tmp_path / "link.bin").symlink_to(path)
+    with pytest.raises(UnsafePathError, match="is a link"):
+        FileTransaction(tmp_path / "link.bin")
 
 
-def commit_and_stop(path: Path, texts: dict[str, str] | None = None) -> None:
-    """Leave a journal that is written and not applied, as a writer does that is killed."""
-
-    def stop(*_: Any) -> None:
-        raise Interrupted
-
-    file = FileTransaction(path)
-    file.write_at(10, memoryview(b"new"))
-    file.write_at(len(OLD), memoryview(b"more"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Overlay, "apply", stop)
-        with pytest.raises(Interrupted):
-            file.commit({"metadata.json": "new"} if texts is None else texts)
-    file.discard()
-    file.close()
+# Commits
 
 
-NEW = OLD[:10] + b"new" + OLD[13:] + b"more"
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in directory.iterdir() if file.is_file()}
-
-
-def seen(path: Path) -> tuple[bytes, str]:
-    """Return the file and the metadata as seen by a reader."""
-    change = change_of(path)
-    metadata = path.with_name("metadata.json").read_text()
-    if change is None:
-        return path.read_bytes(), metadata
-    with path.open("rb") as file:
-        whole = change.read_at(file.fileno(), 0, 10**6)
-        pieces = b"".join(change.read_at(file.fileno(), at, 7) for at in range(0, change.end, 7))
-        assert whole == pieces
-    return whole, change.texts.get("metadata.json", metadata)
-
-
-def test_readers_see_what_is_committed_and_write_nothing(path: Path) -> None:
+def test_readers_see_a_commit_that_the_next_writer_applies(path: Path) -> None:
     commit_and_stop(path)
-    before = contents(path.parent)
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     assert seen(path) == (NEW, "new")
-    assert contents(path.parent) == before
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
     assert before[path.name] == OLD + b"more"
-
-
-def test_the_next_writer_applies_it(path: Path) -> None:
-    commit_and_stop(path)
     FileTransaction(path).close()
-    assert path.read_bytes() == NEW
-    assert path.with_name("metadata.json").read_text() == "new"
-    assert not has_journal(path.parent)
+    assert contents(path) == (NEW, "new")
 
 
-def test_interrupted_again_and_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At every call that changes the disk, what is read is the same."""
+def test_applying_may_be_interrupted_at_every_call(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit_and_stop(path)
     calls = 0
 
@@ -219,10 +206,9 @@ def test_interrupted_again_and_again(path: Path, monkeypatch: pytest.MonkeyPatch
 
         return call
 
-    for name in ("write_all", "write_atomically", "_set_time"):
-        monkeypatch.setattr(transaction, name, around(getattr(transaction, name)))
-    monkeypatch.setattr(os, "fsync", around(os.fsync))
-    monkeypatch.setattr(Path, "unlink", around(Path.unlink))
+    places = [(journal, "write_all"), (journal, "write_atomically"), (os, "utime"), (os, "fsync"), (Path, "unlink")]
+    for owner, name in places:
+        monkeypatch.setattr(owner, name, around(getattr(owner, name)))
     for at in range(1, 20):
         calls = at
         try:
@@ -232,122 +218,48 @@ def test_interrupted_again_and_again(path: Path, monkeypatch: pytest.MonkeyPatch
         else:
             break
     assert at > 4
-    assert seen(path) == (NEW, "new")
-    assert not has_journal(path.parent)
+    assert contents(path) == (NEW, "new")
 
 
-@pytest.mark.parametrize("shrinks", [True, False])
-def test_a_file_that_gets_shorter(path: Path, shrinks: bool) -> None:
+@pytest.mark.parametrize("size", [9000, 12000])
+def test_commit_may_shorten_and_extend_the_file(path: Path, size: int) -> None:
     file = FileTransaction(path)
     file.write_at(10, memoryview(b"new"))
-    file.truncate(9000 if shrinks else 12000)
+    file.truncate(size)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Overlay, "apply", lambda *_: None)
         file.commit({"metadata.json": "new"})
     file.close()
-    expected = (OLD[:10] + b"new" + OLD[13:] + bytes(12000))[: 9000 if shrinks else 12000]
+    expected = (OLD[:10] + b"new" + OLD[13:] + bytes(12000))[:size]
     assert seen(path) == (expected, "new")
     FileTransaction(path).close()
-    assert path.read_bytes() == expected
+    assert contents(path) == (expected, "new")
 
 
-def test_a_failure_after_the_commit_is_none_of_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """No room for the metadata: the change is made all the same, and put into place when there is room again."""
-
-    def full(path: Path, content: str | bytes, **options: bool) -> None:
-        if path.name == "metadata.json":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, content, **options)
-
-    real = transaction.write_atomically
-    monkeypatch.setattr(transaction, "write_atomically", full)
-    file = FileTransaction(path)
-    file.write_at(10, memoryview(b"new"))
-    file.write_at(len(OLD), memoryview(b"more"))
-    file.commit({"metadata.json": "new"})
-    assert "No space left" in caplog.text
-    file.discard()
-    file.close()
-    assert seen(path) == (NEW, "new")
-    with pytest.raises(OSError, match="No space left"):
-        FileTransaction(path)
-    monkeypatch.undo()
-    FileTransaction(path).close()
-    assert path.read_bytes() == NEW
-    assert path.with_name("metadata.json").read_text() == "new"
-
-
-def test_no_room_for_the_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: str | bytes, **options: bool) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(transaction, "write_atomically", full)
-    with FileTransaction(path) as file:
-        file.write_at(10, memoryview(b"new"))
-        with pytest.raises(OSError, match="No space left"):
-            file.commit({})
-        file.discard()
-    assert path.read_bytes() == OLD
-    assert not has_journal(path.parent)
-
-
-def test_an_interrupt_when_the_journal_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The change is made, and is not undone."""
+def test_interrupt_when_the_journal_is_written_undoes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = journal.write_atomically
 
     def interrupted(path: Path, content: str | bytes, **options: bool) -> None:
-        real(path, content, **options)
+        write(path, content, **options)
         raise KeyboardInterrupt
 
-    real = transaction.write_atomically
-    monkeypatch.setattr(transaction, "write_atomically", interrupted)
-    file = FileTransaction(path)
-    file.write_at(len(OLD), memoryview(b"more"))
+    file = changed(path)
+    monkeypatch.setattr(journal, "write_atomically", interrupted)
     with pytest.raises(KeyboardInterrupt):
         file.commit({"metadata.json": "new"})
     file.discard()
     file.close()
-    assert seen(path) == (OLD + b"more", "new")
+    assert seen(path) == (NEW, "new")
 
 
-def test_a_writer_that_is_alive_is_waited_for_a_moment(path: Path) -> None:
-    """Then what it has committed is read, as it would be if it had died."""
+def test_commit_of_a_living_writer_is_waited_for_and_read_anyway(path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
     commit_and_stop(path)
     with path.with_name(".lock").open("wb") as file:
-        fcntl = pytest.importorskip("fcntl")
         fcntl.flock(file, fcntl.LOCK_EX)
         timer = threading.Timer(0.1, lambda: FileTransaction(path).close())
         timer.start()
-        assert change_of(path) is None
+        assert pending_change(path.parent, path.name) is None
         timer.join()
-        commit_and_stop(path, {"metadata.json": "newer"})
+        commit_and_stop(path, "newer")
         assert seen(path)[1] == "newer"
-
-
-def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        FileTransaction(tmp_path / "nothing")
-    assert pending_change(tmp_path, "nothing") is None
-    (tmp_path / JOURNAL_NAME).write_bytes(b"something")
-    assert pending_change(tmp_path, "nothing") is None
-
-
-def test_a_link_is_not_written_to(path: Path, tmp_path: Path) -> None:
-    link = tmp_path / "link.bin"
-    link.symlink_to(path)
-    with pytest.raises(UnsafePathError, match="is a link"):
-        FileTransaction(link)
-
-
-def test_a_journal_half_in_place_with_damage(path: Path) -> None:
-    commit_and_stop(path)
-    with path.open("r+b") as file:
-        file.seek(10)
-        file.write(b"new")
-        file.seek(len(OLD) + 1)
-        file.write(b"?")
-    with pytest.raises(DatasetCorruptError, match="partly in place"):
-        change_of(path)
-    with pytest.raises(DatasetCorruptError, match="minari clean"):
-        FileTransaction(path)

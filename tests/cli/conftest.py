@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,14 +23,8 @@ from support.forks import run_module
 REPOSITORY = Path(__file__).parents[2]
 #: What would make Rich and Typer believe that they write to a terminal, or know how wide it is.
 TERMINAL_VARIABLES = (
-    "CI",
-    "COLUMNS",
-    "FORCE_COLOR",
-    "GITHUB_ACTIONS",
-    "MINARI_DEBUG",
-    "PY_COLORS",
+    *("CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "MINARI_DEBUG", "PY_COLORS", "PYTHONWARNINGS"),
     "TTY_COMPATIBLE",
-    "PYTHONWARNINGS",
 )
 
 
@@ -51,21 +46,34 @@ class Run:
         """The lines on standard error."""
         return self.err.splitlines()
 
+    @property
+    def rows(self) -> dict[str, list[str]]:
+        """The rows of a table by their first cell."""
+        table = [[cell.strip() for cell in line.strip("│").split("│")] for line in self.lines if line.startswith("│")]
+        return {row[0]: row[1:] for row in table}
+
+    def assert_done(self, *lines: str) -> None:
+        """It went well, without a complaint, and printed these lines."""
+        assert (self.code, self.lines, self.err) == (0, list(lines), "")
+
+    def assert_refused(self, *parts: str, code: int = 1) -> None:
+        """One line on standard error says why it does nothing."""
+        assert self.code == code
+        (complaint,) = self.complaints
+        assert complaint.startswith("Error: ")
+        assert all(part in complaint for part in parts), complaint
+
 
 Minari = Callable[..., Run]
+MakeDataset = Callable[..., minari.MinariDataset]
 
 
 def environment(root: Path, **variables: str) -> dict[str, str]:
     """The environment of a command: the datasets root of the test, and no terminal."""
     inherited = {name: value for name, value in os.environ.items() if name not in TERMINAL_VARIABLES}
     python_path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    return {
-        **inherited,
-        "MINARI_DATASETS_PATH": str(root),
-        "PYTHONPATH": python_path,
-        "PYTHONUTF8": "1",
-        **variables,
-    }
+    own = {"MINARI_DATASETS_PATH": str(root), "PYTHONPATH": python_path, "PYTHONUTF8": "1"}
+    return {**inherited, **own, **variables}
 
 
 @pytest.fixture
@@ -100,7 +108,7 @@ def run(datasets_root: Path, tmp_path: Path) -> Minari:
 
 
 @pytest.fixture
-def make_dataset() -> Callable[..., minari.MinariDataset]:
+def make_dataset() -> MakeDataset:
     """A function ``make_dataset("toy/a-v0", [3, 5], author="Ada")``: episodes of these lengths, reward 1 a step."""
 
     def make(dataset_id: str, lengths: list[int] | None = None, **metadata: object) -> minari.MinariDataset:
@@ -129,6 +137,23 @@ def make_dataset() -> Callable[..., minari.MinariDataset]:
             )
 
     return make
+
+
+@pytest.fixture
+def shared(tmp_path: Path, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a directory with the datasets ``toy/a-v0`` and ``toy/a-v1``, which are not here."""
+    directory = tmp_path / "shared"
+    with monkeypatch.context() as context:
+        context.setenv("MINARI_DATASETS_PATH", str(directory))
+        make_dataset("toy/a-v0", [3])
+        make_dataset("toy/a-v1", [3, 5])
+    return directory.as_uri()
+
+
+@pytest.fixture
+def own_module(tmp_path: Path) -> Path:
+    """The module ``own``, with an environment and policies, where commands are run."""
+    return Path(shutil.copy(Path(__file__).with_name("own_module.py"), tmp_path / "own.py"))
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 import minari
-
-
-Minari = Callable[..., Any]
-MakeDataset = Callable[..., minari.MinariDataset]
+from cli.conftest import MakeDataset, Minari, Run
+from minari.cli.show import Distribution, histogram_lines
+from support.scripted import play
 
 
 def specs(lines: list[str]) -> dict[str, str]:
@@ -33,11 +35,7 @@ def specs(lines: list[str]) -> dict[str, str]:
 def record_cartpole(dataset_id: str, episodes: int = 3) -> minari.MinariDataset:
     collector = minari.DataCollector(gym.make("CartPole-v1"))
     for seed in range(episodes):
-        collector.reset(seed=seed)
-        over = False
-        while not over:
-            *_, terminated, truncated, _ = collector.step(0)
-            over = terminated or truncated
+        play(collector, seed=seed)
     return collector.create_dataset(
         dataset_id,
         algorithm_name="left",
@@ -105,7 +103,7 @@ def test_on_a_narrow_terminal_the_distributions_stand_below_each_other(run: Mina
 
 
 @pytest.mark.parametrize("columns", ["30", "80", "300"])
-def test_the_id_and_the_download_command_are_never_cut(run: Minari, make_dataset: MakeDataset, columns: str) -> None:
+def test_id_and_download_command_are_never_cut(run: Minari, make_dataset: MakeDataset, columns: str) -> None:
     long = "a-namespace-of-some-length/another-one/and-a-name-that-goes-on-and-on-and-on-v0"
     make_dataset(long)
     lines = run("show", long, COLUMNS=columns).lines
@@ -147,77 +145,51 @@ def test_json(run: Minari, make_dataset: MakeDataset) -> None:
     assert described["episode_lengths"] == {"min": 3.0, "mean": 4.0, "max": 5.0, "std": 1.0}
 
 
-class TestWhereItLies:
-    @pytest.mark.parametrize("inner", ["", "data"])
-    def test_a_directory_anywhere(self, run: Minari, make_dataset: MakeDataset, tmp_path: Path, inner: str) -> None:
-        dataset = make_dataset("toy/a-v0")
-        elsewhere = tmp_path / "elsewhere"
-        dataset.storage.data_path.parent.rename(elsewhere)
-        by_path = run("show", str(elsewhere / inner))
-        assert by_path.code == 0
-        assert by_path.lines[0] == "toy/a-v0"
-        assert run("show", f"./elsewhere/{inner}").out == by_path.out
-
-    @pytest.mark.parametrize(
-        ("dataset", "complaint"),
-        [
-            ("toy/missing-v0", "There is no dataset toy/missing-v0 in "),
-            ("toy/missing", "has no version"),
-            ("../missing-v0", "There is no directory "),
-            ("/nowhere/missing", "There is no directory /nowhere/missing"),
-            ("", "Malformed"),
-            (".", "holds no dataset|No data found"),
-        ],
-    )
-    def test_what_is_not_there_is_refused_in_one_line(self, run: Minari, dataset: str, complaint: str) -> None:
-        done = run("show", dataset)
-        assert (done.code, done.out) == (1, "")
-        (line,) = done.complaints
-        assert line.startswith("Error: ")
-        assert any(part in line for part in complaint.split("|"))
+@pytest.mark.parametrize("inner", ["", "data"])
+def test_directory_anywhere(run: Minari, make_dataset: MakeDataset, tmp_path: Path, inner: str) -> None:
+    make_dataset("toy/a-v0").storage.data_path.parent.rename(tmp_path / "elsewhere")
+    by_path = run("show", str(tmp_path / "elsewhere" / inner))
+    assert (by_path.code, by_path.lines[0]) == (0, "toy/a-v0")
+    assert run("show", f"./elsewhere/{inner}").out == by_path.out
 
 
-class TestWhatCannotBeReadCompletely:
-    def test_the_environment_is_neither_needed_nor_run(self, run: Minari, datasets_root: Path) -> None:
-        dataset = record_cartpole("cartpole/left-v0")
-        file = dataset.storage.data_path / "metadata.json"
-        metadata = json.loads(file.read_text())
-        spec = json.loads(metadata["env_spec"])
-        trap = datasets_root / "made"
-        spec |= {"entry_point": "os:mkdir", "kwargs": {"path": str(trap)}, "order_enforce": None, "autoreset": False}
-        file.write_text(json.dumps({**metadata, "env_spec": json.dumps(spec)}))
-        done = run("show", "cartpole/left-v0")
-        assert (done.code, done.err) == (0, "")
-        assert specs(done.lines)["entry_point"] == "os:mkdir"
-        assert not trap.exists()
+def show_with(run: Minari, **changes: str) -> Run:
+    """Show a dataset of CartPole after its metadata was changed."""
+    file = record_cartpole("cartpole/left-v0").storage.data_path / "metadata.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    return run("show", "cartpole/left-v0")
 
-    def test_a_damaged_spec_is_a_warning(self, run: Minari) -> None:
-        dataset = record_cartpole("cartpole/left-v0")
-        file = dataset.storage.data_path / "metadata.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), "env_spec": "no JSON"}))
-        done = run("show", "cartpole/left-v0")
-        assert done.code == 0
-        assert "Total Steps" in done.out
-        (complaint,) = done.complaints
-        assert complaint.startswith("Warning: ")
 
-    def test_without_readable_episodes_the_metadata_are_shown(self, run: Minari, make_dataset: MakeDataset) -> None:
-        dataset = make_dataset("toy/a-v0", [3, 5])
-        (dataset.storage.data_path / "main_data.hdf5").write_bytes(b"not HDF5")
-        done = run("show", "toy/a-v0")
-        assert done.code == 0
-        assert specs(done.lines)["Total Steps"] == "8"
-        assert "Episode Returns" not in done.out
-        (complaint,) = done.complaints
-        assert complaint.startswith("Warning: The episodes cannot be read: ")
+def test_environment_is_neither_needed_nor_run(run: Minari, datasets_root: Path) -> None:
+    trap = datasets_root / "made"
+    spec = {"entry_point": "os:mkdir", "kwargs": {"path": str(trap)}, "order_enforce": None, "autoreset": False}
+    done = show_with(run, env_spec=json.dumps({**json.loads(gym.spec("CartPole-v1").to_json()), **spec}))
+    assert (done.code, done.err) == (0, "")
+    assert specs(done.lines)["entry_point"] == "os:mkdir"
+    assert not trap.exists()
 
-    def test_damaged_metadata_are_an_error(self, run: Minari, make_dataset: MakeDataset) -> None:
-        dataset = make_dataset("toy/a-v0")
-        (dataset.storage.data_path / "metadata.json").write_text("[]")
-        done = run("show", "toy/a-v0")
-        assert (done.code, done.out) == (1, "")
-        (complaint,) = done.complaints
-        assert complaint.startswith("Error: ")
+
+def test_damaged_spec_is_a_warning(run: Minari) -> None:
+    done = show_with(run, env_spec="no JSON")
+    assert done.code == 0
+    assert "Total Steps" in done.out
+    (complaint,) = done.complaints
+    assert complaint.startswith("Warning: ")
+
+
+def test_without_readable_episodes_the_metadata_is_shown(run: Minari, make_dataset: MakeDataset) -> None:
+    data = make_dataset("toy/a-v0", [3, 5]).storage.data_path
+    (data / "main_data.hdf5").write_bytes(b"not HDF5")
+    done = run("show", "toy/a-v0")
+    assert done.code == 0
+    assert specs(done.lines)["Total Steps"] == "8"
+    assert "Episode Returns" not in done.out
+    (complaint,) = done.complaints
+    assert complaint.startswith("Warning: The episodes cannot be read: ")
+    (data / "metadata.json").write_text("[]")
+    done = run("show", "toy/a-v0")
+    done.assert_refused()
+    assert done.out == ""
 
 
 @pytest.mark.parametrize("release", ["0.3.1", "0.4.3", "0.5.0", "0.5.4"])
@@ -234,3 +206,61 @@ def test_datasets_of_official_releases(run: Minari, copy_release: Callable[[str]
     assert shown["Total Episodes"] == str(len(dataset))
     assert shown["Author"] == "Fixture Author"
     assert shown["ID"] == "CartPole-v1"
+
+
+# The bars
+
+
+numbers = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e12, 1e12) | st.integers(-30, 30).map(float))
+
+
+@given(numbers, st.integers(50, 120), st.booleans())
+def test_every_number_is_counted_once_and_every_line_fits(values: np.ndarray, width: int, ascii_only: bool) -> None:
+    lines = histogram_lines(values, width, ascii_only=ascii_only)
+    assert 1 <= len(lines) <= 10
+    assert sum(int(line.rpartition(" ")[2]) for line in lines) == values.size
+    assert all(len(line) <= width for line in lines)
+    assert not ascii_only or all(line.isascii() for line in lines)
+
+
+def test_bars_are_as_long_as_what_they_count() -> None:
+    lines = histogram_lines(np.repeat([1.0, 2.0, 4.0], [8, 1, 4]), 16 + 5)
+    assert lines == ["1 │████████████████ 8", "2 │██ 1", "3 │ 0", "4 │████████ 4"]
+
+
+def test_parts_of_a_character() -> None:
+    (_, second) = histogram_lines(np.repeat([1.0, 2.0], [16, 1]), 6 + 2)
+    assert second == "2 │▏ 1"
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_what_is_rare_is_seen(ascii_only: bool) -> None:
+    (_, second) = histogram_lines(np.repeat([1.0, 2.0], [10_000, 1]), 20, ascii_only=ascii_only)
+    assert second == ("2 |# 1" if ascii_only else "2 │▏ 1")
+
+
+def test_whole_numbers_are_counted_in_whole_intervals() -> None:
+    lines = histogram_lines(np.arange(25.0), 40)
+    assert [line.split(" │")[0].strip() for line in lines][-2:] == ["21 to 23", "24 to 24"]
+    assert [line.rpartition(" ")[2] for line in lines] == ["3"] * 8 + ["1"]
+
+
+def test_numbers_that_are_not_finite_are_told_apart() -> None:
+    values = np.array([np.nan, np.inf, 1.0])
+    assert histogram_lines(values, 20)[-1] == "not finite: 2"
+    assert Distribution.of(values).numbers() == {"min": 1.0, "mean": 1.0, "max": 1.0, "std": 0.0}
+    assert Distribution.of(values).count == 1
+    nothing = np.array([np.nan])
+    assert histogram_lines(nothing, 20) == ["not finite: 1"]
+    assert Distribution.of(nothing).summary() == "min nan  mean nan  max nan  std nan"
+
+
+def test_the_summary_is_that_of_numpy() -> None:
+    values = np.array([1.5, -2.25, 1000.7, 3.0])
+    assert Distribution.of(values).numbers() == {
+        "min": values.min(),
+        "mean": values.mean(),
+        "max": values.max(),
+        "std": values.std(),
+    }
+    assert Distribution.of(values).summary() == f"min -2.25  mean 250.7  max 1001  std {values.std():.4g}"

@@ -84,7 +84,8 @@ def assert_read_without_h5py(data_path: Path, monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("h5py was asked for")
 
     with monkeypatch.context() as context:
-        context.setattr(hdf5_process, "_ask", refuse)
+        for name in ("count", "root_attributes", "leaves", "leaf_types", "columns", "metadata"):
+            context.setattr(hdf5_process, name, refuse)
         storage = MinariStorage.read(data_path)
         numbers = range(storage.total_episodes)
         assert [episode["id"] for episode in storage.get_episodes(numbers)] == list(numbers)
@@ -93,10 +94,7 @@ def assert_read_without_h5py(data_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @every_dataset
 def test_repacked(
-    official: OfficialDataset,
-    dataset: minari.MinariDataset,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    official: OfficialDataset, dataset: minari.MinariDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = dataset.storage
     original = MinariStorage.read(shutil.copytree(storage.data_path, tmp_path / "original"))
@@ -115,15 +113,7 @@ def test_repacked(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the child processes are forks")
 @pytest.mark.parametrize(
-    ("release", "dataset_id"),
-    [
-        ("0.3.1", "cartpole-random-v0"),
-        ("0.4.0", "toy-frames-v0"),
-        pytest.param(
-            "0.5.3",
-            "toy/dict-v0",
-        ),
-    ],
+    ("release", "dataset_id"), [("0.3.1", "cartpole-random-v0"), ("0.4.0", "toy-frames-v0"), ("0.5.3", "toy/dict-v0")]
 )
 def test_killed_while_it_is_repacked(release: str, dataset_id: str, copy_fixture: CopyFixture, tmp_path: Path) -> None:
     """Whichever files are the old ones and which the new ones, they fit each other."""
@@ -141,27 +131,28 @@ def test_killed_while_it_is_repacked(release: str, dataset_id: str, copy_fixture
     assert at > 20, "there are more places than that where the disk changes"
 
 
-class TestTheRealDataset:
-    @pytest.fixture
-    def original(self, fixtures_dir: Path, tmp_path: Path) -> MinariStorage:
-        cache = fixtures_dir / "real" / "minari-door-human-v2" / "minari_cache"
-        return MinariStorage.read(shutil.copytree(cache.joinpath(*REAL.split("/"), "data"), tmp_path / "original"))
+@pytest.fixture
+def original(fixtures_dir: Path, tmp_path: Path) -> MinariStorage:
+    cache = fixtures_dir / "real" / "minari-door-human-v2" / "minari_cache"
+    return MinariStorage.read(shutil.copytree(cache.joinpath(*REAL.split("/"), "data"), tmp_path / "original"))
 
-    def test_converted(self, real_root: Path, original: MinariStorage) -> None:
-        dataset = minari.load_dataset(REAL)
-        for target in filter(is_installed, FORMATS):
-            copy = dataset.convert(f"copies/{target}-v0", target)
-            assert_copy(copy.storage, original)
-            assert (copy.total_episodes, copy.total_steps) == (25, 6729)
-            assert copy.spec.env_spec == dataset.spec.env_spec
 
-    def test_repacked(self, real_root: Path, original: MinariStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-        dataset = minari.load_dataset(REAL)
-        view = dataset[0].observations
-        before = view.copy()
-        files = set(listing(dataset.storage.data_path))
-        dataset.storage.repack()
-        assert_copy(dataset.storage, original)
-        assert (view == before).all()
-        assert {name for name in listing(dataset.storage.data_path) if not name.startswith(".")} <= files
-        assert_read_without_h5py(dataset.storage.data_path, monkeypatch)
+def test_real_dataset_converted(real_root: Path, original: MinariStorage) -> None:
+    dataset = minari.load_dataset(REAL)
+    for target in filter(is_installed, FORMATS):
+        copy = dataset.convert(f"copies/{target}-v0", target)
+        assert_copy(copy.storage, original)
+        assert (copy.total_episodes, copy.total_steps) == (25, 6729)
+        assert copy.spec.env_spec == dataset.spec.env_spec
+
+
+def test_real_dataset_repacked(real_root: Path, original: MinariStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = minari.load_dataset(REAL)
+    view = dataset[0].observations
+    before = view.copy()
+    files = set(listing(dataset.storage.data_path))
+    dataset.storage.repack()
+    assert_copy(dataset.storage, original)
+    assert (view == before).all()
+    assert {name for name in listing(dataset.storage.data_path) if not name.startswith(".")} <= files
+    assert_read_without_h5py(dataset.storage.data_path, monkeypatch)

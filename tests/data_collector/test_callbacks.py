@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import minari
 from minari import DataCollector, EpisodeMetadataCallback, StepDataCallback
-from minari.errors import EpisodeError
+from minari.errors import EpisodeError, MinariError
 from minari.testing.memory_storage import register_memory_storage
 from support.cases import SPACES
-from support.scripted import ScriptedEnv, play
+from support.scripted import ScriptedEnv, collected, play, recorded
 from support.toys import ToyEnv
 from support.values import assert_identical
 
@@ -32,37 +32,33 @@ class WithMore(StepDataCallback):
 
     def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
         step_data = super().__call__(env, **kwargs)
-        step_data["time"] = env.unwrapped.time
-        step_data["state"] = {"double": np.array([2.0 * env.unwrapped.time]), "deep": {"odd": env.unwrapped.time % 2}}
+        time = env.unwrapped.time
+        step_data |= {"time": time, "state": {"double": np.array([2.0 * time]), "deep": {"odd": time % 2}}}
+        if step_data["action"] is not None:
+            step_data["force"] = -1.0 * step_data["action"]
         return step_data
 
 
 @pytest.mark.parametrize("record_infos", [False, True])
-def test_what_a_callback_adds_is_recorded_among_the_infos(record_infos: bool) -> None:
+def test_additions_of_a_callback_are_recorded_among_the_infos(record_infos: bool) -> None:
     env = ScriptedEnv(inform=lambda time: {"own": time})
-    collector = DataCollector(env, step_data_callback=WithMore, record_infos=record_infos)
-    play(collector)
-    collector.create_dataset("test/more-v0")
-    (episode,) = minari.load_dataset("test/more-v0")
-    assert episode.infos.keys() == {"time", "state"} | ({"own"} if record_infos else set())
+    (episode,) = recorded(env, action=2, step_data_callback=WithMore, record_infos=record_infos)
+    assert episode.infos.keys() == {"time", "state", "force", "_force"} | ({"own"} if record_infos else set())
     assert_identical(episode.infos["time"], np.arange(6))
     assert_identical(episode.infos["state"]["double"], 2.0 * np.arange(6)[:, None])
     assert_identical(episode.infos["state"]["deep"]["odd"], np.arange(6) % 2)
-
-
-def test_an_addition_that_only_steps_have_is_masked_at_the_reset() -> None:
-    class OnlySteps(StepDataCallback):
-        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
-            step_data = super().__call__(env, **kwargs)
-            if step_data["action"] is not None:
-                step_data["force"] = -1.0 * step_data["action"]
-            return step_data
-
-    collector = DataCollector(ScriptedEnv(), step_data_callback=OnlySteps)
-    play(collector, action=2)
-    (episode,) = collector.create_dataset("test/more-v0")
+    # Only steps have it, so it is masked at the reset.
     assert episode.infos["force"].tolist() == [0.0] + [-2.0] * 5
     assert episode.infos["_force"].tolist() == [False] + [True] * 5
+
+
+def test_nested_additions_of_the_last_step_begin_the_next_episode() -> None:
+    collector = collected(step_data_callback=WithMore)
+    collector.step(0)
+    _, second = collector.create_dataset("test/nested-v0")
+    assert second.infos["state"]["double"].tolist() == [[10.0], [12.0]]
+    assert second.infos["state"]["deep"]["odd"].tolist() == [1, 0]
+    assert second.observations[:, 0].tolist() == [5, 6]
 
 
 class Unchanged(StepDataCallback):
@@ -73,17 +69,17 @@ class Unchanged(StepDataCallback):
 @pytest.mark.parametrize("case", SPACES)
 def test_a_callback_that_changes_nothing_is_as_good_as_none(case: str, record_infos: bool) -> None:
     """With none of the user's own, what the environment returned is recorded without asking."""
-    recorded = []
+    datasets = []
     for number, callback in enumerate([StepDataCallback, Unchanged]):
-        env = ToyEnv(SPACES[case], spaces.Discrete(3), infos=True)
-        collector = DataCollector(Autoreset(env), callback, record_infos=record_infos, data_format="memory")
+        env = Autoreset(ToyEnv(SPACES[case], spaces.Discrete(3), infos=True))
+        collector = DataCollector(env, callback, record_infos=record_infos, data_format="memory")
         play(collector, 2, seed=4)
         collector.step(1)  # resets
         collector.step(2)
-        recorded.append(collector.create_dataset(f"test/seen-v{number}"))
-    one, other = recorded
+        datasets.append(collector.create_dataset(f"test/seen-v{number}"))
+    one, other = datasets
     assert list(one) == list(other)
-    metadata = [list(dataset.storage.get_episode_metadata(range(3))) for dataset in recorded]
+    metadata = [list(dataset.storage.get_episode_metadata(range(3))) for dataset in datasets]
     assert metadata[0] == metadata[1]
     assert [len(episode) for episode in one] == [4, 4, 1]
     assert bool(one[0].infos) == record_infos
@@ -102,70 +98,103 @@ class Halving(StepDataCallback):
 
 
 def test_changed_observations_and_actions_have_spaces_of_their_own() -> None:
-    observation_space = spaces.Dict(x=spaces.Box(-9, 9, (1,)))
-    action_space = spaces.Box(-9, 9, (2,))
-    collector = DataCollector(ScriptedEnv(), Halving, observation_space=observation_space, action_space=action_space)
+    given_spaces = {
+        "observation_space": spaces.Dict(x=spaces.Box(-9, 9, (1,))),
+        "action_space": spaces.Box(-9, 9, (2,)),
+    }
+    collector = DataCollector(ScriptedEnv(), Halving, **given_spaces)
     observation, _ = collector.reset()
     assert observation.shape == (2,)
-    assert collector.observation_space == observation_space
+    assert collector.observation_space == given_spaces["observation_space"]
     for _ in range(5):
         observation, reward, *_ = collector.step(1)
     assert (observation.tolist(), reward) == ([5.0, 5.0], 5.0)
     collector.create_dataset("test/changed-v0")
     dataset = minari.load_dataset("test/changed-v0")
-    assert (dataset.observation_space, dataset.action_space) == (observation_space, action_space)
+    assert (dataset.observation_space, dataset.action_space) == tuple(given_spaces.values())
     (episode,) = dataset
     assert_identical(episode.observations["x"], np.arange(6, dtype=np.float32)[:, None] / 2)
     assert_identical(episode.actions, np.array([[1.0, 0.5]] * 5, np.float32))
     assert episode.rewards.tolist() == [10.0, 20.0, 30.0, 40.0, 50.0]
 
 
-def test_a_callback_may_end_an_episode_earlier() -> None:
-    class Shorter(StepDataCallback):
-        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
-            step_data = super().__call__(env, **kwargs)
-            if step_data["action"] is not None and env.unwrapped.time == 2:
-                step_data["truncated"] = True
-            return step_data
-
-    collector = DataCollector(ScriptedEnv(), Shorter)
-    play(collector)
-    first, second = collector.create_dataset("test/shorter-v0")
-    assert first.observations[:, 0].tolist() == [0, 1, 2]
-    assert second.observations[:, 0].tolist() == [2, 3, 4, 5]
-    assert (first.truncations.tolist(), second.terminations.tolist()) == ([False, True], [False, False, True])
+@pytest.mark.parametrize(
+    ("returned", "error", "text"),
+    [
+        ({"observation": 0}, EpisodeError, r"left out \['action', 'info', 'reward', 'terminated', 'truncated'\]"),
+        (None, TypeError, "The StepDataCallback returned None, expected a dict"),
+    ],
+)
+def test_a_step_callback_that_returns_something_else_is_told_so(returned: Any, error: Any, text: str) -> None:
+    with pytest.raises(error, match=text):
+        DataCollector(ScriptedEnv(), type("Odd", (StepDataCallback,), {"__call__": lambda *_, **__: returned})).reset()
 
 
-def test_a_callback_that_leaves_something_out_is_told_so() -> None:
-    class Forgetful(StepDataCallback):
-        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
-            return {"observation": kwargs["obs"]}
-
-    with pytest.raises(EpisodeError, match=r"left out \['action', 'info', 'reward', 'terminated', 'truncated'\]"):
-        DataCollector(ScriptedEnv(), Forgetful).reset()
+# Where recorded episodes end
 
 
-def test_a_callback_that_raises_leaves_what_was_recorded() -> None:
-    class Failing(StepDataCallback):
-        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
-            if env.unwrapped.time == 3:
-                raise RuntimeError("the sensor is gone")
-            return super().__call__(env, **kwargs)
+class Windows(StepDataCallback):
+    """Cuts what happens into episodes of so many steps, whatever the environment says."""
 
-    collector = DataCollector(ScriptedEnv(), Failing)
-    with pytest.raises(RuntimeError, match="the sensor is gone"):
-        play(collector)
-    (episode,) = collector.create_dataset("test/failing-v0")
-    assert episode.observations[:, 0].tolist() == [0, 1, 2]
+    length = 4
+    steps = 0
+
+    def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
+        step_data = super().__call__(env, **kwargs)
+        if step_data["action"] is not None:
+            self.steps += 1
+            step_data["terminated"], step_data["truncated"] = self.steps % self.length == 0, False
+        return step_data
+
+
+def test_what_a_callback_says_decides_where_episodes_end() -> None:
+    told = {"time": np.zeros(1, np.int64)}  # which the environment uses again and again
+
+    def inform(time: int) -> dict[str, Any]:
+        told["time"][0] = time
+        return told
+
+    collector = DataCollector(ScriptedEnv(inform=inform, length=3), Windows, record_infos=True)
+    collector.reset(seed=1)
+    returned = [collector.step(0)[2] for _ in range(10)]
+    assert returned == [False, False, *[True] * 8]  # the environment's own, unchanged
+    told["time"][0] = 99
+    dataset = collector.create_dataset("test/windows-v0")
+    expected = [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10]]
+    assert [episode.observations[:, 0].tolist() for episode in dataset] == expected
+    assert [episode.infos["time"][:, 0].tolist() for episode in dataset] == expected
+    first, _, last = dataset
+    assert first.terminations.tolist() == [False, False, False, True]
+    assert (last.terminations.tolist(), last.truncations.tolist()) == ([False, False], [False, True])
+
+
+def test_an_end_that_a_callback_denies_is_a_truncation_at_the_next_reset() -> None:
+    class Endless(Windows):
+        length = 99
+
+    for episode in recorded(ScriptedEnv(length=3), 2, step_data_callback=Endless):
+        assert (episode.terminations.tolist(), episode.truncations.tolist()) == ([False] * 3, [False, False, True])
+
+
+def test_steps_that_reset_are_no_transitions_whatever_a_callback_says() -> None:
+    collector = DataCollector(Autoreset(ScriptedEnv(length=3)), Windows)
+    collector.reset(seed=0)
+    for _ in range(9):
+        collector.step(0)
+    episodes = collector.create_dataset("test/autoreset-v0")
+    # Times 1 to 3, the reset, 1 (the fourth step that was recorded), 2 and 3, the reset, 1.
+    assert [episode.observations[:, 0].tolist() for episode in episodes] == [[0, 1, 2, 3], [0, 1], [1, 2, 3], [0, 1]]
+
+
+# Metadata of episodes
 
 
 class Graded(EpisodeMetadataCallback):
     """Keeps numbers, texts, arrays and nested values with each episode."""
 
     def __call__(self, episode: dict[str, Any]) -> dict[str, Any]:
-        assert set(episode) == {
-            "id", "observations", "actions", "rewards", "terminations", "truncations", "infos",
-        }  # fmt: skip
+        fields = {"id", "observations", "actions", "rewards", "terminations", "truncations", "infos"}
+        assert set(episode) == fields
         assert episode["observations"].shape == (6, 2)
         assert episode["observations"].flags.writeable  # as ever, whatever they were recorded in
         return {
@@ -177,12 +206,9 @@ class Graded(EpisodeMetadataCallback):
         }
 
 
-def test_metadata_callbacks() -> None:
-    collector = DataCollector(ScriptedEnv(), episode_metadata_callback=Graded)
-    play(collector, 2, seed=3)
-    collector.create_dataset("test/graded-v0")
-    storage = minari.load_dataset("test/graded-v0").storage
-    for metadata in storage.get_episode_metadata(range(2)):
+def test_metadata_of_a_callback_and_statistics_are_stored() -> None:
+    dataset = recorded(None, 2, reset={"seed": 3}, episode_metadata_callback=Graded)
+    for metadata in dataset.storage.get_episode_metadata(range(2)):
         assert metadata["success"] in (True, np.True_)
         assert metadata["grade"] == "gut 🎲"
         assert_identical(metadata["path"], 2 * np.arange(6, dtype=np.float32))
@@ -202,16 +228,32 @@ def test_a_metadata_callback_that_raises_stops_no_step_and_loses_nothing(buffer_
                 raise KeyError("grade")
             return super().__call__(episode)
 
-    collector = DataCollector(ScriptedEnv(), episode_metadata_callback=Failing, buffer_steps=buffer_steps)
-    if buffer_steps == 1:
-        with pytest.warns(UserWarning, match="cannot be written yet"):
-            play(collector, 2)
-    else:
-        play(collector, 2)
+    with pytest.warns(UserWarning, match="cannot be written yet"):
+        collector = collected(None, 2, episode_metadata_callback=Failing, buffer_steps=buffer_steps)
     with pytest.raises(KeyError, match="grade"):
         collector.create_dataset("test/failing-v0")
     Failing.broken = False
     assert len(collector.create_dataset("test/failing-v0")) == 2
+
+
+@pytest.mark.parametrize(
+    ("returned", "text"),
+    [({"policy": object()}, "Episode 0 cannot be stored.*'policy'"), (5, "returned 5, expected a")],
+)
+def test_metadata_that_cannot_be_stored_name_their_episode(returned: Any, text: str, datasets_root: Any) -> None:
+    class Odd(EpisodeMetadataCallback):
+        def __call__(self, episode: dict[str, Any]) -> Any:
+            return returned if len(episode["rewards"]) == 5 else {}
+
+    with pytest.warns(UserWarning, match=text) as caught:
+        collector = collected(episode_metadata_callback=Odd)
+    assert [warning.filename.endswith("scripted.py") for warning in caught] == [True]
+    play(collector, steps=2, seed=7)
+    with pytest.raises((MinariError, TypeError), match=text):
+        collector.create_dataset("test/odd-v0")
+    assert list(datasets_root.iterdir()) == []
+    collector.discard_episode(0)
+    assert len(collector.create_dataset("test/odd-v0")[0]) == 2
 
 
 numbers = st.floats() | st.sampled_from([0.1, 1e16, -1.0])
@@ -220,104 +262,23 @@ numbers = st.floats() | st.sampled_from([0.1, 1e16, -1.0])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of infinities
 @given(st.lists(numbers, min_size=1, max_size=300), st.sampled_from([np.float64, np.float32, np.int64, np.bool_]))
 def test_statistics_are_those_of_numpy_bit_for_bit(rewards: list[float], dtype: type) -> None:
-    array = (
-        np.nan_to_num(np.array(rewards), posinf=9, neginf=-9).astype(dtype)
-        if dtype is np.int64
-        else np.array(rewards, dtype)
-    )
+    array = np.array(rewards)
+    array = (np.nan_to_num(array, posinf=9, neginf=-9) if dtype is np.int64 else array).astype(dtype)
     statistics = EpisodeMetadataCallback()({"rewards": array})
     for name in ("sum", "mean", "std", "max", "min"):
-        expected = getattr(np, name)(array)
-        actual = statistics[f"rewards_{name}"]
+        expected, actual = getattr(np, name)(array), statistics[f"rewards_{name}"]
         assert type(actual) is type(expected)
         assert actual.tobytes() == expected.tobytes()
 
 
-def test_metadata_that_cannot_be_stored_are_named(datasets_root: Any) -> None:
-    class Odd(EpisodeMetadataCallback):
+def test_a_metadata_callback_sees_every_episode_once() -> None:
+    seen: list[int] = []
+
+    class Seeing(EpisodeMetadataCallback):
         def __call__(self, episode: dict[str, Any]) -> dict[str, Any]:
-            return {"policy": object()}
+            seen.append(episode["id"])
+            return {**super().__call__(episode), "first": episode["observations"][0]}
 
-    collector = DataCollector(ScriptedEnv(), episode_metadata_callback=Odd)
-    play(collector)
-    with pytest.raises(ValueError, match="policy"):
-        collector.create_dataset("test/odd-v0")
-    assert list(datasets_root.iterdir()) == []
-    assert collector.total_episodes == 1
-
-
-# Where recorded episodes end
-
-
-class Windows(StepDataCallback):
-    """Cuts what happens into episodes of so many steps, whatever the environment says."""
-
-    length = 4
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
-        step_data = super().__call__(env, **kwargs)
-        if step_data["action"] is not None:
-            self.steps += 1
-            over = self.steps % self.length == 0
-            step_data["terminated"], step_data["truncated"] = over, False
-        return step_data
-
-
-def test_what_a_callback_says_decides_where_episodes_end() -> None:
-    told = {"time": np.zeros(1, np.int64)}  # which the environment uses again and again
-
-    def inform(time: int) -> dict[str, Any]:
-        told["time"][0] = time
-        return told
-
-    collector = DataCollector(ScriptedEnv(inform=inform, length=3), Windows, record_infos=True)
-    collector.reset(seed=1)
-    returned = [collector.step(0)[2] for _ in range(10)]
-    assert returned == [False, False, *[True] * 8]  # the environment's own, unchanged
-    told["time"][0] = 99
-    first, second, last = collector.create_dataset("test/windows-v0")
-    assert [episode.observations[:, 0].tolist() for episode in (first, second, last)] == [
-        [0, 1, 2, 3, 4],
-        [4, 5, 6, 7, 8],
-        [8, 9, 10],
-    ]
-    assert [episode.infos["time"][:, 0].tolist() for episode in (first, second)] == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]
-    assert first.terminations.tolist() == [False, False, False, True]
-    assert (last.terminations.tolist(), last.truncations.tolist()) == ([False, False], [False, True])
-
-
-def test_an_end_that_a_callback_denies_is_a_truncation_at_the_next_reset() -> None:
-    class Endless(StepDataCallback):
-        def __call__(self, env: gym.Env[Any, Any], **kwargs: Any) -> Any:
-            step_data = super().__call__(env, **kwargs)
-            if step_data["action"] is not None:
-                step_data["terminated"] = step_data["truncated"] = False
-            return step_data
-
-    collector = DataCollector(ScriptedEnv(length=3), Endless)
-    play(collector, 2, seed=2)
-    for episode in collector.create_dataset("test/endless-v0"):
-        assert (episode.terminations.tolist(), episode.truncations.tolist()) == ([False] * 3, [False, False, True])
-
-
-def test_nested_infos_of_the_last_step_begin_the_next_episode() -> None:
-    collector = DataCollector(ScriptedEnv(), WithMore)
-    play(collector)
-    collector.step(0)
-    _, second = collector.create_dataset("test/nested-v0")
-    assert second.infos["state"]["double"].tolist() == [[10.0], [12.0]]
-    assert second.infos["state"]["deep"]["odd"].tolist() == [1, 0]
-    assert second.observations[:, 0].tolist() == [5, 6]
-
-
-def test_steps_that_reset_are_no_transitions_whatever_a_callback_says() -> None:
-    collector = DataCollector(Autoreset(ScriptedEnv(length=3)), Windows)
-    collector.reset(seed=0)
-    for _ in range(9):
-        collector.step(0)
-    episodes = collector.create_dataset("test/autoreset-v0")
-    # Times 1 to 3, the reset, 1 (the fourth step that was recorded), 2 and 3, the reset, 1.
-    assert [episode.observations[:, 0].tolist() for episode in episodes] == [[0, 1, 2, 3], [0, 1], [1, 2, 3], [0, 1]]
+    dataset = recorded(None, 5, episode_metadata_callback=Seeing, buffer_steps=10)
+    assert seen == list(range(5))
+    assert all(np.array_equal(m["first"], [0, 0]) for m in dataset.storage.get_episode_metadata(range(5)))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import signal
 import subprocess
-import sys
 import textwrap
-import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -21,126 +17,35 @@ from gymnasium import spaces
 
 import minari
 from minari import DataCollector
-from minari._catalog.recordings import RECORDINGS_DIRECTORY, list_recordings
-from minari.data_collector import flush_timer
+from minari._catalog.recordings import list_recordings
 from minari.errors import CombineError, DatasetBusyError, DatasetExistsError, DatasetNotFoundError
 from minari.storage.local import recover_recording
-from support.scripted import ScriptedEnv, listing, play
+from support.programs import start
+from support.scripted import ScriptedEnv, collected, listing, play, seeds
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None", "ignore:.* were not saved")
 
 FORMATS = ["hdf5", "arrow", "parquet", "zarr"]
 
-
-def eventually(condition: Any) -> None:
-    """Wait until something is so, which other threads see to."""
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came about")
-
-
-def written() -> int:
-    return sum(recording.episodes for recording in list_recordings())
-
-
-# While the program does something else
-
-
-@pytest.mark.parametrize("data_format", FORMATS)
-def test_episodes_are_written_while_the_program_sleeps(data_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flush_timer, "FLUSH_AFTER", 0.02)
-    collector = DataCollector(ScriptedEnv(), data_format=data_format)
-    for count in (2, 4):
-        play(collector, 2)
-        play(collector, steps=3)  # goes on
-        eventually(lambda count=count: written() == count)
-        collector.step(0)
-        collector.step(0)
-        collector.discard_episode(-1)
-    assert [len(episode) for episode in collector.create_dataset("test/slept-v0")] == [5] * 4
-
-
-def test_a_program_that_does_not_save_is_not_kept_alive_by_the_timer() -> None:
-    done = program("collector = DataCollector(ScriptedEnv()); play(collector); print('end')")
-    assert done.stdout == "end\n"
-    assert done.returncode == 0
-
-
-def test_a_disk_that_fails_in_the_other_thread_is_told_with_the_next_episode(
-    monkeypatch: pytest.MonkeyPatch, datasets_root: Path
-) -> None:
-    monkeypatch.setattr(flush_timer, "FLUSH_AFTER", 0.01)
-    (datasets_root / RECORDINGS_DIRECTORY).write_text("a file where the directory should be")
-    collector = DataCollector(ScriptedEnv())
-    play(collector)
-    eventually(lambda: collector._queue._has_failed)
-    with pytest.warns(UserWarning, match="cannot be written yet and stay in memory") as caught:
-        play(collector)
-    assert caught[0].filename.endswith("scripted.py")
-    (datasets_root / RECORDINGS_DIRECTORY).unlink()
-    eventually(lambda: written() == 2)
-
-
-def test_text_and_lists_count(datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, info in enumerate([{"text": "x" * 50_000}, {"nested": [{"id": i, "at": [0.5]} for i in range(400)]}]):
-        collector = DataCollector(ScriptedEnv(inform=lambda time, info=info: info), record_infos=True)
-        monkeypatch.setattr("minari.data_collector.episode_queue._BUFFER_BYTES", 400_000)
-        play(collector, 8)
-        assert len(list_recordings()) == 1, number
-        assert list_recordings()[0].episodes >= 2
-        collector.create_dataset(f"test/large-v{number}")
-
-
-def test_bytes_of_the_running_episode_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minari.data_collector.episode_queue._BUFFER_BYTES", 1_000_000)
-    env = ScriptedEnv(lambda time: np.zeros(1000), observation_space=spaces.Box(-1, 1, (1000,), np.float64), length=5)
-    collector = DataCollector(env)
-    play(collector)
-    env.length = 1000
-    play(collector, steps=100)
-    assert written() == 0
-    for _ in range(300):
-        collector.step(0)
-    assert written() == 1
-
-
-# The end
-
-
-def program(code: str, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a program in an interpreter of its own."""
-    done = subprocess.run(
-        [*command(*options), textwrap.dedent(HEAD) + textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=120,
-        check=False,
-    )
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
-def command(*options: str) -> list[str]:
-    return [sys.executable, *options, "-c"]
-
-
-def environment() -> dict[str, str]:
-    paths = [str(Path(__file__).parents[1]), *sys.path]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-
-
 HEAD = """
-    import os, signal, sys, time
-    import numpy as np
-    import minari
-    from gymnasium import spaces
-    from minari import DataCollector
-    from support.scripted import ScriptedEnv, play
+import os, signal, sys, time
+import numpy as np
+import minari
+from gymnasium import spaces
+from minari import DataCollector
+from support.scripted import ScriptedEnv, play
 """
+
+
+def start_with_head(code: str, *flags: str) -> subprocess.Popen[str]:
+    return start(HEAD + textwrap.dedent(code), flags=flags)
+
+
+def program(code: str, *flags: str) -> tuple[str, str]:
+    """Run a program in an interpreter of its own; its output and what it complains of."""
+    return start_with_head(code, *flags).communicate(timeout=120)
+
 
 ENDS = {
     "end": "",
@@ -150,30 +55,22 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("options", [(), ("-W", "ignore")], ids=["warnings", "no warnings"])
+@pytest.mark.parametrize("flags", [(), ("-W", "ignore")], ids=["warnings", "no warnings"])
 @pytest.mark.parametrize("block", [False, True], ids=["plain", "with"])
 @pytest.mark.parametrize("end", ENDS)
-def test_every_end_writes_what_is_left_and_says_how_to_go_on(end: str, block: bool, options: tuple[str, ...]) -> None:
-    if block:
-        code = f"""
-            with DataCollector(ScriptedEnv()) as collector:
-                play(collector, 3); play(collector, steps=2)
-                {ENDS[end]}
-        """
-    else:
-        code = f"""
-            collector = DataCollector(ScriptedEnv())
-            play(collector, 3); play(collector, steps=2)
-            {ENDS[end]}
-        """
-    done = program(code, *options, check=False)
+def test_every_end_writes_what_is_left_and_says_how_to_go_on(end: str, block: bool, flags: tuple[str, ...]) -> None:
+    first = (
+        "with DataCollector(ScriptedEnv()) as collector:" if block else "if collector := DataCollector(ScriptedEnv()):"
+    )
+    _, complaint = program(f"{first}\n    play(collector, 3); play(collector, steps=2)\n    {ENDS[end]}", *flags)
     (recording,) = list_recordings()
-    lines = [line for line in done.stderr.splitlines() if "minari recover" in line]
-    assert len(lines) == 1, done.stderr
+    lines = [line for line in complaint.splitlines() if "minari recover" in line]
+    assert len(lines) == 1, complaint
     assert f"`minari recover {recording.name} --dataset-id ID`" in lines[0]
     assert "4 recorded episodes were not saved" in lines[0]
     assert recording.status == ("closed" if block else "the program ended")
     assert [len(episode) for episode in recover_recording(recording.name, "test/left-v0")] == [5, 5, 5, 2]
+    assert list_recordings() == []
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
@@ -190,7 +87,7 @@ def test_frames_are_written_at_the_end_too(data_format: str) -> None:
 
 
 def test_several_collectors_are_told_in_one_line_and_dropped_ones_are_written() -> None:
-    done = program("""
+    _, complaint = program("""
         for number in range(3):
             collector = DataCollector(ScriptedEnv())
             play(collector, number + 1)
@@ -198,17 +95,13 @@ def test_several_collectors_are_told_in_one_line_and_dropped_ones_are_written() 
         empty = DataCollector(ScriptedEnv()); empty.reset()
         """)
     assert sorted(recording.episodes for recording in list_recordings()) == [1, 2, 3]
-    (line,) = [line for line in done.stderr.splitlines() if "recover" in line]
+    (line,) = [line for line in complaint.splitlines() if "recover" in line]
     assert "In all, 3 recordings were not saved; see `minari recover`." in line
 
 
-def test_a_collector_that_is_garbage_is_written_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flush_timer, "FLUSH_AFTER", 0.01)
-    collector = DataCollector(ScriptedEnv())
-    play(collector, steps=3)
-    del collector
-    gc.collect()
-    eventually(lambda: written() == 1 and not list_recordings()[0].is_in_progress)
+def test_the_timer_does_not_keep_a_program_alive() -> None:
+    output, _ = program("collector = DataCollector(ScriptedEnv()); play(collector); print('end')")
+    assert output == "end\n"
 
 
 def test_processes_of_multiprocessing_write_what_is_left() -> None:
@@ -228,7 +121,7 @@ def test_processes_of_multiprocessing_write_what_is_left() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_the_child_of_a_fork_leaves_the_recording_alone() -> None:
-    done = program("""
+    output, complaint = program("""
         import minari.data_collector.flush_timer as timer
         timer.FLUSH_AFTER = 0.05
         collector = DataCollector(ScriptedEnv(), buffer_steps=10)
@@ -246,24 +139,20 @@ def test_the_child_of_a_fork_leaves_the_recording_alone() -> None:
             os._exit(0)
         print(os.wait()[1])
         """)
-    assert done.stdout == "0\n"
+    assert output == "0\n"
     (recording,) = list_recordings()
-    assert len([line for line in done.stderr.splitlines() if "recover" in line]) == 1
+    assert len([line for line in complaint.splitlines() if "recover" in line]) == 1
     assert recording.episodes == 3
     assert len(minari.load_dataset("test/child-v0")) in (1, 2)
 
 
 def test_a_killed_program_is_told_from_one_that_is_alive() -> None:
-    child = subprocess.Popen(
-        [
-            *command(),
-            textwrap.dedent(HEAD)
-            + "collector = DataCollector(ScriptedEnv(), buffer_steps=1)\nplay(collector, 2)\nprint(flush=True)\n"
-            + "time.sleep(99)",
-        ],
-        stdout=subprocess.PIPE,
-        env=environment(),
-    )
+    child = start_with_head("""
+        collector = DataCollector(ScriptedEnv(), buffer_steps=1)
+        play(collector, 2)
+        print(flush=True)
+        time.sleep(99)
+        """)
     assert child.stdout is not None
     child.stdout.readline()
     (recording,) = list_recordings()
@@ -271,58 +160,52 @@ def test_a_killed_program_is_told_from_one_that_is_alive() -> None:
     with pytest.raises(DatasetBusyError, match=f"in use by process {child.pid}"):
         DataCollector(ScriptedEnv(), resume=recording.name)
     child.send_signal(signal.SIGKILL)
-    child.wait()
-    child.stdout.close()
-    assert list_recordings()[0].status == "killed or crashed"
-    assert list_recordings()[0].episodes == 2
+    child.communicate()
+    (recording,) = list_recordings()
+    assert (recording.status, recording.episodes) == ("killed or crashed", 2)
 
 
 # What was to become of it
 
 
 def test_what_a_failed_creation_was_given_is_kept() -> None:
-    collector = DataCollector(ScriptedEnv(), buffer_steps=5)
-    play(collector, 2)
+    collector = collected(None, 2, buffer_steps=5)
+    description = {"author": {"Ann", "Bo"}, "description": "What it is.", "algorithm_name": "rules"}
     with pytest.raises(ValueError, match="NoSuchEnv"):
-        collector.create_dataset(
-            "test/wanted-v3", eval_env="NoSuchEnv-v0", author={"Ann", "Bo"}, description="What it is.",
-            algorithm_name="rules",
-        )  # fmt: skip
+        collector.create_dataset("test/wanted-v3", eval_env="NoSuchEnv-v0", **description)
     with pytest.warns(UserWarning, match=r"`minari recover \S+ --dataset-id test/wanted-v3`"):
         collector.close()
     (recording,) = list_recordings()
-    assert recording.status.startswith("create_dataset failed: ")
-    assert "NoSuchEnv" in recording.status
+    assert re.match("create_dataset failed: .*NoSuchEnv", recording.status)
     dataset = recover_recording(recording.name)
     assert dataset.id == "test/wanted-v3"
-    metadata = dataset.storage.metadata
-    assert (metadata["author"], metadata["description"]) == ({"Ann", "Bo"}, "What it is.")
-    assert metadata["algorithm_name"] == "rules"
+    assert {key: dataset.storage.metadata[key] for key in description} == description
 
 
 def test_an_id_that_is_taken_is_not_suggested_again() -> None:
-    collector = DataCollector(ScriptedEnv(), buffer_steps=5)
-    play(collector)
+    collector = collected(buffer_steps=5)
     collector.create_dataset("test/taken-v0")
     play(collector)
     with pytest.raises(DatasetExistsError):
         collector.create_dataset("test/taken-v0", author="Ann")
-    with pytest.warns(UserWarning, match="--dataset-id ID`"):
+    with pytest.warns(UserWarning, match="^1 recorded episode was not saved.* It is kept.*--dataset-id ID`"):
         collector.close()
     assert recover_recording(list_recordings()[0].name, "test/free-v0").storage.metadata["author"] == {"Ann"}
 
 
-def test_the_root_of_a_recording_that_is_elsewhere_is_named(tmp_path: Path) -> None:
-    collector = DataCollector(ScriptedEnv(), root=tmp_path)
-    play(collector)
+def test_the_root_of_a_recording_that_is_elsewhere_is_named_once(tmp_path: Path) -> None:
+    collector = collected(root=tmp_path)
     with pytest.warns(UserWarning, match=re.escape(f"--root {tmp_path}`")):
         collector.close()
-    collector.close()  # and says nothing more
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collector.close()
 
 
-def test_a_root_that_changes_while_it_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    collector = DataCollector(ScriptedEnv(), buffer_steps=10)
-    play(collector, 3)
+def test_a_root_that_changes_while_it_is_recorded_gets_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector = collected(None, 3, buffer_steps=10)
     collector.discard_episode(0)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     assert len(collector.create_dataset("moved-v0")) == 2
@@ -333,25 +216,21 @@ def test_a_root_that_changes_while_it_is_recorded(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
-def test_a_recording_goes_on(data_format: str) -> None:
-    first = DataCollector(ScriptedEnv(), data_format=data_format)
-    play(first, 2, seed=1)
-    first.close()
+def test_a_recording_is_resumed(data_format: str) -> None:
+    collected(None, 2, data_format=data_format, reset={"seed": 1}).close()
     (recording,) = list_recordings()
     collector = DataCollector(ScriptedEnv(), resume=recording.name)
     assert (collector.total_episodes, collector.total_steps) == (2, 10)
     play(collector, seed=2)
     assert collector.total_episodes == 3
     dataset = collector.create_dataset("test/resumed-v0")
-    assert [metadata["seed"] for metadata in dataset.storage.get_episode_metadata(range(3))] == [1, 1, 2]
+    assert seeds(dataset) == [1, 1, 2]
     assert dataset.storage.metadata["data_format"] == data_format
     assert list_recordings() == []
 
 
-def test_a_recording_of_something_else_does_not_go_on(datasets_root: Path) -> None:
-    first = DataCollector(ScriptedEnv())
-    play(first)
-    first.close()
+def test_a_recording_of_something_else_is_not_resumed(datasets_root: Path) -> None:
+    collected().close()
     (recording,) = list_recordings()
     before = listing(datasets_root)
     wider = ScriptedEnv(action_space=spaces.Discrete(5))
@@ -365,28 +244,22 @@ def test_a_recording_of_something_else_does_not_go_on(datasets_root: Path) -> No
     again = DataCollector(ScriptedEnv(), resume=recording.name)
     with pytest.raises(DatasetBusyError, match=str(os.getpid())):
         DataCollector(ScriptedEnv(), resume=recording.name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        again.close()
+    again.close()
 
 
-@pytest.mark.parametrize("other", ["MountainCar-v0", "Pendulum-v1"])
-def test_a_recording_of_another_environment_does_not_go_on(other: str) -> None:
+@pytest.mark.parametrize(("other", "options"), [("MountainCar-v0", {}), ("Pendulum-v1", {"g": 9.0})])
+def test_a_recording_of_another_environment_is_not_resumed(other: str, options: dict[str, float]) -> None:
     """Also where the spaces are the same."""
-    g = {"g": 9.0} if other == "Pendulum-v1" else {}
-    first = DataCollector(gym.make("Pendulum-v1"))
-    play(first, action=np.zeros(1, np.float32))
-    first.close()
+    collected(gym.make("Pendulum-v1"), action=np.zeros(1, np.float32)).close()
     (recording,) = list_recordings()
     with pytest.raises(CombineError, match=r"of another environment: (id is|kwargs)"):
-        DataCollector(gym.make(other, **g), resume=recording.name)
+        DataCollector(gym.make(other, **options), resume=recording.name)
     longer = DataCollector(gym.make("Pendulum-v1", max_episode_steps=7), resume=recording.name)
     assert longer.total_episodes == 1
 
 
 def test_a_collector_that_was_closed_can_go_on_unless_another_has_taken_over() -> None:
-    first = DataCollector(ScriptedEnv(), buffer_steps=1)
-    play(first)
+    first = collected(buffer_steps=1)
     first.close()
     play(first)
     assert list_recordings()[0].episodes == 2

@@ -12,20 +12,12 @@ from gymnasium import wrappers
 
 import minari
 from minari import DataCollector
-from support.scripted import ScriptedEnv, play
+from support.scripted import ScriptedEnv, collected, play, recorded, seeds
 from support.toys import Witness
 from support.values import assert_identical
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
-
-
-def drive(env: Any, steps: int, *, seed: int | None = 7) -> None:
-    """Reset once, then only step."""
-    env.reset(seed=seed)
-    env.action_space.seed(seed)
-    for _ in range(steps):
-        env.step(env.action_space.sample())
 
 
 # Autoreset
@@ -34,21 +26,22 @@ def drive(env: Any, steps: int, *, seed: int | None = 7) -> None:
 def test_an_environment_that_resets_itself_is_recorded_without_invented_steps() -> None:
     witness = Witness(gym.make("CartPole-v1"))
     collector = DataCollector(wrappers.Autoreset(witness))
-    drive(collector, 90)
+    collector.reset(seed=7)
+    collector.action_space.seed(7)
+    for _ in range(90):
+        collector.step(collector.action_space.sample())
     episodes = list(collector.create_dataset("test/autoreset-v0"))
     truth = [episode for episode in witness.episodes if episode["actions"]]
     assert len(episodes) == len(truth) >= 3
     for episode, expected in zip(episodes, truth, strict=True):
-        assert_identical(episode.observations, np.stack(expected["observations"]))
-        assert_identical(episode.actions, np.array(expected["actions"]))
-        assert_identical(episode.rewards, np.array(expected["rewards"]))
-        assert_identical(episode.terminations, np.array(expected["terminations"]))
+        for field in ("observations", "actions", "rewards", "terminations"):
+            assert_identical(getattr(episode, field), np.array(expected[field]), (field,))
     # The last one was still running.
     assert [bool(episode.terminations[-1]) for episode in episodes[:-1]] == [True] * (len(episodes) - 1)
     assert [int(episode.truncations.sum()) for episode in episodes] == [0] * (len(episodes) - 1) + [1]
 
 
-def test_which_steps_of_an_environment_that_resets_itself_are_recorded() -> None:
+def test_the_step_after_an_end_is_recorded_as_a_reset() -> None:
     collector = DataCollector(wrappers.Autoreset(ScriptedEnv(length=3)), record_infos=True)
     collector.reset(seed=1)
     returned = [collector.step(action) for action in (0, 1, 2, 0, 1, 2, 0, 1)]
@@ -59,23 +52,21 @@ def test_which_steps_of_an_environment_that_resets_itself_are_recorded() -> None
     assert [episode.observations[:, 0].tolist() for episode in dataset] == [[0, 1, 2, 3]] * 2
     assert [episode.actions.tolist() for episode in dataset] == [[0, 1, 2], [1, 2, 0]]
     assert [episode.rewards.tolist() for episode in dataset] == [[1, 2, 3]] * 2
-    assert [metadata.get("seed") for metadata in dataset.storage.get_episode_metadata(range(2))] == [1, None]
+    assert seeds(dataset) == [1, None]
 
 
-def test_a_reset_in_between_and_a_dataset_in_between() -> None:
-    collector = DataCollector(wrappers.Autoreset(ScriptedEnv(length=3)))
-    play(collector, 2)  # resets by hand although the environment would do it
+def test_resets_by_hand_and_datasets_in_between_go_on() -> None:
+    collector = collected(wrappers.Autoreset(ScriptedEnv(length=3)), 2)
     for _ in range(2):
         collector.step(0)  # a reset, and a step
-    first = collector.create_dataset("test/autoreset-v0")
-    assert [len(episode) for episode in first] == [3, 3, 1]
+    assert [len(episode) for episode in collector.create_dataset("test/autoreset-v0")] == [3, 3, 1]
     collector.step(0)
     collector.step(0)
-    second = collector.create_dataset("test/autoreset-v1")
-    assert [episode.observations[:, 0].tolist() for episode in second] == [[1, 2, 3]]
+    (episode,) = collector.create_dataset("test/autoreset-v1")
+    assert episode.observations[:, 0].tolist() == [1, 2, 3]
 
 
-def test_autoreset_outside_of_the_collector() -> None:
+def test_autoreset_outside_of_the_collector_resets_it() -> None:
     env = wrappers.Autoreset(DataCollector(ScriptedEnv(length=3)))
     env.reset(seed=1)
     for _ in range(8):
@@ -86,22 +77,10 @@ def test_autoreset_outside_of_the_collector() -> None:
 # Other wrappers
 
 
-def test_statistics_that_come_with_the_last_step() -> None:
-    collector = DataCollector(wrappers.RecordEpisodeStatistics(ScriptedEnv()), record_infos=True)
-    play(collector, 2)
-    for episode in collector.create_dataset("test/statistics-v0"):
+def test_statistics_that_come_with_the_last_step_are_masked() -> None:
+    for episode in recorded(wrappers.RecordEpisodeStatistics(ScriptedEnv()), 2, record_infos=True):
         assert episode.infos["_episode"].tolist() == [False] * 5 + [True]
-        assert episode.infos["episode"]["r"][-1] == 15.0
-        assert episode.infos["episode"]["l"][-1] == 5
-
-
-def test_stacked_frames() -> None:
-    collector = DataCollector(wrappers.FrameStackObservation(ScriptedEnv(), 3))
-    play(collector)
-    (episode,) = collector.create_dataset("test/stacked-v0")
-    assert episode.observations.shape == (6, 3, 2)
-    assert episode.observations[-1, :, 0].tolist() == [3, 4, 5]
-    assert episode.observations[0, :, 0].tolist() == [0, 0, 0]
+        assert (episode.infos["episode"]["r"][-1], episode.infos["episode"]["l"][-1]) == (15.0, 5)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
@@ -119,11 +98,10 @@ def test_stacked_frames() -> None:
 )
 def test_wrappers_below_the_collector_change_what_is_recorded(wrap: Any) -> None:
     witness = Witness(wrap(ScriptedEnv()))
-    collector = DataCollector(witness)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* is not in .* space")
-        play(collector)
-    (episode,), (truth,) = collector.create_dataset("test/wrapped-v0"), witness.columns()
+        (episode,) = recorded(witness)
+    (truth,) = witness.columns()
     for field in ("observations", "actions", "rewards", "terminations", "truncations"):
         assert_identical(getattr(episode, field), truth[field], (field,))
 
@@ -134,21 +112,19 @@ def test_a_wrapper_around_the_collector_is_not_recorded() -> None:
     assert env.env.create_dataset("test/inner-v0")[0].rewards.tolist() == [1, 2, 3, 4, 5]
 
 
-def test_a_collector_in_a_collector() -> None:
+def test_a_collector_in_a_collector_records_the_same() -> None:
     inner = DataCollector(ScriptedEnv())
-    outer = DataCollector(inner)
-    play(outer, seed=3)
-    one, other = inner.create_dataset("test/inner-v0"), outer.create_dataset("test/outer-v0")
-    assert one[0] == other[0]
+    outer = collected(inner, reset={"seed": 3})
+    assert inner.create_dataset("test/inner-v0")[0] == outer.create_dataset("test/outer-v0")[0]
 
 
 # The environment's spec
 
 
 def test_the_spec_of_a_registered_environment_is_kept_and_recovers_it() -> None:
-    collector = DataCollector(gym.make("CartPole-v1", max_episode_steps=9, sutton_barto_reward=True))
-    play(collector, seed=4, action=1)
-    collector.create_dataset("test/cartpole-v0", eval_env=gym.make("CartPole-v1", max_episode_steps=99))
+    env = gym.make("CartPole-v1", max_episode_steps=9, sutton_barto_reward=True)
+    evaluation = gym.make("CartPole-v1", max_episode_steps=99)
+    collected(env, action=1, reset={"seed": 4}).create_dataset("test/cartpole-v0", eval_env=evaluation)
     dataset = minari.load_dataset("test/cartpole-v0")
     env = dataset.recover_environment()
     assert (env.spec.max_episode_steps, env.spec.kwargs) == (9, {"sutton_barto_reward": True})
@@ -159,40 +135,23 @@ def test_the_spec_of_a_registered_environment_is_kept_and_recovers_it() -> None:
         assert_identical(env.step(action)[0], dataset[0].observations[time + 1])
 
 
-def test_an_environment_without_a_spec() -> None:
-    collector = DataCollector(ScriptedEnv())
-    play(collector)
-    collector.create_dataset("test/specless-v0")
-    dataset = minari.load_dataset("test/specless-v0")
+def test_an_environment_without_a_spec_gives_a_dataset_without_one() -> None:
+    dataset = recorded()
     assert dataset.env_spec is dataset.spec.env_spec is None
     assert "env_spec" not in dataset.storage.metadata
-    with pytest.raises(ValueError, match="created without one"):
+    with pytest.raises(ValueError, match=r"test/recorded-v0 cannot be recovered.*created without one"):
         dataset.recover_environment()
 
 
-def test_an_environment_whose_entry_point_is_a_callable() -> None:
-    spec = gym.envs.registration.EnvSpec("Scripted-v0", entry_point=lambda: ScriptedEnv())
-    collector = DataCollector(gym.make(spec, disable_env_checker=True))
-    play(collector)
-    with pytest.warns(UserWarning, match="Scripted-v0 is stored without its entry_point"):
-        collector.create_dataset("test/callable-v0")
-    dataset = minari.load_dataset("test/callable-v0")
-    assert (dataset.env_spec.id, len(dataset)) == ("Scripted-v0", 1)
-
-
-def test_spaces_of_ones_own_for_an_environment_that_has_none() -> None:
+def test_an_environment_without_spaces_is_recorded_with_given_ones() -> None:
     class Spaceless(ScriptedEnv):
         def __init__(self) -> None:
             super().__init__()
             del self.observation_space, self.action_space
 
     env = ScriptedEnv()
-    collector = DataCollector(Spaceless(), observation_space=env.observation_space, action_space=env.action_space)
-    play(collector)
-    assert collector.create_dataset("test/spaceless-v0").total_steps == 5
-
-
-# Vector environments have a collector of their own, or none yet
+    dataset = recorded(Spaceless(), observation_space=env.observation_space, action_space=env.action_space)
+    assert dataset.total_steps == 5
 
 
 @pytest.mark.parametrize("mode", ["sync", "vector_entry_point"])

@@ -12,7 +12,7 @@ import minari
 from minari import DataCollector
 from minari.errors import EnvironmentSpecError, MinariError, ScoreError
 from minari.utils import RandomPolicy, get_average_reference_score
-from support.scripted import PLANE, ScriptedEnv, buffer_of, play
+from support.scripted import collected
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
@@ -24,9 +24,7 @@ def balance(observation: Any) -> int:
 
 
 def create(dataset_id: str = "test/scored-v0", **scores: Any) -> minari.MinariDataset:
-    collector = DataCollector(gym.make("CartPole-v1"))
-    play(collector, steps=3)
-    collector.create_dataset(dataset_id, **scores)
+    collected(gym.make("CartPole-v1"), steps=3).create_dataset(dataset_id, **scores)
     return minari.load_dataset(dataset_id)
 
 
@@ -50,46 +48,38 @@ def played(policy: Any, episodes: int) -> float:
 
 
 # What 0.5.4 gives for these two policies and CartPole, in float32.
-RANDOM_5, BALANCE_5 = 20.799999237060547, 41.20000076293945
+RANDOM_5, BALANCE_5 = pytest.approx(20.799999237060547, rel=1e-6), pytest.approx(41.20000076293945, rel=1e-6)
 
 
 def test_average_scores_are_those_of_earlier_releases() -> None:
     env = gym.make("CartPole-v1")
-    assert get_average_reference_score(env, RandomPolicy(env), 5) == pytest.approx(RANDOM_5, rel=1e-6)
-    assert get_average_reference_score(env, balance, 5) == pytest.approx(BALANCE_5, rel=1e-6)
+    assert get_average_reference_score(env, RandomPolicy(env), 5) == RANDOM_5
+    assert get_average_reference_score(env, balance, 5) == BALANCE_5
     assert get_average_reference_score(env, balance, 5) == played(balance, 5)
 
 
-def test_an_expert_policy_gives_both_scores() -> None:
-    scores = scores_of(create(expert_policy=balance, num_episodes_average_score=5))
-    assert scores["ref_max_score"] == pytest.approx(BALANCE_5, rel=1e-6)
-    assert scores["ref_min_score"] == pytest.approx(RANDOM_5, rel=1e-6)
-    assert scores["num_episodes_average_score"] == 5
-    assert scores_of(create("test/scored-v1", expert_policy=balance, num_episodes_average_score=5)) == scores
-
-
-def test_a_maximum_alone_has_the_minimum_estimated() -> None:
-    scores = scores_of(create(ref_max_score=500.0, num_episodes_average_score=5))
-    assert scores["ref_max_score"] == 500.0
-    assert scores["ref_min_score"] == pytest.approx(RANDOM_5, rel=1e-6)
-
-
-def test_given_scores_are_kept_and_nothing_is_played() -> None:
-    given = {"ref_min_score": -2.5, "ref_max_score": np.float32(7.5)}
-    dataset = minari.create_dataset_from_buffers(
-        "test/scored-v0",
-        [buffer_of(2)],
-        observation_space=PLANE,
-        action_space=gym.spaces.Discrete(3),
-        **given,  # type: ignore[arg-type]
-    )
-    assert scores_of(dataset) == {**given, "num_episodes_average_score": 100}
-    assert scores_of(create("test/scored-v1")) == {}
-
-
-def test_a_minimum_of_zero_is_a_minimum() -> None:
-    scores = scores_of(create(expert_policy=balance, ref_min_score=0, num_episodes_average_score=1))
-    assert scores["ref_min_score"] == 0
+@pytest.mark.parametrize(
+    ("given", "scores"),
+    [
+        (
+            {"expert_policy": balance, "num_episodes_average_score": 5},
+            {"ref_min_score": RANDOM_5, "ref_max_score": BALANCE_5},
+        ),
+        (
+            {"ref_max_score": 500.0, "num_episodes_average_score": 5},
+            {"ref_min_score": RANDOM_5, "ref_max_score": 500.0},
+        ),
+        (
+            {"expert_policy": balance, "ref_min_score": 0, "num_episodes_average_score": 5},
+            {"ref_min_score": 0, "ref_max_score": BALANCE_5},
+        ),
+        ({"ref_min_score": -2.5, "ref_max_score": np.float32(7.5)}, {"ref_min_score": -2.5, "ref_max_score": 7.5}),
+        ({}, {}),
+    ],
+)
+def test_scores_that_are_not_given_are_estimated(given: dict[str, Any], scores: dict[str, Any]) -> None:
+    count = {"num_episodes_average_score": given.get("num_episodes_average_score", 100)} if scores else {}
+    assert scores_of(create(**given)) == scores | count
 
 
 @pytest.mark.parametrize("eval_env", ["CartPole-v1", gym.spec("CartPole-v1"), "made"])
@@ -114,39 +104,33 @@ def test_scores_are_played_in_an_environment_of_their_own() -> None:
     assert dataset.total_steps == 1
 
 
+def broken(observation: Any) -> int:
+    raise ZeroDivisionError
+
+
 @pytest.mark.parametrize(
-    ("arguments", "error", "text"),
+    ("has_env", "arguments", "error", "text"),
     [
-        ({"expert_policy": balance, "ref_max_score": 3.0}, ScoreError, "Both expert_policy and ref_max_score"),
-        ({"expert_policy": balance, "num_episodes_average_score": 0}, ScoreError, "num_episodes_average_score is 0"),
-        ({"expert_policy": balance, "eval_env": "NoSuchEnv-v0"}, EnvironmentSpecError, "NoSuchEnv-v0"),
+        (True, {"expert_policy": balance, "ref_max_score": 3.0}, ScoreError, "Both expert_policy and ref_max_score"),
+        (
+            True,
+            {"expert_policy": balance, "num_episodes_average_score": 0},
+            ScoreError,
+            "num_episodes_average_score is 0",
+        ),
+        (True, {"expert_policy": balance, "eval_env": "NoSuchEnv-v0"}, EnvironmentSpecError, "NoSuchEnv-v0"),
+        (False, {"expert_policy": balance}, ScoreError, "no environment to play in; give eval_env"),
+        (False, {"ref_max_score": 3.0}, ScoreError, "no environment to play in; give eval_env"),
+        (True, {"expert_policy": broken}, ZeroDivisionError, ""),
     ],
 )
-def test_scores_that_cannot_be(arguments: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_scores_that_cannot_be_leave_the_recording(has_env: bool, arguments: Any, error: Any, text: str) -> None:
+    collector = collected(gym.make("CartPole-v1") if has_env else None, steps=3)
     with pytest.raises(error, match=text) as caught:
-        create(**arguments)
-    assert isinstance(caught.value, MinariError)
-    assert isinstance(caught.value, ValueError)
-
-
-def test_without_an_environment_nothing_can_be_estimated() -> None:
-    collector = DataCollector(ScriptedEnv())
-    play(collector)
-    for scores in ({"expert_policy": balance}, {"ref_max_score": 3.0}):
-        with pytest.raises(ScoreError, match="no environment to play in; give eval_env"):
-            collector.create_dataset("test/scored-v0", **scores)
-    assert collector.total_episodes == 1
-
-
-def test_a_policy_that_raises_leaves_the_recording() -> None:
-    collector = DataCollector(gym.make("CartPole-v1"))
-    play(collector, steps=3)
-
-    def broken(observation: Any) -> int:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        collector.create_dataset("test/scored-v0", expert_policy=broken)
+        collector.create_dataset("test/scored-v0", **arguments)
+    assert error is ZeroDivisionError or (
+        isinstance(caught.value, MinariError) and isinstance(caught.value, ValueError)
+    )
     assert collector.create_dataset("test/scored-v0").total_steps == 3
 
 
@@ -164,8 +148,12 @@ def test_a_policy_that_raises_leaves_the_recording() -> None:
         ([], []),
     ],
 )
-def test_returns_are_normalized(returns: Any, expected: Any) -> None:
-    dataset = create(ref_min_score=2.0, ref_max_score=12.0)
+@pytest.mark.parametrize("later", [False, True])
+def test_returns_are_normalized(returns: Any, expected: Any, later: bool) -> None:
+    scores = {"ref_min_score": 2.0, "ref_max_score": 12.0}
+    dataset = create(**({} if later else scores))
+    if later:
+        dataset.storage.update_metadata(scores)
     normalized = minari.get_normalized_score(dataset, returns)
     assert normalized.dtype == np.float64
     assert normalized.tolist() == expected
@@ -174,13 +162,6 @@ def test_returns_are_normalized(returns: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"ref_min_score": 1.0}])
 def test_without_reference_scores_nothing_can_be_normalized(given: dict[str, float]) -> None:
-    dataset = create(**given)
     with pytest.raises(ScoreError, match="test/scored-v0 has no ref_min_score and ref_max_score") as caught:
-        minari.get_normalized_score(dataset, np.array([1.0]))
+        minari.get_normalized_score(create(**given), np.array([1.0]))
     assert isinstance(caught.value, ValueError)
-
-
-def test_scores_that_are_set_later() -> None:
-    dataset = create()
-    dataset.storage.update_metadata({"ref_min_score": 0.0, "ref_max_score": 4.0})
-    assert minari.get_normalized_score(dataset, [1.0]).tolist() == [0.25]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import minari
 
@@ -52,33 +53,50 @@ def run(order: Order) -> Iterator[Verdict]:
     Raises:
         RuntimeError: the server itself failed.
     """
-    paths = [str(_TESTS), str(Path(minari.__file__).resolve().parents[1])]
     environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
         "MALLOC_ARENA_MAX": "1",  # else every thread takes address space without using it
         "ARROW_DEFAULT_MEMORY_POOL": "system",  # the usual one takes a GiB of address space at once
         "MINARI_LOCK_TIMEOUT": "2",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-W", "ignore", "-m", "fuzz.children"]
+    for verdict in serve("fuzz.children", order={**asdict(order), "work": order.work or None}, **environment):
+        yield Verdict(**verdict)
+
+
+def serve(module: str, *arguments: str, order: Any, **variables: str) -> Iterator[dict[str, Any]]:
+    """Run a server of verdicts: it reads an order as JSON, and writes a verdict a line.
+
+    Raises:
+        RuntimeError: the server itself failed.
+    """
+    python_path = os.pathsep.join([str(_TESTS), str(Path(minari.__file__).resolve().parents[1])])
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-W", "ignore", "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": python_path, **variables},
     ) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         assert server.stderr is not None
         try:
-            server.stdin.write(json.dumps({**asdict(order), "work": order.work or None}))
+            server.stdin.write(json.dumps(order))
             server.stdin.close()
-            for line in server.stdout:
-                yield Verdict(**json.loads(line))
+            yield from map(json.loads, server.stdout)
             errors = server.stderr.read()
             if server.wait():
-                raise RuntimeError(f"the server of the mutants failed: {errors[-3000:]}")
+                raise RuntimeError(f"{module} failed: {errors[-3000:]}")
         finally:
             server.kill()
+
+
+def range_of(text: str) -> range:
+    """The seeds that ``7``, ``0:5000`` or ``0:5000:5`` stands for."""
+    parts = [int(part) for part in text.split(":")]
+    return range(parts[0], parts[0] + 1) if len(parts) == 1 else range(*parts)
 
 
 def missing() -> dict[str, str]:

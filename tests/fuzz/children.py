@@ -51,6 +51,7 @@ _LOADED = (
     "minari.cli.commands",
     "minari.cli.show",
     "minari.cli.running",
+    "minari._storages.hdf5.process",
     "minari._storages.hdf5.storage",
     "minari._storages.arrow.storage",
     "minari._storages.zarr.storage",

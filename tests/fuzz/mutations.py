@@ -19,6 +19,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shutil
 import stat
 import struct
@@ -153,14 +154,14 @@ def _place(rng: random.Random, content: bytes) -> int:
     return rng.randrange(size)
 
 
-def _flip(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
+def _flip(rng: random.Random, content: bytearray, scene: Path, name: str) -> str:
     places = [_place(rng, content) for _ in range(rng.choice((1, 1, 1, 2, 8)))]
     for place in places:
         content[place] ^= 1 << rng.randrange(8)
     return f"flipped bits at {places}"
 
 
-def _overwrite(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
+def _overwrite(rng: random.Random, content: bytearray, scene: Path, name: str) -> str:
     width = rng.choice((1, 2, 4, 8))
     place = _place(rng, content)
     if rng.random() < 0.7:
@@ -170,19 +171,19 @@ def _overwrite(rng: random.Random, content: bytearray, file: Path, scene: Path) 
     return f"{width} bytes at {place} are {value:#x}"
 
 
-def _nudge(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
+def _nudge(rng: random.Random, content: bytearray, scene: Path, name: str) -> str:
     place = _place(rng, content)
     content[place] = (content[place] + rng.choice((-1, 1, 2, 8, 16))) % 256
     return f"the byte at {place} is {content[place]}"
 
 
-def _cut(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
+def _cut(rng: random.Random, content: bytearray, scene: Path, name: str) -> str:
     size = rng.choice((0, 1, len(content) // 2, len(content) - 1, rng.randrange(len(content))))
     del content[size:]
     return f"cut to {size} bytes"
 
 
-def _extend(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
+def _extend(rng: random.Random, content: bytearray, scene: Path, name: str) -> str:
     more = rng.choice((b"\0" * 4096, b"\xff" * 64, rng.randbytes(100), bytes(content[:4096]), b"\n", b"{}"))
     content += more
     return f"{len(more)} bytes more at the end"
@@ -194,25 +195,22 @@ def _block(rng: random.Random, content: bytearray) -> tuple[int, int]:
     return start, min(start + length, len(content))
 
 
-def _insert(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
-    start, end = _block(rng, content)
-    content[start:start] = rng.choice((rng.randbytes(end - start), b"\0" * (end - start), content[start:end]))
-    return f"{end - start} bytes put in at {start}"
+def _replace_block(kind: str) -> Callable[[random.Random, bytearray, Path, str], str]:
+    """A change of one block: ``insert``, ``remove`` or ``fill``."""
+
+    def change(rng: random.Random, content: bytearray, scene: Path, name: str) -> str:
+        start, end = _block(rng, content)
+        size = end - start
+        if kind == "insert":
+            content[start:start] = rng.choice((rng.randbytes(size), b"\0" * size, content[start:end]))
+        else:
+            content[start:end] = b"" if kind == "remove" else rng.choice((b"\0", b"\xff", b"\x80")) * size
+        return f"{kind} {size} bytes at {start}"
+
+    return change
 
 
-def _remove(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
-    start, end = _block(rng, content)
-    del content[start:end]
-    return f"bytes {start}-{end} taken out"
-
-
-def _fill(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
-    start, end = _block(rng, content)
-    content[start:end] = rng.choice((b"\0", b"\xff", b"\x80")) * (end - start)
-    return f"bytes {start}-{end} are all the same"
-
-
-def _swap(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
+def _swap(rng: random.Random, content: bytearray, scene: Path, name: str) -> str:
     (a, a_end), (b, b_end) = _block(rng, content), _block(rng, content)
     length = min(a_end - a, b_end - b)
     first, second = content[a : a + length], content[b : b + length]
@@ -220,10 +218,10 @@ def _swap(rng: random.Random, content: bytearray, file: Path, scene: Path) -> st
     return f"{length} bytes at {a} and {b} change places"
 
 
-def _splice(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
+def _splice(rng: random.Random, content: bytearray, scene: Path, name: str) -> str:
     base = scene / "outside" / "dataset"
-    others = sorted(f"{path}/{name}" for path, _, names in os.walk(base) for name in names)
-    same = [other for other in others if other.endswith(f"/{file.name}")]
+    others = sorted(f"{path}/{each}" for path, _, names in os.walk(base) for each in names)
+    same = [other for other in others if other.endswith(f"/{name}")]
     other = Path(rng.choice(same or others)).read_bytes()
     if not other:
         raise Inapplicable
@@ -234,32 +232,21 @@ def _splice(rng: random.Random, content: bytearray, file: Path, scene: Path) -> 
     return f"bytes {start}-{end} are another file's"
 
 
-def _digits(rng: random.Random, content: bytearray, file: Path, scene: Path) -> str:
+def _digits(rng: random.Random, content: bytearray, scene: Path, name: str) -> str:
     """Another number in a text."""
-    places = [i for i, byte in enumerate(content[:20000]) if 48 <= byte < 58]
+    places = [match.span() for match in re.finditer(rb"\d+", content[:20000])]
     if not places:
         raise Inapplicable
-    start = end = rng.choice(places)
-    while end < len(content) and 48 <= content[end] < 58:
-        end += 1
+    start, end = rng.choice(places)
     number = rng.choice(("0", "-1", "1", "9" * 19, "18446744073709551616", "1e999", "9" * 5000, "0.5", "2147483648"))
     content[start:end] = number.encode()
     return f"the number at {start} is {number[:30]}"
 
 
 _OF_BYTES: dict[Any, int] = {
-    _flip: 10,
-    _overwrite: 12,
-    _nudge: 5,
-    _cut: 3,
-    _extend: 1,
-    _insert: 2,
-    _remove: 2,
-    _fill: 3,
-    _swap: 2,
-    _splice: 3,
-    _digits: 3,
-}
+    _flip: 10, _overwrite: 12, _nudge: 5, _cut: 3, _extend: 1, _replace_block("insert"): 2,
+    _replace_block("remove"): 2, _replace_block("fill"): 3, _swap: 2, _splice: 3, _digits: 3,
+}  # fmt: skip
 
 
 def _damage(rng: random.Random, file: Path, scene: Path) -> str:
@@ -267,7 +254,7 @@ def _damage(rng: random.Random, file: Path, scene: Path) -> str:
     if not content:
         raise Inapplicable
     before = bytes(content)
-    text = rng.choices(tuple(_OF_BYTES), tuple(_OF_BYTES.values()))[0](rng, content, file, scene)
+    text = rng.choices(tuple(_OF_BYTES), tuple(_OF_BYTES.values()))[0](rng, content, scene, file.name)
     if content == before:
         raise Inapplicable
     return f"{text}{_write(rng, file, bytes(content))}"
@@ -495,40 +482,23 @@ def _lie_in_hdf5(rng: random.Random, file: Path, scene: Path) -> str:
             raise Inapplicable
         name, group = rng.choice(arrays), rng.choice(groups)
         old = opened[name]
-        kind = rng.choice(
-            [
-                "soft",
-                "outside",
-                "external",
-                "virtual",
-                "remove",
-                "group",
-                "dtype",
-                "reshape",
-                "shorter",
-                "huge",
-                "cycle",
-                "attribute",
-                "attributes",
-                "strange",
-                "text",
-                "reference",
-                "compound",
-                "fewer",
-                "filter",
-            ]
+        kind = _one_of(
+            rng,
+            "soft outside external virtual remove group dtype reshape shorter huge cycle attribute attributes strange "
+            "text reference compound fewer filter",
         )
         attribute = rng.choice(list(opened[group].attrs) or ["id"])
         if kind not in ("cycle", "attribute", "attributes", "strange"):
             values = None if old.dtype.kind == "O" else old[()]
             shape, dtype = old.shape, old.dtype
             del opened[name]
+        h5 = opened.create_dataset
         if kind == "soft":
             opened[name] = h5py.SoftLink(rng.choice(("/nowhere", "/", f"/{name}", f"/{rng.choice(arrays)}")))
         elif kind == "outside":
             opened[name] = h5py.ExternalLink(f"{outside}/dataset/data/{file.name}", f"/{name}")
         elif kind == "external":
-            opened.create_dataset(name, shape, "u1", external=[(f"{outside}/secret.txt", 0, h5py.h5f.UNLIMITED)])
+            h5(name, shape, "u1", external=[(f"{outside}/secret.txt", 0, h5py.h5f.UNLIMITED)])
         elif kind == "virtual":
             layout = h5py.VirtualLayout(shape, "f8")
             layout[...] = h5py.VirtualSource(f"{outside}/dataset/data/{file.name}", name, shape)
@@ -536,20 +506,20 @@ def _lie_in_hdf5(rng: random.Random, file: Path, scene: Path) -> str:
         elif kind == "group":
             opened.create_group(name)
         elif kind == "dtype":
-            opened.create_dataset(name, shape, rng.choice(("i1", ">f8", "f2", "c16", "S5", "V7", "bool", ">u2", "u8")))
+            h5(name, shape, _one_of(rng, "i1 >f8 f2 c16 S5 V7 bool >u2 u8"))
         elif kind in ("reshape", "shorter", "fewer"):
             new = {"reshape": (*shape, 1), "shorter": (max(0, shape[0] - 1), *shape[1:]), "fewer": ()}[kind]
-            opened.create_dataset(name, new, "f8" if values is None else dtype)
+            h5(name, new, "f8" if values is None else dtype)
         elif kind == "huge":
-            opened.create_dataset(name, (rng.choice((2**40, 2**62)), 3), "f8", chunks=(1024, 3), fillvalue=1.0)
+            h5(name, (rng.choice((2**40, 2**62)), 3), "f8", chunks=(1024, 3), fillvalue=1.0)
         elif kind == "text":
-            opened.create_dataset(name, data=["é" * n for n in range(shape[0])], dtype=h5py.string_dtype())
+            h5(name, data=["é" * n for n in range(shape[0])], dtype=h5py.string_dtype())
         elif kind == "reference":
-            opened.create_dataset(name, shape[:1], rng.choice((h5py.ref_dtype, h5py.vlen_dtype("f4"))))
+            h5(name, shape[:1], rng.choice((h5py.ref_dtype, h5py.vlen_dtype("f4"))))
         elif kind == "compound":
-            opened.create_dataset(name, shape[:1], np.dtype([("a", "f4"), ("b", "i8", (3,))]))
+            h5(name, shape[:1], np.dtype([("a", "f4"), ("b", "i8", (3,))]))
         elif kind == "filter":
-            opened.create_dataset(name, data=np.zeros(shape), chunks=True, compression="lzf", shuffle=True)
+            h5(name, data=np.zeros(shape), chunks=True, compression="lzf", shuffle=True)
         elif kind == "cycle":
             opened[f"{group}/again"] = opened[rng.choice(("/", group))]
         elif kind == "attribute":
@@ -557,7 +527,7 @@ def _lie_in_hdf5(rng: random.Random, file: Path, scene: Path) -> str:
         elif kind == "attributes":
             opened[group].attrs[rng.choice(("options/../x", "a" * 1000, "é", "options//", ".."))] = "x"
         elif kind == "strange":
-            opened.create_dataset(f"{group}/{rng.choice(('x', '_index_0', 'infos', '..x'))}", data=np.zeros(2))
+            h5(f"{group}/{_one_of(rng, 'x _index_0 infos ..x')}", data=np.zeros(2))
     return f"HDF5: {kind} at {name if kind not in ('attribute', 'attributes', 'cycle') else group}"
 
 
@@ -639,28 +609,10 @@ def _misplace(rng: random.Random, file: Path, scene: Path) -> str:
     dataset = scene / "outside" / "dataset"
     inside = [path for path in file.parent.iterdir() if _is_small(path) and path != file]
     twin = next(iter(sorted(dataset.rglob(file.name))), scene / "outside" / "secret.txt")
-    kind = rng.choice(
-        [
-            "gone",
-            "link-out",
-            "link-out",
-            "link-in",
-            "loop",
-            "dangling",
-            "device",
-            "pipe",
-            "directory",
-            "empty",
-            "twin",
-            "swapped",
-            "directory-out",
-            "directory-gone",
-            "directory-file",
-            "plant",
-            "plant",
-            "staged",
-            "large",
-        ]
+    kind = _one_of(
+        rng,
+        "gone link-out link-out link-in loop dangling device pipe directory empty twin swapped directory-out "
+        "directory-gone directory-file plant plant staged large",
     )
     directory = file.parent
     holds_others = directory in (scene, scene / "root", scene / "remote") or file.name == "namespace_metadata.json"
@@ -675,44 +627,36 @@ def _misplace(rng: random.Random, file: Path, scene: Path) -> str:
     if kind == "link-out":
         file.symlink_to(rng.choice((twin, os.path.relpath(twin, file.parent), scene / "outside" / "secret.txt")))
         return "a link to outside"
-    if kind == "link-in":
-        file.symlink_to(rng.choice(inside).name)
-    elif kind == "loop":
-        file.symlink_to(file.name)
-    elif kind == "dangling":
+    if kind == "dangling":
         file.symlink_to(scene / "outside" / "empty" / "new.txt")
         return "a link to outside, where nothing is"
-    elif kind == "device":
-        file.symlink_to("/dev/zero")
-    elif kind == "pipe":
-        os.mkfifo(file)
-    elif kind == "directory":
-        file.mkdir()
-    elif kind == "empty":
-        file.write_bytes(b"")
-    elif kind == "twin":
-        shutil.copyfile(twin, file)
-    elif kind == "swapped":
-        other = rng.choice(inside)
-        first, second = file.read_bytes(), other.read_bytes()
-        file.write_bytes(second)
-        other.write_bytes(first)
-    elif kind == "directory-out":
+    if kind == "directory-out":
         shutil.rmtree(directory)
         same = [path for path in sorted(dataset.rglob(directory.name)) if path.is_dir()]
         directory.symlink_to(same[0] if same else scene / "outside" / "empty")
         return "its directory is a link to outside"
-    elif kind == "directory-gone":
+    if kind in ("plant", "staged"):
+        return (_plant if kind == "plant" else _stage)(rng, file, scene)
+    if kind in ("directory-gone", "directory-file"):
         shutil.rmtree(directory)
-    elif kind == "directory-file":
-        shutil.rmtree(directory)
-        directory.write_bytes(b"x")
-    elif kind == "plant":
-        return _plant(rng, file, scene)
-    elif kind == "staged":
-        return _stage(rng, file, scene)
-    elif kind == "large":
-        os.truncate(file, 1 << 31)
+    if kind == "swapped":
+        other = rng.choice(inside)
+        first, second = file.read_bytes(), other.read_bytes()
+        file.write_bytes(second)
+        other.write_bytes(first)
+    work: dict[str, Callable[[], Any]] = {
+        "link-in": lambda: file.symlink_to(rng.choice(inside).name),
+        "loop": lambda: file.symlink_to(file.name),
+        "device": lambda: file.symlink_to("/dev/zero"),
+        "pipe": lambda: os.mkfifo(file),
+        "directory": file.mkdir,
+        "empty": lambda: file.write_bytes(b""),
+        "twin": lambda: shutil.copyfile(twin, file),
+        "directory-file": lambda: directory.write_bytes(b"x"),
+        "large": lambda: os.truncate(file, 1 << 31),
+    }
+    if kind in work:
+        work[kind]()
     return kind
 
 

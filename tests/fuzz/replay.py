@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from .campaign import Order, run
+from .campaign import Order, range_of, run
 from .verdicts import count, report
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--only", default="", choices=("", "flip"), help="one flipped bit and nothing else")
     parser.add_argument("--seconds", type=float, default=30.0, help="after which a mutant is taken to hang")
     arguments = parser.parse_args()
-    seeds = [seed for text in arguments.seeds for seed in _seeds(text)]
+    seeds = [seed for text in arguments.seeds for seed in range_of(text)]
     begin = time.monotonic()
     verdicts = []
     order = Order(seeds, arguments.seconds, arguments.thorough, arguments.only, arguments.keep)
@@ -28,11 +28,6 @@ def main() -> None:
             print(f"  {verdict.mutation}\n{verdict.text}")
     print(report(verdicts, 100))
     print(f"{len(verdicts)} mutants in {time.monotonic() - begin:.1f} s: {count(verdicts)}")
-
-
-def _seeds(text: str) -> range:
-    parts = [int(part) for part in text.split(":")]
-    return range(parts[0], parts[0] + 1) if len(parts) == 1 else range(*parts)
 
 
 if __name__ == "__main__":

@@ -134,10 +134,7 @@ SUBJECTS: dict[str, list[Subject]] = {
     "arrow": _of_format(
         "arrow",
         ("zstd",),
-        (
-            ("0.5.4", "cartpole/arrow-v0", "cartpole/arrow-v0"),
-            ("0.5.4", "toy/arrowdict-v0", "toy/arrowdict-v0"),
-        ),
+        (("0.5.4", "cartpole/arrow-v0", "cartpole/arrow-v0"), ("0.5.4", "toy/arrowdict-v0", "toy/arrowdict-v0")),
     ),
     "parquet": _of_format(
         "parquet",

@@ -5,7 +5,6 @@ Every step is tried whatever became of those before, since programs catch errors
 
 from __future__ import annotations
 
-import inspect
 import os
 import random
 import sys
@@ -20,10 +19,9 @@ from typing import Any
 import numpy as np
 
 import minari
-from minari.dataset.minari_storage import MinariStorage
 from minari.errors import MinariError
 
-from .fingerprints import Fingerprint, fingerprint_of, fingerprint_of_episode
+from .fingerprints import FIELDS, Fingerprint, fingerprint_of, fingerprint_of_episode
 from .mutations import Mutation
 from .subjects import AROUND, OTHER, SUBJECT, Known, Subject
 
@@ -81,21 +79,15 @@ class User:
     def remote(self) -> str:
         return f"file://{self.scene / 'remote'}"
 
+    def _load_dataset(self, dataset_id: str = SUBJECT) -> Any:
+        return minari.load_dataset(dataset_id, root=self.root)
+
     def use(self) -> Iterator[str]:
         """Take the steps; the name of each is given before it is taken."""
         reading: list[Callable[[], Any]] = [self._list, self._load, self._metadata, self._parts]
         changing: list[Callable[[], Any]] = [
-            self._convert,
-            self._convert_otherwise,
-            self._combine,
-            self._append,
-            self._append_stored,
-            self._continue,
-            self._change_metadata,
-            self._repack,
-            self._upload,
-            self._show,
-            self._validate,
+            *(self._convert, self._convert_otherwise, self._combine, self._append, self._append_stored),
+            *(self._continue, self._change_metadata, self._repack, self._upload, self._show, self._validate),
         ]
         last: list[Callable[[], Any]] = [self._list]
         if self.only_verify:
@@ -142,17 +134,13 @@ class User:
         minari.download_dataset(SUBJECT, remote=self.remote, root=self.root, max_workers=2)
 
     def _load(self) -> str:
-        self.dataset = minari.load_dataset(SUBJECT, root=self.root)
+        self.dataset = self._load_dataset()
         self.seen = fingerprint_of(self.dataset)
         return self._judge(self.seen, verified=False)
 
     def _verified(self) -> str:
-        path = self.root / SUBJECT
-        if can_verify():
-            dataset = minari.open_dataset(path, verify_checksums=True)
-        else:
-            dataset = minari.MinariDataset(MinariStorage.read(path / "data", verify_checksums=True))
-        return self._judge(fingerprint_of(dataset), verified=can_verify())
+        dataset = minari.open_dataset(self.root / SUBJECT, verify_checksums=True)
+        return self._judge(fingerprint_of(dataset), verified=True)
 
     def _judge(self, found: Fingerprint, *, verified: bool) -> str:
         if found in self.accepted:
@@ -171,13 +159,13 @@ class User:
 
     def _lacks_checksums(self) -> bool:
         try:
-            storage = minari.load_dataset(SUBJECT, root=self.root).storage
+            storage = self._load_dataset().storage
             return bool(storage._episodes_without_checksums(range(storage.total_episodes)))
         except MinariError:
             return False
 
     def _metadata(self) -> str | None:
-        dataset = self.dataset or minari.load_dataset(SUBJECT, root=self.root)
+        dataset = self.dataset or self._load_dataset()
         storage = dataset.storage
         for metadata in storage.get_episode_metadata(range(storage.total_episodes)):
             repr(metadata)
@@ -191,7 +179,7 @@ class User:
         return None
 
     def _parts(self) -> str | None:
-        dataset = self.dataset or minari.load_dataset(SUBJECT, root=self.root)
+        dataset = self.dataset or self._load_dataset()
         dataset.filter_episodes(lambda episode: float(np.sum(episode.rewards)) > 0)
         dataset.set_seed(1)
         dataset.sample_episodes(min(1, len(dataset)))
@@ -216,80 +204,62 @@ class User:
         return "wrong: a copy has other values than its original"
 
     def _convert(self) -> str:
-        copy = minari.load_dataset(SUBJECT, root=self.root).convert(f"{NEW[:-1]}1", root=self.root)
+        copy = self._load_dataset().convert(f"{NEW[:-1]}1", root=self.root)
         return self._compare_copy(copy, self.seen)
 
     def _convert_otherwise(self) -> str:
-        source = minari.load_dataset(SUBJECT, root=self.root)
+        source = self._load_dataset()
         others = [name for name in ("hdf5", "arrow", "parquet", "zarr") if name != source.storage.FORMAT]
         copy = source.convert(f"{NEW[:-1]}2", self.rng.choice(others), root=self.root)
         return self._compare_copy(copy, self.seen)
 
     def _combine(self) -> str:
-        datasets = [minari.load_dataset(name, root=self.root) for name in (SUBJECT, OTHER)]
+        datasets = [self._load_dataset(name) for name in (SUBJECT, OTHER)]
         both = minari.combine_datasets(datasets, f"{NEW[:-1]}3", root=self.root)
         return self._compare_copy(both, None if self.seen is None else self.seen + self.known.other)
 
     def _append(self) -> str:
-        episode = minari.load_dataset(OTHER, root=self.root)[0]
-        dataset = minari.load_dataset(SUBJECT, root=self.root)
-        buffer = minari.data_collector.EpisodeBuffer(
-            observations=episode.observations,
-            actions=episode.actions,
-            rewards=episode.rewards,
-            terminations=episode.terminations,
-            truncations=episode.truncations,
-            infos=episode.infos,
-        )
-        dataset.update_dataset_from_buffer([buffer])
+        episode = self._load_dataset(OTHER)[0]
+        buffer = minari.data_collector.EpisodeBuffer(**{name: getattr(episode, name) for name in FIELDS})
+        self._load_dataset().update_dataset_from_buffer([buffer])
         return self._compare_appended(fingerprint_of_episode(episode))
 
     def _append_stored(self) -> str:
-        other = minari.load_dataset(OTHER, root=self.root)
-        minari.load_dataset(SUBJECT, root=self.root).storage.update_from_storage(other.storage, [0])
+        other = self._load_dataset(OTHER)
+        self._load_dataset().storage.update_from_storage(other.storage, [0])
         return self._compare_appended(fingerprint_of_episode(other[0]))
 
     def _compare_appended(self, new: str) -> str:
-        if minari.load_dataset(SUBJECT, root=self.root).storage.jpeg_encoding:  # what is encoded again is not the same
-            new = fingerprint_of(minari.load_dataset(SUBJECT, root=self.root))[-1]
+        if self._load_dataset().storage.jpeg_encoding:  # what is encoded again is not the same
+            new = fingerprint_of(self._load_dataset())[-1]
         expected = None if self.seen is None else (*self.seen, new)
-        result = self._compare_copy(minari.load_dataset(SUBJECT, root=self.root), expected)
+        result = self._compare_copy(self._load_dataset(), expected)
         if expected is not None and not result:
             self.seen = expected
             self.accepted = [*self.accepted, *((*known, new) for known in self.accepted)]
         return result
 
     def _continue(self) -> None:
-        dataset = minari.load_dataset(SUBJECT, root=self.root)
-        episode = minari.load_dataset(OTHER, root=self.root)[0]
-        buffer = minari.data_collector.EpisodeBuffer(
-            id=0,
-            observations=_without_first(episode.observations),
-            actions=episode.actions,
-            rewards=episode.rewards,
-            terminations=episode.terminations,
-            truncations=episode.truncations,
-            infos=_without_first(episode.infos),
-        )
-        dataset.storage.update_episodes([buffer])
+        episode = self._load_dataset(OTHER)[0]
+        columns = {name: getattr(episode, name) for name in FIELDS}
+        columns |= {name: _without_first(columns[name]) for name in ("observations", "infos")}
+        self._load_dataset().storage.update_episodes([minari.data_collector.EpisodeBuffer(id=0, **columns)])
         self._accept_anything()
 
     def _accept_anything(self) -> None:
-        self.seen = fingerprint_of(minari.load_dataset(SUBJECT, root=self.root))
+        self.seen = fingerprint_of(self._load_dataset())
         if self.accepted and self.seen[1:] == self.accepted[0][1:]:
             self.accepted = [*self.accepted, self.seen]
 
     def _change_metadata(self) -> None:
-        dataset = minari.load_dataset(SUBJECT, root=self.root)
+        dataset = self._load_dataset()
         dataset.storage.update_metadata({"note": "mine"})
         dataset.storage.update_episode_metadata([{"mine": 1}] * dataset.storage.total_episodes)
-        list(minari.load_dataset(SUBJECT, root=self.root).storage.get_episode_metadata([0]))
+        list(self._load_dataset().storage.get_episode_metadata([0]))
 
     def _repack(self) -> str:
-        minari.load_dataset(SUBJECT, root=self.root).storage.repack(
-            compression="gzip" if self.rng.random() < 0.3 else None
-        )
-        return self._compare_copy(minari.load_dataset(SUBJECT, root=self.root), self.seen)
+        self._load_dataset().storage.repack(compression="gzip" if self.rng.random() < 0.3 else None)
+        return self._compare_copy(self._load_dataset(), self.seen)
 
     def _upload(self) -> None:
         (self.scene / "sent").mkdir(exist_ok=True)
@@ -301,8 +271,7 @@ class User:
         _command("show", SUBJECT, root=self.root)
 
     def _validate(self) -> None:
-        if can_validate():
-            _command("validate", "--checksums", SUBJECT, root=self.root)
+        _command("validate", "--checksums", SUBJECT, root=self.root)
 
 
 def _without_first(columns: Any) -> Any:
@@ -339,18 +308,6 @@ def _cli() -> Any:
     from minari.cli import app
 
     return get_command(app)
-
-
-@cache
-def can_verify() -> bool:
-    """Return whether values are compared with checksums when a dataset is opened for that."""
-    return "verify_checksums" in inspect.signature(minari.open_dataset).parameters
-
-
-@cache
-def can_validate() -> bool:
-    """Return whether there is a command ``validate``."""
-    return "validate" in _cli().commands
 
 
 # What must not happen

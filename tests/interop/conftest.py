@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import uuid
 import venv
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import IO, Any
 
 import pytest
 
+from support import operations
 from support.exchange import decode, encode
 
 
@@ -26,24 +28,29 @@ RELEASE = "0.5.4"
 REQUIREMENTS = (f"minari[all]=={RELEASE}", "pillow")
 DRIVER = Path(__file__).with_name("reference_driver.py")
 
-#: What pip says when it cannot reach an index.
-NO_NETWORK = (
-    "NewConnectionError",
-    "Failed to establish a new connection",
-    "NameResolutionError",
-    "ConnectTimeoutError",
-    "ReadTimeoutError",
-    "ProxyError",
-    "Network is unreachable",
-    "Temporary failure in name resolution",
-)
+#: Parts of what pip says when it cannot reach an index.
+NO_NETWORK = ("ConnectionError", "establish a new connection", "ResolutionError", "TimeoutError", "ProxyError",
+              "Network is unreachable", "failure in name resolution")  # fmt: skip
+#: What a program of the released package begins with, and what it ends with.
+BEGINNING = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+sys.path.insert(0, {tests!r})
+answers, sys.stdout = sys.stdout, sys.stderr
+import minari
+from support import operations
+from support import operations
+from support.exchange import encode
+result = None
+"""
+END = """
+print(encode(result), file=answers)
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this directory exchanges files with the released package."""
-    here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.interop)
 
 
@@ -69,12 +76,8 @@ def reference_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
 def _make_environment(directory: Path) -> Path:
     venv.create(directory, with_pip=True)
     python = directory / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    install = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *REQUIREMENTS]
+    install = subprocess.run(pip, capture_output=True, text=True, check=False)
     if install.returncode == 0:
         return python
     shutil.rmtree(directory, ignore_errors=True)
@@ -91,19 +94,14 @@ class ReferenceProcess:
         self._log = log
         # Isolated: neither this checkout nor PYTHONPATH may stand in for the released package.
         self._process = subprocess.Popen(
-            [python, "-I", DRIVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            encoding="utf-8",
+            [python, "-I", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, encoding="utf-8"
         )
 
     def call(self, operation: str, root: Path, arguments: dict[str, Any]) -> Any:
         """Have the released package do an operation; its errors become failures of the test."""
         stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the process has no pipes")
+        assert stdin is not None
+        assert stdout is not None
         stdin.write(encode({"operation": operation, "root": str(root), "arguments": arguments}) + "\n")
         stdin.flush()
         line = stdout.readline()
@@ -139,10 +137,7 @@ class Reference:
         self._root = root
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
-        from support import operations
-
-        function = getattr(operations, operation)
-        names = function.__code__.co_varnames
+        names = getattr(operations, operation).__code__.co_varnames
 
         def call(*positional: Any, **keywords: Any) -> Any:
             arguments = dict(zip(names, positional, strict=False)) | keywords
@@ -155,3 +150,20 @@ class Reference:
 def reference(reference_process: ReferenceProcess, datasets_root: Path) -> Reference:
     """The released package, working on the datasets of this test."""
     return Reference(reference_process, datasets_root)
+
+
+@pytest.fixture
+def released(reference_python: Path, tmp_path: Path) -> Callable[..., Any]:
+    """A function ``released(program, root, **environment)``: what the released package makes of the name ``result``."""
+
+    def run(program: str, root: Path, **variables: str) -> Any:
+        whole = BEGINNING.format(tests=str(DRIVER.parents[1])) + textwrap.dedent(program) + END
+        environment = {**os.environ, "MINARI_DATASETS_PATH": str(root), **variables}
+        command = [reference_python, "-I", "-c", whole]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return decode(done.stdout.splitlines()[-1])
+
+    return run

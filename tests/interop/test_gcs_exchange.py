@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +10,12 @@ import pytest
 
 import minari
 from minari.testing.sharing import visible
+from support import operations
 from support.checks import assert_holds
 from support.servers.gcs import GCSServer, running_gcs_server
 
 
-Run = Callable[..., str]
+Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +42,6 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield server.account.write(tmp_path_factory.mktemp("key") / "key.json")
 
 
-@pytest.fixture
-def released(reference_python: Path) -> Run:
-    """A function that runs a program in the released package, on the datasets of a root."""
-
-    def run(program: str, root: Path) -> str:
-        done = subprocess.run(
-            [reference_python, "-I", "-W", "ignore", "-c", "import minari\n" + textwrap.dedent(program)],
-            env={**os.environ, "MINARI_DATASETS_PATH": str(root)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        return done.stdout
-
-    return run
-
-
 def contents(root: Path) -> dict[str, bytes]:
     return {name: content for name, content in visible(root).items() if content is not None}
 
@@ -70,30 +49,26 @@ def contents(root: Path) -> dict[str, bytes]:
 def test_it_downloads_what_we_uploaded(
     reference: Any, released: Run, bucket: str, datasets_root: Path, tmp_path: Path
 ) -> None:
-    from support import operations
-
     operations.record("team/toys/dict-v1", "dict-nested", infos=True, seed=0)
     operations.record("box-v1", "box-float32", seed=1)
     minari.namespace.update_namespace_metadata("team", description="ours")
     before = contents(datasets_root)
     for dataset_id in ("team/toys/dict-v1", "box-v1"):
         minari.upload_dataset(dataset_id)
-    listed = released("print(*minari.list_remote_datasets())", tmp_path)
-    assert listed.split() == ["box-v1", "team/toys/dict-v1"]
-    assert "team/toys" in released("print(minari.namespace.list_remote_namespaces())", tmp_path)
+    listed = released("result = sorted(minari.list_remote_datasets())", tmp_path)
+    assert listed == ["box-v1", "team/toys/dict-v1"]
+    assert "team/toys" in released("result = list(minari.namespace.list_remote_namespaces())", tmp_path)
     released("minari.download_dataset('team/toys/dict-v1'); minari.download_dataset('box-v1')", tmp_path)
     got = contents(tmp_path)
     assert {name: got[name] for name in before} == before
     assert sorted(set(got) - set(before)) == ["box-v1/data/manifest.json", "team/toys/dict-v1/data/manifest.json"]
-    total = released("print(minari.load_dataset('team/toys/dict-v1').total_steps)", tmp_path)
-    assert int(total) == minari.load_dataset("team/toys/dict-v1").total_steps
+    total = released("result = int(minari.load_dataset('team/toys/dict-v1').total_steps)", tmp_path)
+    assert total == minari.load_dataset("team/toys/dict-v1").total_steps
 
 
 def test_we_download_what_it_uploaded(
     reference: Any, released: Run, bucket: str, datasets_root: Path, tmp_path: Path, key: Path
 ) -> None:
-    from support import operations
-
     truth = reference.record("team/toys/dict-v1", "dict-nested", infos=True, seed=0)
     reference.record("team/toys/dict-v10", "dict-nested", seed=1)
     for dataset_id in ("team/toys/dict-v1", "team/toys/dict-v10"):
@@ -111,8 +86,6 @@ def test_we_download_what_it_uploaded(
 def test_it_does_not_upload_what_we_have_uploaded(
     reference: Any, released: Run, bucket: str, server: GCSServer, datasets_root: Path, key: Path
 ) -> None:
-    from support import operations
-
     operations.record("box-v0", "box-float32", seed=1)
     minari.upload_dataset("box-v0")
     before = server.names(bucket)
@@ -124,8 +97,6 @@ def test_it_adds_to_what_is_ours_and_we_see_it(
     reference: Any, released: Run, bucket: str, datasets_root: Path, tmp_path: Path, key: Path
 ) -> None:
     """It does not know our index, which must not hide what it uploads."""
-    from support import operations
-
     operations.record("box-v0", "box-float32", seed=1)
     minari.upload_dataset("box-v0")
     reference.record("box-v1", "box-float32", seed=2)

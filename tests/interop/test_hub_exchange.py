@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import minari
+from support import operations
 from support.checks import assert_holds
-from support.exchange import decode
 from support.servers.hub import HubServer
 
 
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 
 TOKEN = "hf_ExchangesForAnn"
-BEGINNING = """
-import os, sys, warnings
-warnings.simplefilter("ignore")
-sys.path.insert(0, {tests!r})
-answers, sys.stdout = sys.stdout, sys.stderr
-import minari
-from support import operations
-from support.exchange import encode
-"""
-END = """
-print(encode(result), file=answers)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -51,27 +38,15 @@ def hub(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
 
 
 @pytest.fixture
-def released(hub: HubServer, reference_python: Path, tmp_path: Path) -> Callable[[str, Path], Any]:
-    """A function ``released(program, root)``: what the released package makes of the name ``result``."""
-
-    def run(program: str, root: Path) -> Any:
-        whole = BEGINNING.format(tests=str(Path(__file__).parents[1])) + textwrap.dedent(program) + END
-        environment = {**os.environ, **hub.environment(tmp_path / "hf home"), "MINARI_DATASETS_PATH": str(root)}
-        command = [str(reference_python), "-I", "-c", whole]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return decode(done.stdout.splitlines()[-1])
-
-    return run
+def on_hub(hub: HubServer, released: Callable[..., Any], tmp_path: Path) -> Callable[[str, Path], Any]:
+    """Run a program of the released package with this Hub."""
+    return partial(released, **hub.environment(tmp_path / "hf home"))
 
 
 def test_the_release_downloads_what_we_uploaded(
-    hub: HubServer, released: Callable[[str, Path], Any], tmp_path: Path
+    hub: HubServer, on_hub: Callable[[str, Path], Any], tmp_path: Path
 ) -> None:
     """Formats and namespaces of any depth, a combined dataset with its parts; beside one that it cannot name."""
-    import minari
-    from support import operations
-
     minari.namespace.create_namespace("ours/deep", description="Deep.")
     truth = {
         "ours/x-v1": operations.record("ours/x-v1", "box-float32", seed=0),
@@ -86,7 +61,7 @@ def test_the_release_downloads_what_we_uploaded(
 
     arrival = tmp_path / "arrival"
     arrival.mkdir()
-    found = released(
+    found = on_hub(
         """
         for dataset_id in ("ours/x-v1", "ours/x-v10", "ours/deep/y-v0", "both/x-v0"):
             minari.download_dataset(dataset_id)
@@ -114,15 +89,12 @@ def test_the_release_downloads_what_we_uploaded(
 
 
 def test_we_download_what_the_release_uploaded(
-    hub: HubServer, released: Callable[[str, Path], Any], datasets_root: Path, tmp_path: Path
+    hub: HubServer, on_hub: Callable[[str, Path], Any], datasets_root: Path, tmp_path: Path
 ) -> None:
     """Without manifest and index; and what we then add to its repository, it finds."""
-    import minari
-    from support import operations
-
     there = tmp_path / "theirs"
     there.mkdir()
-    truth = released(
+    truth = on_hub(
         f"""
         minari.namespace.create_namespace("theirs/deep", description="Theirs.")
         result = {{
@@ -155,7 +127,7 @@ def test_we_download_what_the_release_uploaded(
     assert register["namespaces"] == ["theirs/deep"]
     arrival = tmp_path / "arrival"
     arrival.mkdir()
-    found = released(
+    found = on_hub(
         """
         minari.download_dataset("theirs/ours-v0")
         result = [sorted(minari.list_remote_datasets()), operations.dump("theirs/ours-v0")]
@@ -167,17 +139,14 @@ def test_we_download_what_the_release_uploaded(
 
 
 def test_the_release_can_still_add_to_our_repository(
-    hub: HubServer, released: Callable[[str, Path], Any], tmp_path: Path
+    hub: HubServer, on_hub: Callable[[str, Path], Any], tmp_path: Path
 ) -> None:
     """Its uploads know nothing of the index, which must not hide them, nor go on showing what is gone."""
-    import minari
-    from support import operations
-
     operations.record("shared/ours-v0", "box-float32", seed=0)
     minari.upload_dataset("shared/ours-v0", TOKEN)
     there = tmp_path / "theirs"
     there.mkdir()
-    truth = released(
+    truth = on_hub(
         f"""
         result = operations.record("shared/theirs-v0", "box-float32", seed=1)
         minari.upload_dataset("shared/theirs-v0", {TOKEN!r})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,9 @@ from support.scripted import ScriptedEnv, play
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
 
 LOOK = """
-import json, sys, warnings
-warnings.simplefilter("ignore")
-import minari
+sys.path.insert(0, os.getcwd())
 try:
-    dataset = minari.load_dataset(sys.argv[1])
+    dataset = minari.load_dataset({dataset_id!r})
     said = [str(dataset.observation_space), dataset.total_episodes, str(dataset[0].observations)[:200]]
 except Exception as error:
     said = [type(error).__name__, str(error)]
@@ -35,26 +31,18 @@ if len(said) == 3 and dataset.env_spec is not None:
     try:
         recovered = str(dataset.recover_environment().unwrapped.length)
     except Exception as error:
-        recovered = f"{type(error).__name__}: {error}"
-print(json.dumps([said, listed, recovered]))
+        recovered = f"{{type(error).__name__}}: {{error}}"
+result = [said, listed, recovered]
 """
 
 
-def look(python: Path, dataset_id: str, directory: Path) -> Any:
-    """Load a dataset with the released package, in a directory whose modules it can import."""
-    done = subprocess.run(
-        [python, "-c", LOOK, dataset_id],
-        cwd=directory,
-        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def look(released: Any, datasets_root: Path) -> Callable[[str], Any]:
+    """Load a dataset with the released package, which can import modules of the temporary directory."""
+    return lambda dataset_id: released(LOOK.format(dataset_id=dataset_id), datasets_root)
 
 
-def test_a_camera_dataset_is_refused_and_its_long_form_read(reference_python: Path, tmp_path: Path) -> None:
+def test_a_camera_dataset_is_refused_and_its_long_form_read(look: Any) -> None:
     space = spaces.Box(0, 255, (200, 120, 3), np.uint8)
     episode = EpisodeBuffer(
         observations=np.zeros((3, *space.shape), np.uint8), actions=[0, 1], rewards=[0.0, 1.0],
@@ -64,11 +52,11 @@ def test_a_camera_dataset_is_refused_and_its_long_form_read(reference_python: Pa
         "camera/short-v0", [episode], observation_space=space, action_space=spaces.Discrete(2)
     )
     dataset.convert("camera/long-v0", compatible_with="0.5")
-    said, listed, _ = look(reference_python, "camera/short-v0", tmp_path)
+    said, listed, _ = look("camera/short-v0")
     assert said[0] == "ValueError"
     assert "\n" not in said[1]
     assert listed == ["camera/long-v0"]
-    said, _, _ = look(reference_python, "camera/long-v0", tmp_path)
+    said, _, _ = look("camera/long-v0")
     assert said[:2] == [str(space), 1]
 
 
@@ -80,12 +68,12 @@ class Request(spaces.Space[str]):
         return isinstance(x, str)
 
 
-def test_a_space_of_texts_is_read_as_text(reference_python: Path, tmp_path: Path) -> None:
+def test_a_space_of_texts_is_read_as_text(look: Any) -> None:
     space = spaces.Dict(request=Request())
     collector = minari.DataCollector(ScriptedEnv(lambda time: {"request": "bring tea"}, observation_space=space))
     play(collector, seed=1)
     collector.create_dataset("texts/own-v0")
-    said, _, _ = look(reference_python, "texts/own-v0", tmp_path)
+    said, _, _ = look("texts/own-v0")
     assert said[0].startswith("Dict('request': Text(0, 4096")
     assert "bring tea" in said[2]
 
@@ -93,7 +81,7 @@ def test_a_space_of_texts_is_read_as_text(reference_python: Path, tmp_path: Path
 @pytest.mark.filterwarnings("ignore:The spec of the environment")
 @pytest.mark.parametrize(("length", "recovered"), [({1: 0.5}, "{'1': 0.5}"), (len, "length (not stored)")])
 def test_arguments_that_json_cannot_hold_are_refused_by_both(
-    reference_python: Path, length: Any, recovered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    look: Any, length: Any, recovered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "corridors.py").write_text(
         "import gymnasium as gym\n"
@@ -109,6 +97,6 @@ def test_arguments_that_json_cannot_hold_are_refused_by_both(
     collector = minari.DataCollector(gym.make("Corridor-v0", length=length))
     play(collector, seed=1)
     collector.create_dataset("corridors/a-v0")
-    said, _, found = look(reference_python, "corridors/a-v0", tmp_path)
+    said, _, found = look("corridors/a-v0")
     assert said[1] == 1
     assert recovered in found

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+import minari
+from minari.data_collector import EpisodeBuffer
+from support import operations
 from support.checks import assert_holds, forgotten
 from support.official import OfficialDataset, official_datasets
 
@@ -31,8 +34,6 @@ def truth_of(official: OfficialDataset) -> list[dict[str, Any]]:
 def test_a_copy_we_save_is_read_by_the_release(
     official: OfficialDataset, copy_release: CopyRelease, reference: Any
 ) -> None:
-    from support import operations
-
     copy_release(official.release)
     operations.save_view(official.dataset_id, "passed-on-v0")
     truth, lossy = truth_of(official), LOSSY.get(official.name)
@@ -52,16 +53,11 @@ def test_what_we_append_to_is_whole_afterwards(
     official: OfficialDataset, copy_release: CopyRelease, reference: Any
 ) -> None:
     """An old dataset grows by its own first episode; all that was there stays as it was."""
-    import minari
-    from minari.data_collector import EpisodeBuffer
-    from support import operations
-
     copy_release(official.release)
     dataset = minari.load_dataset(official.dataset_id)
     truth, lossy = truth_of(official), LOSSY.get(official.name)
     first = truth[0]
-    fields = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
-    columns = {name: first[name] for name in fields} | {"infos": first["infos"] or None}
+    columns = {name: first[name] for name in operations.FIELDS} | {"infos": first["infos"] or None}
     dataset.update_dataset_from_buffer([EpisodeBuffer(seed=2**40, **columns)])
     truth = [*truth, {**first, "seed": 2**40}]
     assert_holds(operations.dump(official.dataset_id), truth, lossy=lossy)
@@ -78,9 +74,6 @@ def test_all_releases_combined_are_read_by_the_release(
     name: str, with_env_spec: bool, copy_release: CopyRelease, reference: Any
 ) -> None:
     """Like goes with like: releases before 0.5 could not record an environment without a spec."""
-    import minari
-    from support import operations
-
     ids, truth = [], []
     for official in (one for one in HDF5 if one.name == name):
         copy_release(official.release)

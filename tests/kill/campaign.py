@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,13 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-import minari
+from fuzz.campaign import serve
 
 from .faults import FaultVerdict
 from .operations import CASES
-
-
-_TESTS = Path(__file__).resolve().parents[1]
 
 
 def missing() -> str:
@@ -55,32 +51,14 @@ def run(order: Sequence[int]) -> Iterator[FaultVerdict]:
     library = compiled()
     work = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="minari-kill-", dir=work, ignore_cleanup_errors=True) as directory:
-        paths = [str(_TESTS), str(Path(minari.__file__).resolve().parents[1])]
         environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
             "LD_PRELOAD": library,
             "MALLOC_ARENA_MAX": "1",
             "ARROW_DEFAULT_MEMORY_POOL": "system",
             "MINARI_LOCK_TIMEOUT": "5",
         }
-        command = [sys.executable, "-W", "ignore", "-m", "kill.server", library, directory]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        ) as server:
-            assert server.stdin is not None
-            assert server.stdout is not None
-            assert server.stderr is not None
-            try:
-                server.stdin.write(json.dumps(list(order)))
-                server.stdin.close()
-                for line in server.stdout:
-                    yield FaultVerdict(**json.loads(line))
-                errors = server.stderr.read()
-                if server.wait():
-                    raise RuntimeError(f"the server of the faults failed: {errors[-3000:]}")
-            finally:
-                server.kill()
+        for verdict in serve("kill.server", library, directory, order=list(order), **environment):
+            yield FaultVerdict(**verdict)
 
 
 def report(verdicts: Iterable[FaultVerdict], limit: int = 15) -> str:

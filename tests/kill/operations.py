@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
@@ -20,6 +19,7 @@ from minari._catalog.recordings import list_recordings
 from minari.data_collector import EpisodeBuffer
 from minari.storage.local import recover_recording
 from minari.testing.examples import as_buffer, draw_truth
+from support.scripted import ScriptedEnv, play
 
 
 FORMATS = ("hdf5", "arrow", "parquet") + (("zarr",) if sys.version_info >= (3, 11) else ())
@@ -84,32 +84,20 @@ def create(place: Place, dataset_id: str, episodes: list[EpisodeBuffer]) -> Any:
     )
 
 
-class _Env(gym.Env[Any, Any]):
-    """Episodes of three steps, known beforehand."""
+def _env() -> ScriptedEnv:
+    """Make an environment of episodes of three steps, known beforehand."""
 
-    observation_space = OBSERVATIONS
-    action_space = ACTIONS
-
-    def __init__(self) -> None:
-        self._episode = 0
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
-        self._episode += 1
-        self._step = 0
-        return self._observation(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self._step += 1
-        return self._observation(), float(self._step), self._step == 3, False, {}
-
-    def _observation(self) -> dict[str, Any]:
-        number = 10 * self._episode + self._step
+    def observe(time: int) -> dict[str, Any]:
+        number = 10 * len(env.resets) + time
         return {"x": np.full(40, number / 100, np.float32), "t": f"t{number}"}
+
+    env = ScriptedEnv(observe, length=3, observation_space=OBSERVATIONS, action_space=ACTIONS)
+    return env
 
 
 def _record(place: Place) -> None:
     """Record three episodes, each of which is on disk as soon as it has ended."""
-    env = minari.DataCollector(_Env(), data_format=place.data_format, buffer_steps=1, root=place.root)
+    env = minari.DataCollector(_env(), data_format=place.data_format, buffer_steps=1, root=place.root)
     ended, waits = 0, False
     for seed in range(3):
         with warnings.catch_warnings(record=True) as told:
@@ -148,11 +136,9 @@ def _abandon_recording(place: Place) -> None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                env = minari.DataCollector(_Env(), data_format=place.data_format, buffer_steps=1, root=place.root)
+                env = minari.DataCollector(_env(), data_format=place.data_format, buffer_steps=1, root=place.root)
                 for seed in range(2):
-                    env.reset(seed=seed)
-                    for action in range(3):
-                        env.step(action)
+                    play(env, seed=seed)
         finally:
             os._exit(0)
     os.waitpid(child, 0)

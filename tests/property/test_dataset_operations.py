@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,18 +21,17 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 import minari
 from minari.data_collector import EpisodeBuffer
+from minari.testing.comparison import assert_same
 
 
 OBSERVATION_SPACE = gym.spaces.Dict({"x": gym.spaces.Box(0, 1e6, (2,)), "t": gym.spaces.Text(8)})
 ACTION_SPACE = gym.spaces.Tuple((gym.spaces.Discrete(10),))
-DESCRIPTION: dict[str, Any] = {
-    "author": "A",
-    "author_email": "B",
-    "algorithm_name": "C",
-    "code_permalink": "D",
-    "description": "E",
-    "eval_env": "CartPole-v1",
-}
+
+
+def create(name: str, seeds: list[int]) -> minari.MinariDataset:
+    return minari.create_dataset_from_buffers(
+        name, map(buffer, seeds), observation_space=OBSERVATION_SPACE, action_space=ACTION_SPACE
+    )
 
 
 def buffer(seed: int) -> EpisodeBuffer:
@@ -56,12 +54,8 @@ def seed_of(episode: minari.EpisodeData) -> int:
     """The seed of an episode, once every part of it has been found to agree."""
     seed = int(episode.rewards[0])
     expected = buffer(seed)
-    np.testing.assert_array_equal(episode.observations["x"], expected.observations["x"])
-    assert episode.observations["t"] == expected.observations["t"]
-    np.testing.assert_array_equal(episode.actions[0], expected.actions[0])
-    np.testing.assert_array_equal(episode.rewards, expected.rewards)
-    np.testing.assert_array_equal(episode.terminations, expected.terminations)
-    np.testing.assert_array_equal(episode.infos["seed"], expected.infos["seed"])
+    for name in ("observations", "actions", "rewards", "terminations", "infos"):
+        assert_same(getattr(episode, name), getattr(expected, name), name)
     return seed
 
 
@@ -106,13 +100,7 @@ class DatasetOperations(RuleBasedStateMachine):
     @rule(target=views, count=st.integers(1, 5))
     def create(self, count: int) -> View:
         name, stored = next(self.names), self.new_seeds(count)
-        dataset = minari.create_dataset_from_buffers(
-            name,
-            map(buffer, stored),
-            observation_space=OBSERVATION_SPACE,
-            action_space=ACTION_SPACE,
-            **DESCRIPTION,
-        )
+        dataset = create(name, stored)
         self.catalog[name] = stored
         return View(dataset, stored, list(range(count)))
 
@@ -210,17 +198,9 @@ class TestDatasetOperations(DatasetOperations.TestCase):  # type: ignore[name-de
     settings = settings(max_examples=max(10, settings().max_examples // 2), stateful_step_count=25)
 
 
-def test_the_model_notices_a_wrong_episode() -> None:
-    """The comparison itself can fail."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = minari.create_dataset_from_buffers(
-            "model/wrong-v0",
-            [buffer(3)],
-            observation_space=OBSERVATION_SPACE,
-            action_space=ACTION_SPACE,
-        )
-    episode = dataset[0].copy()
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_comparison_notices_a_wrong_episode() -> None:
+    episode = create("model/wrong-v0", [3])[0].copy()
     assert seed_of(episode) == 3
     episode.observations["x"][0, 0] += 1
     with pytest.raises(AssertionError):

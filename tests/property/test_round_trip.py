@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minari._model.infos import append_info
@@ -19,7 +18,7 @@ from minari.spaces import codec_for
 from minari.testing import strategies
 from minari.testing.comparison import assert_episode, assert_metadata, assert_steps
 from minari.testing.examples import as_buffer, as_continuation, draw_truth, nested
-from support.copies import is_installed
+from support.copies import in_every_format
 
 
 # Gymnasium warns about boxes without numbers in them, and about their bounds.
@@ -28,14 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeW
 SPACE, ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(3)
 
 
-NEEDS_ZARR = pytest.mark.skipif(not is_installed("zarr"), reason="zarr 3 is not installed; it needs Python 3.11")
-in_every_format = pytest.mark.parametrize(
-    "data_format", ["hdf5", "arrow", "parquet", pytest.param("zarr", marks=NEEDS_ZARR)]
-)
-
-
-def new_directory(factory: pytest.TempPathFactory) -> Path:
-    return factory.mktemp("storage") / "data"
+def new(factory: pytest.TempPathFactory, data_format: str = "hdf5", *of: Any) -> MinariStorage:
+    directory = factory.mktemp("storage") / "data"
+    return MinariStorage.new(directory, *(of or (SPACE, ACTIONS)), data_format=data_format)
 
 
 @given(space=strategies.spaces(), data=st.data())
@@ -50,18 +44,11 @@ def test_codecs(space: spaces.Space[Any], data: st.DataObject) -> None:
 
 
 @in_every_format
-@given(data=st.data(), observation_space=strategies.spaces(), action_space=strategies.spaces())
-def test_episodes(
-    data_format: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    data: st.DataObject,
-    observation_space: spaces.Space[Any],
-    action_space: spaces.Space[Any],
-) -> None:
+@given(data=st.data(), of=st.tuples(strategies.spaces(), strategies.spaces()))
+def test_episodes(data_format: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, of: Any) -> None:
     """Episodes of any spaces, read by the storage that wrote them and after opening it again; one is extended."""
-    of = observation_space, action_space
     truths = data.draw(st.lists(strategies.truths(*of), min_size=1, max_size=3))
-    storage = MinariStorage.new(new_directory(tmp_path_factory), *of, data_format=data_format)
+    storage = new(tmp_path_factory, data_format, *of)
     storage.update_episodes(map(as_buffer, truths))
     index = data.draw(st.integers(0, len(truths) - 1))
     truths[index], more = as_continuation(truths[index], data.draw(strategies.truths(*of)), index, *of)
@@ -81,7 +68,7 @@ def test_infos(data_format: str, tmp_path_factory: pytest.TempPathFactory, data:
     infos: dict[str, Any] = {}
     for recorded, info in enumerate(given_infos):
         append_info(infos, info, recorded)
-    storage = MinariStorage.new(new_directory(tmp_path_factory), SPACE, ACTIONS, data_format=data_format)
+    storage = new(tmp_path_factory, data_format)
     storage.update_episodes([as_buffer(draw_truth(SPACE, ACTIONS, steps), infos=infos)])
     for opened in (storage, MinariStorage.read(storage.data_path)):
         (episode,) = opened.get_episodes([0])
@@ -132,15 +119,9 @@ def plain(value: Any) -> Any:
 
 @in_every_format
 @given(first=strategies.metadata(), second=strategies.metadata(), seed=st.none() | st.integers(0, 2**80))
-def test_metadata(
-    data_format: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    first: dict[str, Any],
-    second: dict[str, Any],
-    seed: int | None,
-) -> None:
+def test_metadata(data_format: str, tmp_path_factory: Any, first: Any, second: Any, seed: int | None) -> None:
     """Metadata given with an episode, and set later: keys that are set again lose their old value."""
-    storage = MinariStorage.new(new_directory(tmp_path_factory), SPACE, ACTIONS, data_format=data_format)
+    storage = new(tmp_path_factory, data_format)
     buffer = as_buffer(draw_truth(SPACE, ACTIONS, 2), seed=seed, options={"o": first})
     storage.update_episodes([buffer], describe=lambda _: first)
     storage.update_episode_metadata([second])
@@ -152,19 +133,3 @@ def test_metadata(
         assert metadata.keys() - {"seed"} == {"id", *expected} - {"seed"}
         assert metadata.get("seed") == seed
         assert_metadata(metadata, expected)
-
-
-@settings(max_examples=10)
-@given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=40), data=st.data())
-def test_any_selection(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], data: st.DataObject) -> None:
-    """Any indices in any order, copied and read."""
-    truths = [draw_truth(SPACE, ACTIONS, length, seed) for seed, length in enumerate(lengths)]
-    source = MinariStorage.new(new_directory(tmp_path_factory), SPACE, ACTIONS)
-    source.update_episodes(map(as_buffer, truths))
-    chosen = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=60))
-    copy = MinariStorage.new(new_directory(tmp_path_factory), SPACE, ACTIONS)
-    copy.update_from_storage(source, iter(chosen))
-    assert copy.get_episode_lengths().tolist() == [lengths[index] for index in chosen]
-    for selected in (source.get_episodes(chosen), copy.get_episodes(range(len(chosen)))):
-        for episode, index in zip(selected, chosen, strict=True):
-            assert_episode(episode, SPACE, ACTIONS, truths[index])

@@ -16,15 +16,24 @@ import pytest
 from gymnasium import spaces
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
+from minari.dataset.minari_storage import MinariStorage
 from minari.errors import EpisodeError, MetadataError
 from minari.testing import register_memory_storage, strategies
 from minari.testing.comparison import assert_metadata, assert_same
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
-from support.copies import is_installed
+from support.copies import in_every_format
+from support.stored import edit_metadata
 
 
 register_memory_storage()
@@ -40,8 +49,7 @@ fractions = st.lists(st.floats(0, 0.999), max_size=4)
 class StorageMachine(RuleBasedStateMachine):
     """Does everything twice: to a storage of the format, and to one in memory."""
 
-    data_format = "hdf5"
-
+    data_format: str
     sources = Bundle("sources")
 
     @initialize(is_plain=st.booleans())
@@ -211,56 +219,29 @@ class HDF5Machine(StorageMachine):
         self.model.update_episodes([as_buffer(truth)])
         options: dict[str, Any] = {"compression": "gzip"} if compressed else {}
         columns = {
-            name: np.stack([value[name] for value in truth["observations"]])
+            f"observations/{name}": np.stack([value[name] for value in truth["observations"]])
             for name in self.space.spaces
             if name != "t"
         }
+        columns |= {name: np.stack(truth[name]) for name in ("actions", "rewards", "terminations", "truncations")}
         with h5py.File(self.storage.data_path / "main_data.hdf5", "a") as file:
             group = file.create_group(f"episode_{len(file)}")
             group.attrs["id"], group.attrs["total_steps"] = len(file) - 1, drawn[0]
             for name, values in columns.items():
-                group.create_dataset(f"observations/{name}", data=values, **options)
+                group.create_dataset(name, data=values, **options)
             if "t" in self.space.spaces:
                 texts = [value["t"] for value in truth["observations"]]
                 group.create_dataset("observations/t", data=texts, dtype=h5py.string_dtype())
-            group.create_dataset("actions", data=np.stack(truth["actions"]), **options)
-            for name in ("rewards", "terminations", "truncations"):
-                group.create_dataset(name, data=truth[name], **options)
             group.create_group("infos")
-        file = self.storage.data_path / METADATA_FILE_NAME
-        file.write_text(
-            file.read_text().replace(*self.total("total_episodes", 1)).replace(*self.total("total_steps", drawn[0]))
-        )
-
-    def total(self, name: str, more: int) -> tuple[str, str]:
-        old = MinariStorage.read_raw_metadata(self.storage.data_path)[name]
-        return f'"{name}": {old},', f'"{name}": {old + more},'
+        raw = MinariStorage.read_raw_metadata(self.storage.data_path)
+        totals = {"total_episodes": raw["total_episodes"] + 1, "total_steps": raw["total_steps"] + drawn[0]}
+        edit_metadata(self.storage.data_path, **totals)
 
 
-class ArrowMachine(StorageMachine):
-    data_format = "arrow"
+MACHINES = {"hdf5": HDF5Machine, **dict.fromkeys(("arrow", "parquet", "zarr"), StorageMachine)}
 
 
-class ParquetMachine(StorageMachine):
-    data_format = "parquet"
-
-
-class ZarrMachine(StorageMachine):
-    data_format = "zarr"
-
-
-class TestHDF5(HDF5Machine.TestCase):  # type: ignore[name-defined, misc]
-    settings = settings(stateful_step_count=25)
-
-
-class TestArrow(ArrowMachine.TestCase):  # type: ignore[name-defined, misc]
-    settings = settings(stateful_step_count=15)
-
-
-class TestParquet(ParquetMachine.TestCase):  # type: ignore[name-defined, misc]
-    settings = settings(stateful_step_count=15)
-
-
-@pytest.mark.skipif(not is_installed("zarr"), reason="zarr 3 is not installed; it needs Python 3.11")
-class TestZarr(ZarrMachine.TestCase):  # type: ignore[name-defined, misc]
-    settings = settings(stateful_step_count=15)
+@in_every_format
+def test_changes_are_those_made_in_memory(data_format: str) -> None:
+    machine = type("Machine", (MACHINES[data_format],), {"data_format": data_format})
+    run_state_machine_as_test(machine, settings=settings(stateful_step_count=25 if data_format == "hdf5" else 15))

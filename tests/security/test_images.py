@@ -53,35 +53,28 @@ def refused(frame: Any, leaf: Leaf = COLOR) -> str:
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "ICO", "TGA", "PCX", "JPEG2000"])
-def test_other_formats(format: str) -> None:
+def test_other_format_is_refused(format: str) -> None:
     Image.init()
     if format not in Image.SAVE:
         pytest.skip(f"this Pillow cannot write {format}")
     assert "no JPEG image" in refused(encoded(noise(HEIGHT, WIDTH, 3), format))
 
 
-def test_other_formats_that_end_like_jpeg() -> None:
-    assert "no JPEG image" in refused(encoded(noise(HEIGHT, WIDTH, 3), "PNG") + b"\xff\xd9")
-    assert "no JPEG image" in refused(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\nshowpage\n" * 9 + b"\xff\xd9"
-    )
+def test_other_format_that_ends_like_jpeg_is_refused() -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\nshowpage\n" * 9
+    for content in (encoded(noise(HEIGHT, WIDTH, 3), "PNG"), postscript):
+        assert "no JPEG image" in refused(content + b"\xff\xd9")
 
 
-@pytest.mark.parametrize(
-    "pixels",
-    [
-        noise(WIDTH, HEIGHT, 3),
-        noise(HEIGHT, WIDTH + 1, 3),
-        noise(HEIGHT - 1, WIDTH, 3),
-        noise(HEIGHT, WIDTH),
-        noise(1, 1, 3),
-    ],
-)
-def test_another_size(pixels: Any) -> None:
-    assert f"expected {COLOR.shape}" in refused(encoded(pixels))
+OTHER_SIZES = [(WIDTH, HEIGHT, 3), (HEIGHT, WIDTH + 1, 3), (HEIGHT - 1, WIDTH, 3), (HEIGHT, WIDTH), (1, 1, 3)]
 
 
-def test_another_mode() -> None:
+@pytest.mark.parametrize("shape", OTHER_SIZES)
+def test_frame_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
+    assert f"expected {COLOR.shape}" in refused(encoded(noise(*shape)))
+
+
+def test_other_mode_is_refused() -> None:
     stream = io.BytesIO()
     Image.fromarray(noise(HEIGHT, WIDTH, 4), "CMYK").save(stream, format="JPEG")
     refused(stream.getvalue())
@@ -106,7 +99,7 @@ def test_no_pixel_of_another_size_is_decoded(monkeypatch: pytest.MonkeyPatch) ->
     assert (65535, 65535) not in loaded
 
 
-def test_a_space_that_is_too_large_for_its_frames() -> None:
+def test_frames_of_a_large_space_allocate_nothing() -> None:
     """No room is made for frames of which there cannot be the bytes."""
     leaf = Leaf(("observations", "camera"), np.dtype(np.uint8), (60_000, 60_000, 3))
     with pytest.raises(DatasetCorruptError, match="Frame 0"):
@@ -115,14 +108,14 @@ def test_a_space_that_is_too_large_for_its_frames() -> None:
 
 @pytest.mark.parametrize("rest", [0, 1, 2, 30, 300, -1, -2, -100])
 @pytest.mark.parametrize("is_patient", [False, True])
-def test_cut_off(monkeypatch: pytest.MonkeyPatch, rest: int, is_patient: bool) -> None:
+def test_cut_frame_is_refused(monkeypatch: pytest.MonkeyPatch, rest: int, is_patient: bool) -> None:
     from PIL import ImageFile
 
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", is_patient)
     refused(GOOD[:rest])
 
 
-def test_refined_without_end() -> None:
+def test_endless_refinement_is_refused() -> None:
     progressive = encoded(noise(HEIGHT, WIDTH, 3), progressive=True)
     decode_frames(object_column([progressive]), COLOR)
     scan = progressive.rindex(b"\xff\xda")
@@ -132,11 +125,11 @@ def test_refined_without_end() -> None:
 @pytest.mark.parametrize(
     "frame", [None, 10**9, 1.5, "text", ["a"], np.zeros(9), np.zeros((2, 2), np.uint8), b"", object()]
 )
-def test_frames_that_are_no_bytes(frame: Any) -> None:
+def test_frame_that_is_no_bytes_is_refused(frame: Any) -> None:
     refused(frame)
 
 
-def test_metadata_in_an_image_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_of_an_image_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     exif = Image.Exif()
     exif[0x011A] = 72.0
     with_exif = encoded(noise(HEIGHT, WIDTH, 3), exif=exif)
@@ -153,7 +146,7 @@ def test_metadata_in_an_image_are_not_parsed(monkeypatch: pytest.MonkeyPatch) ->
     refused(with_exif[: at + 2] + b"\xff\xff" + with_exif[at + 4 :])  # longer than the image
 
 
-def test_random_damage() -> None:
+def test_random_damage_does_not_crash() -> None:
     """An image, perhaps another one, or an error of ours."""
     generator = np.random.default_rng(3)
     outcomes = set()
@@ -168,7 +161,7 @@ def test_random_damage() -> None:
     assert outcomes == {None, (1, HEIGHT, WIDTH, 3)}
 
 
-def test_rows_of_a_matrix() -> None:
+def test_rows_of_a_matrix_are_frames() -> None:
     """As HDF5 has frames of equal lengths, of both kinds of leaves."""
     frames = np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)
     matrix = np.array([np.frombuffer(frame, np.uint8) for frame in encode_frames(frames)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def put(group: Any, name: str, value: Any) -> None:
         group[name] = value
 
 
-def test_spaces_of_an_environment_of_gymnasium(datasets_root: Path) -> None:
+def test_spaces_are_those_of_an_environment_of_gymnasium(datasets_root: Path) -> None:
     write(datasets_root, CARTPOLE)
     dataset = minari.load_dataset("old-v0")
     env = gym.make("CartPole-v1")
@@ -71,7 +72,7 @@ def test_spaces_of_an_environment_of_gymnasium(datasets_root: Path) -> None:
         {"id": "FrozenLake-v1", "entry_point": "gymnasium.envs.toy_text.frozen_lake:FrozenLakeEnv"},
     ],
 )
-def test_any_other_spec_is_not_made(datasets_root: Path, spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_environment_is_not_made(datasets_root: Path, spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gym, "make", lambda *_, **__: pytest.fail("an environment is made"))
     write(datasets_root, spec)
     dataset = minari.load_dataset("old-v0")
@@ -94,14 +95,14 @@ def test_an_environment_that_a_program_registered_is_not_made(datasets_root: Pat
     assert not made
 
 
-def test_spaces_that_the_data_do_not_have_are_not_taken(datasets_root: Path) -> None:
+def test_spaces_that_do_not_fit_the_data_are_not_taken(datasets_root: Path) -> None:
     write(datasets_root, CARTPOLE, observations=np.zeros((3, 7)))
     dataset = minari.load_dataset("old-v0")
     assert dataset.observation_space == spaces.Box(-np.inf, np.inf, (7,), np.float64)
     assert dataset[0].observations.shape == (3, 7)
 
 
-def test_what_is_inferred(datasets_root: Path) -> None:
+def test_spaces_are_inferred_from_the_data(datasets_root: Path) -> None:
     observations = {
         "pixels": np.zeros((3, 8, 8, 3), np.uint8),
         "pair": {"_index_0": np.zeros((3, 2), np.float16), "_index_1": np.zeros(3, np.bool_)},
@@ -122,7 +123,7 @@ def test_what_is_inferred(datasets_root: Path) -> None:
     assert dataset[0].observations["pair"][1].tolist() == [False] * 3
 
 
-def test_what_is_inferred_is_kept_when_the_dataset_is_converted(datasets_root: Path) -> None:
+def test_inferred_spaces_are_kept_by_a_conversion(datasets_root: Path) -> None:
     write(datasets_root, "{}")
     copy = minari.load_dataset("old-v0").convert("copy-v0")
     assert copy.storage.metadata["inferred_spaces"] is True
@@ -133,45 +134,47 @@ def nested(levels: int) -> Any:
     return {"a": nested(levels - 1)} if levels else np.zeros(3)
 
 
-@pytest.mark.parametrize(
-    "observations",
-    [
-        np.zeros(3, np.complex64),
-        np.zeros(3, "S4"),
-        np.zeros((), np.float32),
-        np.zeros(3, [("x", "<f4")]),
-        nested(100),
-    ],
-    ids=["complex", "bytes", "one number", "structured", "nested"],
-)
-def test_data_that_no_space_holds_are_damaged(datasets_root: Path, observations: Any) -> None:
-    data_path = write(datasets_root, "{}", observations)
+#: Data that no space holds.
+ODD = {
+    "complex": np.zeros(3, np.complex64),
+    "bytes": np.zeros(3, "S4"),
+    "one number": np.zeros((), np.float32),
+    "structured": np.zeros(3, [("x", "<f4")]),
+    "nested": nested(100),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_data_that_no_space_holds_are_damaged(datasets_root: Path, kind: str) -> None:
+    data_path = write(datasets_root, "{}", ODD[kind])
     with pytest.raises(MinariError):
         minari.open_dataset(data_path)
 
 
-def test_rows_larger_than_the_file_allocate_nothing(datasets_root: Path) -> None:
+def large_rows(episode: Any) -> None:
+    del episode["observations"]
+    episode.create_dataset("observations", (3, 10**6, 10**6), np.float64, chunks=(1, 1, 1000))
+
+
+def circle(episode: Any) -> None:
+    del episode["observations"]
+    episode.create_group("observations/a")
+    episode["observations/a/again"] = episode["observations"]
+
+
+def no_actions(episode: Any) -> None:
+    del episode["actions"]
+
+
+def no_episode(episode: Any) -> None:
+    del episode.parent["episode_0"]
+
+
+@pytest.mark.parametrize("change", [large_rows, circle, no_actions, no_episode])
+def test_data_to_infer_nothing_from_are_damaged(datasets_root: Path, change: Callable[[Any], None]) -> None:
+    """Rows larger than the file allocate nothing."""
     data_path = write(datasets_root, "{}")
     with h5py.File(data_path / "main_data.hdf5", "r+") as file:
-        del file["episode_0/observations"]
-        file["episode_0"].create_dataset("observations", (3, 10**6, 10**6), np.float64, chunks=(1, 1, 1000))
-    with pytest.raises(DatasetCorruptError):
-        minari.open_dataset(data_path)
-
-
-def test_groups_that_go_round_in_circles(datasets_root: Path) -> None:
-    data_path = write(datasets_root, "{}", {"a": {"b": np.zeros(3)}})
-    with h5py.File(data_path / "main_data.hdf5", "r+") as file:
-        observations = file["episode_0/observations"]
-        observations["a/again"] = observations
-    with pytest.raises(MinariError):
-        minari.open_dataset(data_path)
-
-
-@pytest.mark.parametrize("missing", ["episode_0", "episode_0/actions"])
-def test_data_without_arrays_to_infer_from(datasets_root: Path, missing: str) -> None:
-    data_path = write(datasets_root, "{}")
-    with h5py.File(data_path / "main_data.hdf5", "r+") as file:
-        del file[missing]
-    with pytest.raises(DatasetCorruptError):
+        change(file["episode_0"])
+    with pytest.raises(MinariError if change is circle else DatasetCorruptError):
         minari.open_dataset(data_path)

@@ -42,7 +42,7 @@ SCALARS = st.one_of(
     st.none(), st.booleans(), NUMBERS, st.text(max_size=8), st.sampled_from(["\x00", "\ud800", "\u202e"])
 )
 JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    SCALARS, lambda json: st.lists(json, max_size=4) | st.dictionaries(st.text(max_size=4), json, max_size=4)
 )
 TYPES = ["Box", "Discrete", "MultiDiscrete", "MultiBinary", "Text", "Dict", "Tuple", "OneOf", "Sequence", "Graph", "X"]
 KEYS = ["dtype", "shape", "low", "high", "n", "start", "nvec", "max_length", "min_length", "charset", "subspaces"]
@@ -55,9 +55,7 @@ DTYPES = st.sampled_from(
 def descriptions() -> st.SearchStrategy[Any]:
     """Generate texts that resemble the description of a space."""
     values = st.one_of(SCALARS, DTYPES, st.lists(NUMBERS, max_size=4))
-    flat = st.fixed_dictionaries(
-        {"type": st.sampled_from(TYPES)}, optional=dict.fromkeys(KEYS, values)
-    )  # fmt: skip
+    flat = st.fixed_dictionaries({"type": st.sampled_from(TYPES)}, optional=dict.fromkeys(KEYS, values))
 
     def around(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         parts = st.one_of(inner, st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3))
@@ -179,19 +177,10 @@ SPEC_KEYS = ["entry_point", "reward_threshold", "nondeterministic", "max_episode
 SPEC_KEYS += ["disable_env_checker", "additional_wrappers", "vector_entry_point", "namespace", "name", "version"]
 
 
-@given(
-    st.one_of(
-        JSON,
-        st.fixed_dictionaries(
-            {
-                "id": st.one_of(
-                    st.text(max_size=9), st.sampled_from(["CartPole-v1", "os:Evil-v0", "a" * 10**5 + "-v" * 99])
-                )
-            },
-            optional=dict.fromkeys(SPEC_KEYS, JSON),
-        ),
-    )
-)
+SPEC_IDS = st.one_of(st.text(max_size=9), st.sampled_from(["CartPole-v1", "os:Evil-v0", "a" * 10**5 + "-v" * 99]))
+
+
+@given(st.one_of(JSON, st.fixed_dictionaries({"id": SPEC_IDS}, optional=dict.fromkeys(SPEC_KEYS, JSON))))
 def test_specs_of_environments(value: Any) -> None:
     spec = outcome(lambda: parse_env_spec(json.dumps(value)))
     if isinstance(spec, MinariError):
@@ -238,13 +227,8 @@ def columns(draw: st.DrawFn) -> Any:
     shape = draw(st.sampled_from([(4,), (4, 2), (0,), (3,), (4, 0), (5,), (3, 2, 1)]))
     size = int(np.prod(shape))
     if kind in ("text", "bytes"):
-        values = draw(
-            st.lists(
-                st.one_of(st.sampled_from(["{}", "[1", "[" * 2000, "NaN", "1" * 5000]), st.text(max_size=4)),
-                min_size=size,
-                max_size=size,
-            )
-        )
+        text = st.one_of(st.sampled_from(["{}", "[1", "[" * 2000, "NaN", "1" * 5000]), st.text(max_size=4))
+        values = draw(st.lists(text, min_size=size, max_size=size))
         column = np.empty(size, object)
         column[:] = values if kind == "text" else [value.encode("utf-8", "surrogatepass") for value in values]
         return column.reshape(shape)
@@ -256,13 +240,7 @@ def columns(draw: st.DrawFn) -> Any:
 INFO_PARTS = st.sampled_from(["a", "b", "_ragged_values", "_ragged_shapes", "_json", 0, 1, 2, "_a"])
 
 
-@given(
-    st.dictionaries(
-        st.lists(INFO_PARTS, max_size=4).map(lambda parts: ("infos", *parts)),
-        columns(),
-        max_size=5,
-    )
-)
+@given(st.dictionaries(st.lists(INFO_PARTS, max_size=4).map(lambda parts: ("infos", *parts)), columns(), max_size=5))
 def test_columns_of_infos(found: dict[Any, Any]) -> None:
     assert isinstance(outcome(lambda: decode_infos(found)), (dict, DatasetCorruptError))
 
@@ -274,19 +252,12 @@ def test_infos_that_are_nested_too_deeply() -> None:
 
 @pytest.mark.parametrize(
     ("dims", "count"),
-    [
-        ([[2], [3]], 4),
-        ([[2**62, 4], [1, 1]], 1),
-        ([[2**32, 2**32], [0, 0]], 0),
-        ([[1] * 100, [1] * 100], 2),
-        ([[0, 2**63 - 1], [0, 0]], 0),
-    ],
-)
+    [([[2], [3]], 4), ([[2**62, 4], [1, 1]], 1), ([[2**32, 2**32], [0, 0]], 0), ([[1] * 100] * 2, 2),
+     ([[0, 2**63 - 1], [0, 0]], 0)],
+)  # fmt: skip
 def test_ragged_shapes_that_do_not_fit_their_values(dims: list[list[int]], count: int) -> None:
-    found = {
-        ("infos", "a", "_ragged_values"): np.arange(float(count)),
-        ("infos", "a", "_ragged_shapes"): np.array(dims),
-    }
+    values = np.arange(float(count))
+    found = {("infos", "a", "_ragged_values"): values, ("infos", "a", "_ragged_shapes"): np.array(dims)}
     decoded = outcome(lambda: decode_infos(found))
     assert isinstance(decoded, DatasetCorruptError) or sum(row.size for row in decoded["a"]) == count
 
@@ -295,6 +266,12 @@ def test_ragged_infos_come_back() -> None:
     rows = [np.arange(3.0), np.zeros((2, 0)), np.ones((1, 2))]
     decoded = decode_infos(encode_infos({"a": rows}, 3))
     assert all(map(np.array_equal, decoded["a"], rows))
+
+
+def steps_of(steps: int) -> dict[Any, Any]:
+    """Return what an episode has beside observations."""
+    zeros = np.zeros(steps)
+    return {("actions",): zeros, ("rewards",): zeros, ("terminations",): zeros > 0, ("truncations",): zeros > 0}
 
 
 BOX = spaces.Box(-1, 1, (2,), np.float32)
@@ -313,14 +290,9 @@ RAGGED = [
 @given(data=st.data())
 def test_columns_of_spaces(space: spaces.Space[Any], data: st.DataObject) -> None:
     codec = EpisodeCodec(space, spaces.Discrete(2))
-    found = {
-        path: data.draw(columns())
-        for path in codec.observations.paths()
-        if data.draw(st.integers(0, 9))  # or it is missing
-    }
-    good = np.zeros(3)
-    rest = {("actions",): good, ("rewards",): good, ("terminations",): good > 0, ("truncations",): good > 0}
-    decoded = outcome(lambda: codec.decode(0, {**found, **rest}))
+    paths = [path for path in codec.observations.paths() if data.draw(st.integers(0, 9))]  # or it is missing
+    found = {path: data.draw(columns()) for path in paths}
+    decoded = outcome(lambda: codec.decode(0, {**found, **steps_of(3)}))
     assert isinstance(decoded, (dict, DatasetCorruptError))
 
 
@@ -328,10 +300,8 @@ def test_columns_of_spaces(space: spaces.Space[Any], data: st.DataObject) -> Non
 def test_lengths_that_do_not_add_up(lengths: list[Any]) -> None:
     codec = EpisodeCodec(spaces.Sequence(spaces.Discrete(9)), spaces.Discrete(2))
     found = {("observations", "_lengths"): np.array(lengths), ("observations", "_values"): np.arange(4)}
-    one = np.zeros(1)
-    rest = {("actions",): one, ("rewards",): one, ("terminations",): one > 0, ("truncations",): one > 0}
     with pytest.raises(DatasetCorruptError):
-        codec.decode(0, {**found, **rest})
+        codec.decode(0, {**found, **steps_of(1)})
 
 
 @pytest.mark.parametrize("name", ["observations", "actions", "terminations", "infos"])

@@ -48,8 +48,9 @@ def columns_of() -> dict[Any, Any]:
 
 
 COLUMNS = columns_of()
-LENGTHS = COLUMNS["observations", "sequence", "_lengths"]
-COUNTS = COLUMNS["observations", "graph", "_node_counts"]
+LENGTHS_PATH, VALUES = (("observations", "sequence", name) for name in ("_lengths", "_values"))
+COUNTS_PATH, CHOICE = ("observations", "graph", "_node_counts"), ("observations", "one", "_choice")
+LENGTHS, COUNTS, CHOICES = COLUMNS[LENGTHS_PATH], COLUMNS[COUNTS_PATH], COLUMNS[CHOICE]
 
 
 def changed(column: Any, row: int, value: Any) -> Any:
@@ -78,22 +79,16 @@ ODD: dict[str, tuple[Any, Any]] = {
     "text that is bytes": (("observations", "text"), object_column([b"a"] * (STEPS + 1))),
     "text that is numbers": (("observations", "text"), np.arange(STEPS + 1)),
     "text of another length": (("observations", "text"), object_column(["a"] * STEPS)),
-    "a negative length": (("observations", "sequence", "_lengths"), changed(LENGTHS, 1, -1)),
-    "a huge length": (("observations", "sequence", "_lengths"), changed(LENGTHS, 1, 2**62)),
-    "lengths that wrap round": (("observations", "sequence", "_lengths"), np.full(STEPS + 1, 2**62)),
-    "lengths of floats": (("observations", "sequence", "_lengths"), LENGTHS.astype(float)),
-    "one element too few": (
-        ("observations", "sequence", "_values"),
-        COLUMNS["observations", "sequence", "_values"][:-1],
-    ),
-    "a count below -1": (("observations", "graph", "_node_counts"), changed(COUNTS, 0, -2)),
-    "a huge count": (("observations", "graph", "_node_counts"), changed(COUNTS, 0, 2**60)),
-    "a choice too many": (("observations", "one", "_choice"), changed(COLUMNS["observations", "one", "_choice"], 0, 2)),
-    "a huge choice": (("observations", "one", "_choice"), changed(COLUMNS["observations", "one", "_choice"], 0, 2**40)),
-    "a negative choice": (
-        ("observations", "one", "_choice"),
-        changed(COLUMNS["observations", "one", "_choice"], 0, -1),
-    ),
+    "a negative length": (LENGTHS_PATH, changed(LENGTHS, 1, -1)),
+    "a huge length": (LENGTHS_PATH, changed(LENGTHS, 1, 2**62)),
+    "lengths that wrap round": (LENGTHS_PATH, np.full(STEPS + 1, 2**62)),
+    "lengths of floats": (LENGTHS_PATH, LENGTHS.astype(float)),
+    "one element too few": (VALUES, COLUMNS[VALUES][:-1]),
+    "a count below -1": (COUNTS_PATH, changed(COUNTS, 0, -2)),
+    "a huge count": (COUNTS_PATH, changed(COUNTS, 0, 2**60)),
+    "a choice too many": (CHOICE, changed(CHOICES, 0, 2)),
+    "a huge choice": (CHOICE, changed(CHOICES, 0, 2**40)),
+    "a negative choice": (CHOICE, changed(CHOICES, 0, -1)),
     "shapes that wrap round": (SHAPES, np.full((STEPS + 1, 4), 2**32)),
     "shapes that are too large": (SHAPES, np.full((STEPS + 1, 1), 2**60)),
     "shapes of floats": (SHAPES, np.full((STEPS + 1, 1), 0.5)),
@@ -182,17 +177,8 @@ def test_episodes_are_not_copied_either(
     if data_format != "hdf5":
         pytest.importorskip({"zarr": "zarr"}.get(data_format, "pyarrow"))
     storage = MinariStorage.new(tmp_path / "data", spaces.Discrete(3), spaces.Discrete(4), data_format=data_format)
-    buffers = [
-        EpisodeBuffer(
-            observations=np.zeros(STEPS + 1, np.int64),
-            actions=np.zeros(STEPS, np.int64),
-            rewards=np.zeros(STEPS),
-            terminations=np.zeros(STEPS, np.bool_),
-            truncations=np.zeros(STEPS, np.bool_),
-        )
-        for _ in range(3)
-    ]
-    storage.update_episodes(buffers)
+    numbers, flags = np.zeros(STEPS + 1, np.int64), np.zeros(STEPS, np.bool_)
+    storage.update_episodes([EpisodeBuffer(None, None, None, numbers, numbers[1:], np.zeros(STEPS), flags, flags)] * 3)
     other = "hdf5" if data_format == "arrow" else "arrow"
     copy = MinariStorage.new(tmp_path / "copy", spaces.Discrete(3), spaces.Discrete(4), data_format=other)
     make_odd(storage, change, monkeypatch)

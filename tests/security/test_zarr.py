@@ -13,12 +13,15 @@ import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from minari._storages.json_metadata import from_json
+from minari.dataset.compression import Codec
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import ChecksumError, DatasetCorruptError, MinariError, RemoteUnreachableError, UnsafePathError
 from minari.testing._suite import ACTIONS, OBSERVATIONS
@@ -28,36 +31,58 @@ from minari.testing.examples import as_buffer, draw_truth
 
 zarr = pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
 google_crc32c = pytest.importorskip("google_crc32c")
+zarr_appender = pytest.importorskip("minari._storages.zarr.appender")
+codecs = pytest.importorskip("minari._storages.zarr.codecs")
+decode, encoded = codecs.decode, codecs.encoded
 
 TRUTHS = [draw_truth(OBSERVATIONS, ACTIONS, steps, steps, {"n": np.arange(steps + 1.0)}) for steps in (2, 3, 40, 5)]
+REWARDS = "data/rewards/zarr.json"
+SHARD = "data/rewards/c.0"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes of POSIX")
 
 
-def make(directory: Path, **options: Any) -> Any:
-    storage = MinariStorage.new(directory / "data", OBSERVATIONS, ACTIONS, data_format="zarr", **options)
+def make(data_path: Path | str, **options: Any) -> Any:
+    storage = MinariStorage.new(data_path, OBSERVATIONS, ACTIONS, data_format="zarr", **options)
     storage.update_episodes([as_buffer(t, seed=n, options={"a": np.float32([n])}) for n, t in enumerate(TRUTHS)])
     return storage
 
 
-def store_of(storage: Any) -> Path:
-    return storage.data_path / "main_data.zarr"
+@pytest.fixture
+def data_path(tmp_path: Path) -> Path:
+    """Data without compression."""
+    return Path(make(tmp_path / "data").data_path)
 
 
-def read_all(data_path: Path, **options: Any) -> list[Any]:
+@pytest.fixture
+def store(data_path: Path) -> Path:
+    return data_path / "main_data.zarr"
+
+
+def read_all(data_path: Path | str, **options: Any) -> list[Any]:
     storage = MinariStorage.read(data_path, **options)
     list(storage.get_episode_metadata(range(storage.total_episodes)))
     return list(storage.get_episodes(range(storage.total_episodes)))
 
 
-def assert_sound(data_path: Path, **options: Any) -> None:
+def assert_sound(data_path: Path | str, **options: Any) -> None:
     for episode, truth in zip(read_all(data_path, **options), TRUTHS, strict=True):
         assert_episode(episode, OBSERVATIONS, ACTIONS, truth)
+
+
+def append(data_path: Path) -> None:
+    MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     value = json.loads(path.read_bytes())
     change(value)
     path.write_text(json.dumps(value))
+
+
+def edit_arrays(store: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what each array of steps says of itself."""
+    for file in store.glob("data/**/zarr.json"):
+        edit(file, lambda value: change(value) if "shape" in value else None)
 
 
 def columns_of(value: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -69,36 +94,23 @@ def rename(column: dict[str, Any], name: str) -> None:
     column["arrays"] = [array.replace(before, name) for array in column["arrays"]]
 
 
-# Names
+# Names, and the table of columns
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../rewards",
-        "../../../../secret",
-        "/etc",
-        "a/../../../x",
-        "a\\b",
-        "C:x",
-        "",
-        ".",
-        "x//y",
-        ".hidden",
-        "zarr.json",
-    ],
-)
-def test_names_of_columns_that_lead_out(tmp_path: Path, name: str) -> None:
-    storage = make(tmp_path / "x")
-    edit(store_of(storage) / "zarr.json", lambda value: rename(columns_of(value)["rewards"], name))
+NAMES = ["../rewards", "../../../../secret", "/etc", "a/../../../x", "a\\b", "C:x", "", ".", "x//y", ".hidden"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "zarr.json"])
+def test_names_of_columns_that_lead_out_are_refused(tmp_path: Path, data_path: Path, store: Path, name: str) -> None:
+    edit(store / "zarr.json", lambda value: rename(columns_of(value)["rewards"], name))
     before = {path for path in tmp_path.rglob("*") if path.name != ".lock"}
     for work in (
-        lambda: read_all(storage.data_path),
-        lambda: MinariStorage.read(storage.data_path).update_episodes([as_buffer(TRUTHS[0])]),
-        lambda: MinariStorage.read(storage.data_path).update_episode_metadata([{"k": 1}], [0]),
+        read_all,
+        append,
+        lambda path: MinariStorage.read(path).update_episode_metadata([{"k": 1}], [0]),
     ):
         with pytest.raises(DatasetCorruptError, match=r"zarr\.json of .* is damaged"):
-            work()
+            work(data_path)
     assert {path for path in tmp_path.rglob("*") if path.name not in (".lock", ".staged")} == before
 
 
@@ -128,17 +140,15 @@ TABLES: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("change", TABLES)
-def test_tables_of_columns_that_make_no_sense(tmp_path: Path, change: str) -> None:
-    data_path = make(tmp_path).data_path
-    edit(data_path / "main_data.zarr" / "zarr.json", lambda value: TABLES[change](columns_of(value)))
+def test_impossible_table_of_columns_is_refused(data_path: Path, store: Path, change: str) -> None:
+    edit(store / "zarr.json", lambda value: TABLES[change](columns_of(value)))
     with pytest.raises(DatasetCorruptError):
         read_all(data_path)
 
 
 @pytest.mark.parametrize("layouts", [[[0, 0]], [[-1]], [[True]], [[2**70]], [["0"]], "x", [None], [[1, 2], [1, 2]]])
-def test_layouts_that_make_no_sense(tmp_path: Path, layouts: Any) -> None:
-    data_path = make(tmp_path).data_path
-    edit(data_path / "main_data.zarr" / "zarr.json", lambda v: v["attributes"]["minari"].update(layouts=layouts))
+def test_impossible_layouts_are_refused(data_path: Path, store: Path, layouts: Any) -> None:
+    edit(store / "zarr.json", lambda value: value["attributes"]["minari"].update(layouts=layouts))
     with pytest.raises(DatasetCorruptError, match=r"zarr\.json of .* is damaged"):
         read_all(data_path)
 
@@ -146,77 +156,78 @@ def test_layouts_that_make_no_sense(tmp_path: Path, layouts: Any) -> None:
 # Links, and what is no file
 
 
-LINKED = ["data/rewards/c.0", "data/rewards", "data", "data/rewards/zarr.json", "zarr.json", "meta/layout/c.0", ""]
-
-
 @posix
-@pytest.mark.parametrize("place", LINKED)
-def test_links_out_of_the_store(tmp_path: Path, place: str) -> None:
-    storage = make(tmp_path)
-    linked = store_of(storage) / place
-    shutil.move(linked, tmp_path / "elsewhere")
-    linked.symlink_to(tmp_path / "elsewhere")
+@pytest.mark.parametrize("place", [SHARD, "data/rewards", "data", REWARDS, "zarr.json", "meta/layout/c.0", ""])
+def test_links_out_of_the_store_are_refused(tmp_path: Path, data_path: Path, store: Path, place: str) -> None:
+    linked, elsewhere = store / place, tmp_path / "elsewhere"
+    shutil.move(linked, elsewhere)
+    linked.symlink_to(elsewhere)
     with pytest.raises(UnsafePathError, match="a link that leads out"):
-        read_all(storage.data_path)
+        read_all(data_path)
+    if place == "meta/layout/c.0":
+        return
+    linked.unlink()
+    linked.symlink_to(linked)  # to itself
+    with pytest.raises(DatasetCorruptError):
+        read_all(data_path)
 
 
 @posix
-def test_links_out_are_not_followed_through_zarr_python(tmp_path: Path) -> None:
-    storage = make(tmp_path)
-    array = zarr.open_array(store_of(storage), path="data/rewards", mode="r")
-    zarr.create_array(store_of(storage), name="data/rewards", data=array[:], chunks=(10,), overwrite=True)
-    assert_sound(storage.data_path)
-    chunk = store_of(storage) / "data" / "rewards" / "c" / "1"
+def test_links_inside_are_followed_and_out_of_chunks_are_not(tmp_path: Path, data_path: Path, store: Path) -> None:
+    for place in (SHARD, "data/actions"):
+        target = store / "meta" / place.replace("/", "-")
+        shutil.move(store / place, target)
+        (store / place).symlink_to(target)
+    assert_sound(data_path)
+    array = zarr.open_array(store, path="data/rewards", mode="r")
+    zarr.create_array(store, name="data/rewards", data=array[:], chunks=(10,), overwrite=True)  # read by zarr-python
+    assert_sound(data_path)
+    chunk = store / "data" / "rewards" / "c" / "1"
     shutil.move(chunk, tmp_path / "elsewhere")
     chunk.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UnsafePathError, match="a link that leads out"):
-        read_all(storage.data_path)
+        read_all(data_path)
 
 
 @posix
-def test_links_inside_are_followed(tmp_path: Path) -> None:
-    storage = make(tmp_path)
-    for place in ("data/rewards/c.0", "data/actions"):
-        target = store_of(storage) / "meta" / place.replace("/", "-")
-        shutil.move(store_of(storage) / place, target)
-        (store_of(storage) / place).symlink_to(target)
-    assert_sound(storage.data_path)
-
-
-@posix
-@pytest.mark.parametrize("place", ["data/rewards/c.0", "data/rewards/zarr.json", "zarr.json"])
-def test_a_pipe_in_the_place_of_a_file(tmp_path: Path, place: str) -> None:
-    storage = make(tmp_path)
-    (store_of(storage) / place).unlink()
-    os.mkfifo(store_of(storage) / place)
+@pytest.mark.parametrize("place", [SHARD, REWARDS, "zarr.json"])
+def test_pipes_are_refused(data_path: Path, store: Path, place: str) -> None:
+    (store / place).unlink()
+    os.mkfifo(store / place)
     with pytest.raises(UnsafePathError, match="a device, a pipe or a socket"):
-        read_all(storage.data_path)
-
-
-@posix
-@pytest.mark.parametrize("place", ["data/rewards/c.0", "data/rewards/zarr.json", "zarr.json", "data", ""])
-def test_links_that_lead_to_themselves(tmp_path: Path, place: str) -> None:
-    storage = make(tmp_path)
-    linked = store_of(storage) / place
-    shutil.move(linked, tmp_path / "elsewhere")
-    linked.symlink_to(linked)
-    with pytest.raises(DatasetCorruptError):
-        read_all(storage.data_path)
+        read_all(data_path)
 
 
 @posix
 @pytest.mark.skipif(sys.platform != "win32" and os.geteuid() == 0, reason="the superuser may read everything")
-@pytest.mark.parametrize("place", ["data/rewards/c.0", "zarr.json", "data", ""])
-def test_what_may_not_be_read(tmp_path: Path, place: str) -> None:
-    storage = make(tmp_path)
-    closed = store_of(storage) / place
-    mode = closed.stat().st_mode
-    closed.chmod(0)
+@pytest.mark.parametrize("place", [SHARD, "zarr.json", "data", ""])
+def test_closed_file_is_named(data_path: Path, store: Path, place: str) -> None:
+    mode = (store / place).stat().st_mode
+    (store / place).chmod(0)
     try:
         with pytest.raises(DatasetCorruptError, match=r"cannot be read \(Permission denied\)"):
-            read_all(storage.data_path)
+            read_all(data_path)
     finally:
-        closed.chmod(mode)
+        (store / place).chmod(mode)
+
+
+@posix
+@pytest.mark.parametrize("place", ["main_data.zarr", "main_data.zarr/data", f"main_data.zarr/{SHARD}"])
+def test_nothing_is_written_through_staged_links(tmp_path: Path, data_path: Path, place: str) -> None:
+    """Whoever may write into the dataset may put them there while somebody else is at it."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "file").write_text("precious")
+
+    def episodes() -> Iterator[Any]:
+        link = data_path / ".staged" / place
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / ("file" if place.endswith("c.0") else "elsewhere"))
+        yield as_buffer(TRUTHS[0])
+
+    with pytest.raises(UnsafePathError):
+        MinariStorage.read(data_path).update_episodes(episodes())
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 # Codecs
@@ -225,6 +236,9 @@ def test_what_may_not_be_read(tmp_path: Path, place: str) -> None:
 def with_codecs(*codecs: Any) -> Callable[[dict[str, Any]], object]:
     return lambda v: v["codecs"][0]["configuration"].update(codecs=[{"name": "bytes"}, *codecs])
 
+
+SEPARATOR = {"name": "v2", "configuration": {"separator": "/../"}}
+INDEX_CODECS = {"index_codecs": [{"name": "bytes"}, {"name": "zstd"}]}
 
 #: What an array says of itself, and what the message names.
 ARRAYS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -236,20 +250,14 @@ ARRAYS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "shards in shards": (with_codecs({"name": "sharding_indexed", "configuration": {}}), "sharding_indexed"),
     "compressed twice": (with_codecs({"name": "zstd"}, {"name": "gzip"}), "twice"),
     "no codecs": (lambda v: v.pop("codecs"), "codecs"),
-    "codecs of the index": (
-        lambda v: v["codecs"][0]["configuration"].update(index_codecs=[{"name": "bytes"}, {"name": "zstd"}]),
-        "zstd",
-    ),
+    "codecs of the index": (lambda v: v["codecs"][0]["configuration"].update(INDEX_CODECS), "zstd"),
     "a type of a package": (lambda v: v.update(data_type="evil"), "'evil'"),
     "a type with a configuration": (lambda v: v.update(data_type={"name": "numpy.void"}), r"numpy\.void"),
     "an extension": (lambda v: v.update(evil={"name": "evil"}, chunk_key_encoding="default"), "'evil'"),
     "a storage transformer": (lambda v: v.update(storage_transformers=[{"name": "evil"}]), "storage_transformers"),
     "a grid": (lambda v: v.update(chunk_grid={"name": "rectilinear"}), "rectilinear"),
     "names of chunks": (lambda v: v.update(chunk_key_encoding={"name": "evil"}), "'evil'"),
-    "a separator": (
-        lambda v: v.update(chunk_key_encoding={"name": "v2", "configuration": {"separator": "/../"}}),
-        "separator",
-    ),
+    "a separator": (lambda v: v.update(chunk_key_encoding=SEPARATOR), "separator"),
     "many dimensions": (lambda v: v.update(shape=[1] * 1000), "sizes"),
     "no dimension": (lambda v: v.update(shape=[]), "shape|rows|none"),
     "a large integer": (lambda v: v.update(shape=[10**400]), "sizes|shape"),
@@ -258,19 +266,19 @@ ARRAYS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 
 @pytest.mark.parametrize("change", ARRAYS)
-def test_arrays_that_ask_for_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+def test_array_that_asks_for_something_else_is_refused(
+    data_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
     """The registry of zarr-python, which loads what packages bring, is not asked."""
     monkeypatch.setattr("zarr.core.metadata.v3.get_codec_class", lambda *_: pytest.fail("the registry was asked"))
-    data_path = make(tmp_path).data_path
     edit_array, message = ARRAYS[change]
-    edit(data_path / "main_data.zarr" / "data" / "rewards" / "zarr.json", edit_array)
+    edit(store / REWARDS, edit_array)
     with pytest.raises(DatasetCorruptError, match=rf"array data/rewards of .*({message})"):
         read_all(data_path)
 
 
-def test_arrays_that_other_programs_write(tmp_path: Path) -> None:
+def test_arrays_of_other_programs_are_read(data_path: Path, store: Path) -> None:
     """In other chunks, with other codecs, and in another byte order."""
-    storage = make(tmp_path)
     ways: dict[str, dict[str, Any]] = {
         "data/rewards": {"chunks": (10,), "compressors": zarr.codecs.BloscCodec(cname="lz4")},
         "data/actions": {"chunks": (8,), "shards": (32,), "compressors": zarr.codecs.GzipCodec()},
@@ -278,27 +286,22 @@ def test_arrays_that_other_programs_write(tmp_path: Path) -> None:
         "data/infos/n": {"chunks": (50,), "serializer": zarr.codecs.BytesCodec(endian="big")},
     }
     for name, way in ways.items():
-        values = zarr.open_array(store_of(storage), path=name, mode="r")[:]
-        zarr.create_array(store_of(storage), name=name, data=values, overwrite=True, **way)
-    assert_sound(storage.data_path)
-    assert_sound(storage.data_path, verify_checksums=True)
-    assert storage._episodes_without_checksums(range(4)) == [0, 1, 2, 3]
+        values = zarr.open_array(store, path=name, mode="r")[:]
+        zarr.create_array(store, name=name, data=values, overwrite=True, **way)
+    assert_sound(data_path)
+    assert_sound(data_path, verify_checksums=True)
+    assert MinariStorage.read(data_path).episodes_without_checksums(range(4)) == [0, 1, 2, 3]
 
 
 # Sizes
 
 
-def zarr_json(store: Path, array: str) -> Path:
-    return store / array / "zarr.json"
+ABSENT = 2**64 - 1
 
 
-def set_rows(store: Path, rows: int) -> None:
-    for file in store.glob("data/**/zarr.json"):
-        edit(file, lambda value: value["shape"].__setitem__(0, rows) if "shape" in value else None)
-
-
-def chunks_in(value: dict[str, Any]) -> int:
-    """Return the number of chunks of a shard."""
+def chunks_of(store: Path) -> int:
+    """Return the number of chunks of a shard of rewards."""
+    value = json.loads((store / REWARDS).read_bytes())
     rows: int = value["chunk_grid"]["configuration"]["chunk_shape"][0]
     return rows // int(value["codecs"][0]["configuration"]["chunk_shape"][0])
 
@@ -308,132 +311,88 @@ def put_index(shard: Path, index: Any, chunks: bytes = b"") -> None:
     shard.write_bytes(chunks + content + google_crc32c.value(content).to_bytes(4, "little"))
 
 
-ABSENT = 2**64 - 1
-
-
-def test_many_steps_that_are_not_there(tmp_path: Path) -> None:
+def test_absent_chunks_of_too_many_steps_are_refused(data_path: Path, store: Path) -> None:
     """All chunks of one episode are absent, and it has more steps than any memory."""
-    storage = make(tmp_path)
-    store, steps = store_of(storage), 2**45
-    edit(storage.data_path / "metadata.json", lambda v: v.update(total_episodes=1, total_steps=steps))
-    ends = zarr.open_array(store, path="meta/episode_ends", mode="r+")
-    ends[0] = steps
-    set_rows(store, steps)
-    for file in store.glob("data/**/zarr.json"):
+    steps = 2**45
+    edit(data_path / "metadata.json", lambda v: v.update(total_episodes=1, total_steps=steps))
+    zarr.open_array(store, path="meta/episode_ends", mode="r+")[0] = steps
 
-        def enlarge(value: dict[str, Any]) -> None:
-            if "shape" in value:
-                value["chunk_grid"]["configuration"]["chunk_shape"][0] = steps
-                value["codecs"][0]["configuration"]["chunk_shape"][0] = steps
+    def enlarge(value: dict[str, Any]) -> None:
+        value["shape"][0] = steps
+        value["chunk_grid"]["configuration"]["chunk_shape"][0] = steps
+        value["codecs"][0]["configuration"]["chunk_shape"][0] = steps
 
-        edit(file, enlarge)
-        for shard in file.parent.glob("c.*"):
-            put_index(shard, [[ABSENT, ABSENT]])
+    edit_arrays(store, enlarge)
+    for shard in store.glob("data/**/c.*"):
+        put_index(shard, [[ABSENT, ABSENT]])
     with pytest.raises(DatasetCorruptError, match="bytes are to be made of"):
-        list(MinariStorage.read(storage.data_path).get_episodes([0]))
+        list(MinariStorage.read(data_path).get_episodes([0]))
 
 
-@pytest.mark.parametrize(
-    "index",
-    [
-        [[0, 2**63]],
-        [[2**63, 8]],
-        [[2**64 - 2, 8]],
-        [[10**6, 8]],
-        [[0, 0]],
-    ],
-)
-def test_chunks_that_lie_outside_of_their_shard(tmp_path: Path, index: Any) -> None:
-    storage = make(tmp_path)
-    shard = store_of(storage) / "data" / "rewards" / "c.0"
-    value = json.loads(zarr_json(store_of(storage), "data/rewards").read_bytes())
-    put_index(shard, [*index, *[[ABSENT, ABSENT]] * (chunks_in(value) - 1)], shard.read_bytes()[:1024])
+@pytest.mark.parametrize("chunk", [[0, 2**63], [2**63, 8], [2**64 - 2, 8], [10**6, 8], [0, 0]])
+def test_chunk_outside_of_its_shard_is_refused(data_path: Path, store: Path, chunk: list[int]) -> None:
+    shard = store / SHARD
+    put_index(shard, [chunk, *[[ABSENT, ABSENT]] * (chunks_of(store) - 1)], shard.read_bytes()[:1024])
     with pytest.raises(DatasetCorruptError, match=r"A shard of the array data/rewards of .* is damaged"):
-        read_all(storage.data_path)
+        read_all(data_path)
 
 
-def test_chunks_that_overlap(tmp_path: Path) -> None:
+def test_chunks_that_overlap_are_refused(tmp_path: Path) -> None:
     """A thousand of the same bytes, which would make of every byte a thousand times as many."""
-    storage = make(tmp_path, compression="zstd")
-    shard = store_of(storage) / "data" / "rewards" / "c.0"
-    value = json.loads(zarr_json(store_of(storage), "data/rewards").read_bytes())
-    chunks = chunks_in(value)
-    content = shard.read_bytes()[: -16 * chunks - 4]
-    put_index(shard, [[0, len(content)]] * chunks, content)
+    store = make(tmp_path / "data", compression="zstd").data_path / "main_data.zarr"
+    chunks = chunks_of(store)
+    content = (store / SHARD).read_bytes()[: -16 * chunks - 4]
+    put_index(store / SHARD, [[0, len(content)]] * chunks, content)
     with pytest.raises(DatasetCorruptError, match="chunks that overlap"):
-        read_all(storage.data_path)
+        read_all(tmp_path / "data")
 
 
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "blosc"])
-def test_chunks_that_say_they_are_larger(tmp_path: Path, compression: str) -> None:
-    """With a checksum that is right: what the chunk says of its size is compared before it is decompressed."""
-    from minari._storages.zarr.codecs import decode, encoded
-    from minari.dataset.compression import Codec
-
-    bomb = encoded(Codec(compression), np.zeros(1 << 24, np.uint8))
+def test_larger_chunk_is_refused_before_it_is_decompressed(compression: str) -> None:
+    """The size in its header is compared; its checksum is right."""
     out = np.empty(800, np.uint8)
     with pytest.raises(ValueError, match=r"a chunk has \d+ bytes, expected 800"):
-        decode(compression, bomb, out)
-    small = encoded(Codec(compression), np.arange(100.0))
-    decode(compression, small, out)
+        decode(compression, encoded(Codec(compression), np.zeros(1 << 24, np.uint8)), out)
+    decode(compression, encoded(Codec(compression), np.arange(100.0)), out)
     assert np.array_equal(out.view("<f8"), np.arange(100.0))
 
 
-def test_a_gzip_that_goes_on_longer_than_it_says() -> None:
-    from minari._storages.zarr.codecs import decode
-
+def test_gzip_that_goes_on_longer_than_it_says_is_refused() -> None:
     compressor = zlib.compressobj(9, wbits=31)
     bomb = bytearray(compressor.compress(bytes(1 << 26)) + compressor.flush())
     bomb[-4:] = (800).to_bytes(4, "little")
-    out = np.empty(800, np.uint8)
     tracemalloc.start()
     try:
         with pytest.raises(ValueError, match="too late"):
-            decode("gzip", bytes(bomb), out)
+            decode("gzip", bytes(bomb), np.empty(800, np.uint8))
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.parametrize("byte", range(16))
-def test_headers_of_blosc(byte: int) -> None:
-    from minari._storages.zarr.codecs import decode, encoded
-    from minari.dataset.compression import Codec
-
+def test_damaged_header_of_blosc_does_not_crash(byte: int) -> None:
     content, out = encoded(Codec("blosc"), np.arange(1000.0)), np.empty(8000, np.uint8)
     for value in (0, 1, 127, 128, 255):
         with contextlib.suppress(ValueError):
             decode("blosc", content[:byte] + bytes([value]) + content[byte + 1 :], out)
 
 
-def test_texts_are_no_larger_than_what_there_is(tmp_path: Path) -> None:
-    storage = make(tmp_path)
-    store = store_of(storage)
-    lengths = zarr.open_array(store, path="ragged/observations/t/lengths", mode="r+")
+def test_other_sizes_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    def store(name: str) -> Path:
+        return Path(make(tmp_path / name).data_path / "main_data.zarr")
+
+    texts, large, shards = store("texts"), store("large"), store("shards")
+    lengths = zarr.open_array(texts, path="ragged/observations/t/lengths", mode="r+")
     lengths[0], lengths[1] = 2**62, -(2**62)
     with pytest.raises(DatasetCorruptError):
-        read_all(storage.data_path)
-
-
-def test_a_zarr_json_that_is_large(tmp_path: Path) -> None:
-    storage = make(tmp_path)
-    file = zarr_json(store_of(storage), "data/rewards")
-    file.write_bytes(file.read_bytes() + b" " * (2 << 20))
+        read_all(texts.parent)
+    (large / REWARDS).write_bytes((large / REWARDS).read_bytes() + b" " * (2 << 20))
     with pytest.raises(UnsafePathError, match="is larger than 1,048,576 bytes"):
-        read_all(storage.data_path)
-
-
-def test_shards_that_are_too_large_to_be_gone_on_with(tmp_path: Path) -> None:
-    storage = make(tmp_path)
-    for file in store_of(storage).glob("data/**/zarr.json"):
-
-        def enlarge(value: dict[str, Any]) -> None:
-            if "shape" in value:
-                value["chunk_grid"]["configuration"]["chunk_shape"][0] = 2**60
-
-        edit(file, enlarge)
+        read_all(large.parent)
+    edit_arrays(shards, lambda v: v["chunk_grid"]["configuration"]["chunk_shape"].__setitem__(0, 2**60))
     with pytest.raises(DatasetCorruptError):
-        MinariStorage.read(storage.data_path).update_episodes([as_buffer(TRUTHS[0])])
+        append(shards.parent)
 
 
 #: The texts of an episode's metadata.
@@ -461,11 +420,22 @@ METADATA = [
 
 
 @pytest.mark.parametrize("text", METADATA, ids=range(len(METADATA)))
-def test_metadata_of_an_episode(text: str) -> None:
-    from minari._storages.json_metadata import from_json
-
+def test_impossible_metadata_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         from_json(text)
+
+
+@posix
+def test_open_datasets_hold_no_descriptors(data_path: Path) -> None:
+    program = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from minari.dataset.minari_storage import MinariStorage
+opened = [MinariStorage.read({str(data_path)!r}) for _ in range(1000)]
+for storage in opened:
+    storage.get_window(2, 3, 7)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
 
 
 # Parts of several processes
@@ -478,13 +448,23 @@ class Runs:
         return os.mkdir, (os.environ["MINARI_TEST_RUNS"],)
 
 
-@posix
-@pytest.mark.parametrize("damage", ["pickle", "cut", "empty", "lengths", "flipped", "another part", "twice", "link"])
-def test_what_parts_hand_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
-    from minari._storages.zarr import arrays as zarr_arrays
+#: What is made of the file that a part hands over, and of that of another part.
+DAMAGES: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "pickle": lambda content, other: pickle.dumps(Runs()),
+    "cut": lambda content, other: content[:-1],
+    "empty": lambda content, other: b"",
+    "lengths": lambda content, other: (2**62).to_bytes(8, "little") * 2 + content[16:],
+    "flipped": lambda content, other: content[:50] + bytes([content[50] ^ 1]) + content[51:],
+    "another part": lambda content, other: other[:-1],
+    "twice": lambda content, other: content * 2,
+}
 
+
+@posix
+@pytest.mark.parametrize("damage", [*DAMAGES, "link"])
+def test_damaged_part_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     monkeypatch.setenv("MINARI_TEST_RUNS", str(tmp_path / "ran"))
-    monkeypatch.setattr(zarr_arrays, "SHARD_SIZE", 1 << 12)
+    monkeypatch.setattr("minari._storages.zarr.arrays.SHARD_SIZE", 1 << 12)
     storage: Any = MinariStorage.new(tmp_path / "data", OBSERVATIONS, ACTIONS, data_format="zarr")
     truths = [draw_truth(OBSERVATIONS, ACTIONS, 100, seed, {}) for seed in range(6)]
     buffers = [as_buffer(truth, seed=n, options={"o": np.float32([n])}) for n, truth in enumerate(truths)]
@@ -492,214 +472,153 @@ def test_what_parts_hand_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, d
         for part in parts.parts:
             part.write(buffers[number] for number in part.episodes)
         first, second, *_ = (part.remainder_path for part in parts.parts)
-        content = first.read_bytes()
         if damage == "link":
             shutil.move(first, tmp_path / "elsewhere")
             first.symlink_to(tmp_path / "elsewhere")
         else:
-            first.write_bytes(
-                {
-                    "pickle": pickle.dumps(Runs()),
-                    "cut": content[:-1],
-                    "empty": b"",
-                    "lengths": (2**62).to_bytes(8, "little") * 2 + content[16:],
-                    "flipped": content[:50] + bytes([content[50] ^ 1]) + content[51:],
-                    "another part": second.read_bytes()[:-1],
-                    "twice": content * 2,
-                }[damage]
-            )
+            first.write_bytes(DAMAGES[damage](first.read_bytes(), second.read_bytes()))
         with pytest.raises(DatasetCorruptError):
             parts.commit()
     assert MinariStorage.read(storage.data_path).total_episodes == 0
     assert not (tmp_path / "ran").exists()
 
 
-@posix
-@pytest.mark.parametrize("place", ["main_data.zarr", "main_data.zarr/data", "main_data.zarr/data/rewards/c.0"])
-def test_nothing_is_written_through_links_among_what_is_staged(tmp_path: Path, place: str) -> None:
-    """Whoever may write into the dataset may put them there while somebody else is at it."""
-    storage = make(tmp_path)
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "file").write_text("precious")
-
-    def episodes() -> Iterator[Any]:
-        link = storage.data_path / ".staged" / place
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(tmp_path / ("file" if place.endswith("c.0") else "elsewhere"))
-        yield as_buffer(TRUTHS[0])
-
-    with pytest.raises(UnsafePathError):
-        storage.update_episodes(episodes())
-    assert list((tmp_path / "elsewhere").iterdir()) == []
-    assert (tmp_path / "file").read_text() == "precious"
-
-
 # Checksums
 
 
-def damage_one_bit(file: Path, position: int, bit: int) -> bytes:
+def flip(file: Path, position: int, bit: int = 3) -> bytes:
+    """Flip a bit; return the content before."""
     content = file.read_bytes()
     file.write_bytes(content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1 :])
     return content
 
 
+@pytest.fixture
+def damaged(data_path: Path, store: Path) -> Path:
+    """The path of data whose third episode has a wrong reward."""
+    flip(store / SHARD, 8 * 10)
+    return data_path
+
+
 @pytest.mark.parametrize("compression", ["none", "zstd", "gzip", "blosc"])
-def test_a_flipped_bit_in_any_file_is_found(tmp_path: Path, compression: str) -> None:
-    storage = make(tmp_path, compression=compression)
+def test_flipped_bit_in_any_file_is_found(tmp_path: Path, compression: str) -> None:
+    storage = make(tmp_path / "data", compression=compression)
     assert_sound(storage.data_path, verify_checksums=True)
-    assert storage._episodes_without_checksums(range(4)) == []
+    assert storage.episodes_without_checksums(range(4)) == []
     rng = np.random.default_rng(0)
-    files = sorted(file for file in store_of(storage).rglob("*") if file.is_file())
+    files = sorted(file for file in (storage.data_path / "main_data.zarr").rglob("*") if file.is_file())
     assert len(files) > 40
-    for file in files:
-        for _ in range(3):
-            content = damage_one_bit(file, int(rng.integers(file.stat().st_size)), int(rng.integers(8)))
-            with pytest.raises(DatasetCorruptError, match=r"main_data\.zarr"):
-                read_all(storage.data_path, verify_checksums=True)
-            file.write_bytes(content)
+    for file in files * 3:
+        content = flip(file, int(rng.integers(file.stat().st_size)), int(rng.integers(8)))
+        with pytest.raises(DatasetCorruptError, match=r"main_data\.zarr"):
+            read_all(storage.data_path, verify_checksums=True)
+        file.write_bytes(content)
     assert_sound(storage.data_path, verify_checksums=True)
 
 
-def test_the_error_names_the_episode_and_the_array(tmp_path: Path) -> None:
-    storage = make(tmp_path)
-    shard = store_of(storage) / "data" / "rewards" / "c.0"
-    damage_one_bit(shard, 8 * 10, 3)  # of the third episode
+def test_wrong_value_names_its_episode_and_array(damaged: Path, store: Path) -> None:
     message = r"Episode 0 is not what was written.* array data/rewards of .*; copy or download the dataset again"
+    verifying = partial(MinariStorage.read, damaged, verify_checksums=True)
     with pytest.raises(ChecksumError, match=message):
-        list(MinariStorage.read(storage.data_path, verify_checksums=True).get_episodes([0, 1, 2, 3]))
+        list(verifying().get_episodes([0, 1, 2, 3]))
     with pytest.raises(ChecksumError, match="array data/rewards"):
-        MinariStorage.read(storage.data_path, verify_checksums=True).get_window(2, 0, 1)
+        verifying().get_window(2, 0, 1)
+    with pytest.raises(ValueError, match="checksum do not match"):  # other programs verify it too
+        zarr.open_group(store, mode="r")["data/rewards"][:]
 
 
-def test_damage_gets_no_new_checksum(tmp_path: Path) -> None:
+def test_damage_gets_no_new_checksum(tmp_path: Path, damaged: Path) -> None:
     """Operations that copy or rewrite values verify them first."""
-    storage = make(tmp_path)
-    shard = store_of(storage) / "data" / "rewards" / "c.0"
-    damage_one_bit(shard, 8 * 10, 3)
+    storage = MinariStorage.read(damaged)
     other = MinariStorage.new(tmp_path / "other", OBSERVATIONS, ACTIONS, data_format="zarr")
-    for work in (
-        lambda: other.update_from_storage(storage, [2]),
-        lambda: storage.update_episodes([as_buffer(TRUTHS[0])]),
-        lambda: storage.repack(),
-    ):
+    for work in (lambda: other.update_from_storage(storage, [2]), lambda: append(damaged), storage.repack):
         with pytest.raises(ChecksumError):
             work()
     assert other.total_episodes == 0
     assert not storage.verify_checksums
 
 
-def without_checksums(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def without_checksums(data_path: Path) -> Any:
     """A store as 0.6.0 wrote it."""
-    from minari._storages.zarr import appender as zarr_appender
-
-    steps, rows = zarr_appender.form_of_steps, zarr_appender.form_of_rows
-    with monkeypatch.context() as patch:
-        patch.setattr(zarr_appender, "form_of_steps", lambda *a: dataclasses.replace(steps(*a), has_checksums=False))
-        patch.setattr(zarr_appender, "form_of_rows", lambda *a: dataclasses.replace(rows(*a), has_checksums=False))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("form_of_steps", "form_of_rows"):
+            form = getattr(zarr_appender, name)
+            plain = lambda *a, form=form: dataclasses.replace(form(*a), has_checksums=False)  # noqa: E731
+            patch.setattr(zarr_appender, name, plain)
         patch.setattr(zarr_appender, "to_zarr_json", lambda value: json.dumps(value).encode())
-        return make(tmp_path)
+        return make(data_path)
 
 
-def test_stores_without_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = without_checksums(monkeypatch, tmp_path)
-    assert zarr.open_array(store_of(storage), path="data/rewards", mode="r").compressors == ()
+def test_store_without_checksums_gets_them_by_repacking(tmp_path: Path) -> None:
+    storage = without_checksums(tmp_path / "data")
+    store = storage.data_path / "main_data.zarr"
+    assert zarr.open_array(store, path="data/rewards", mode="r").compressors == ()
     assert_sound(storage.data_path)
     assert_sound(storage.data_path, verify_checksums=True)
-    assert storage._episodes_without_checksums([0, 3]) == [0, 3]
+    assert storage.episodes_without_checksums([0, 3]) == [0, 3]
     storage.update_episodes([as_buffer(TRUTHS[0])])
-    assert storage._episodes_without_checksums([4]) == [4], "its rows share arrays with those before"
+    assert storage.episodes_without_checksums([4]) == [4], "its rows share arrays with those before"
     (episode,) = MinariStorage.read(storage.data_path, verify_checksums=True).get_episodes([4])
     assert_episode(episode, OBSERVATIONS, ACTIONS, TRUTHS[0])
     storage.repack()
-    assert storage._episodes_without_checksums(range(5)) == []
-
-
-def test_other_programs_verify_the_chunks(tmp_path: Path) -> None:
-    storage = make(tmp_path)
-    damage_one_bit(store_of(storage) / "data" / "rewards" / "c.0", 8 * 10, 3)
-    with pytest.raises(ValueError, match="checksum do not match"):
-        zarr.open_group(store_of(storage), mode="r")["data/rewards"][:]
-
-
-# Descriptors
-
-
-@posix
-def test_a_thousand_open_datasets_under_a_limit_of_256_descriptors(tmp_path: Path) -> None:
-    data_path = make(tmp_path).data_path
-    program = f"""
-import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-from minari.dataset.minari_storage import MinariStorage
-opened = [MinariStorage.read({str(data_path)!r}) for _ in range(1000)]
-for storage in opened:
-    storage.get_window(2, 3, 7)
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+    assert storage.episodes_without_checksums(range(5)) == []
 
 
 # Remote stores
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
-    fsspec = pytest.importorskip("fsspec")
-    yield "memory://hostile/x-v0/data"
-    fsspec.filesystem("memory").rm("/hostile", recursive=True)
+def memory() -> Iterator[Any]:
+    """fsspec's store in memory."""
+    filesystem = pytest.importorskip("fsspec").filesystem("memory")
+    yield filesystem
+    filesystem.rm("/hostile", recursive=True)
 
 
-def remote(address: str, **options: Any) -> tuple[Any, Any]:
-    import fsspec
-
-    storage = MinariStorage.new(address, OBSERVATIONS, ACTIONS, data_format="zarr", **options)
-    storage.update_episodes([as_buffer(truth, seed=n) for n, truth in enumerate(TRUTHS)])
-    return storage, fsspec.filesystem("memory")
+ADDRESS = "memory://hostile/x-v0/data"
+REMOTE = "/hostile/x-v0/data/main_data.zarr"
 
 
-def test_remote_checksums(address: str) -> None:
-    _, filesystem = remote(address)
-    read_all(address, verify_checksums=True)  # type: ignore[arg-type]
-    assert MinariStorage.read(address)._episodes_without_checksums(range(4)) == []
-    for place in ("data/rewards/c.0", "zarr.json", "data/rewards/zarr.json", "data/zarr.json"):
-        path = f"/hostile/x-v0/data/main_data.zarr/{place}"
-        content = filesystem.cat_file(path)
-        filesystem.pipe_file(path, content[:60] + bytes([content[60] ^ 4]) + content[61:])
+def test_remote_store_has_checksums(memory: Any) -> None:
+    make(ADDRESS)
+    assert_sound(ADDRESS, verify_checksums=True)
+    assert MinariStorage.read(ADDRESS).episodes_without_checksums(range(4)) == []
+    for place in (SHARD, "zarr.json", REWARDS, "data/zarr.json"):
+        content = memory.cat_file(f"{REMOTE}/{place}")
+        memory.pipe_file(f"{REMOTE}/{place}", content[:60] + bytes([content[60] ^ 4]) + content[61:])
         with pytest.raises(DatasetCorruptError):
-            read_all(address, verify_checksums=True)  # type: ignore[arg-type]
-        filesystem.pipe_file(path, content)
+            read_all(ADDRESS, verify_checksums=True)
+        memory.pipe_file(f"{REMOTE}/{place}", content)
 
 
-@pytest.mark.parametrize("change", ["a name", "a large file", "a codec"])
-def test_remote_stores_are_checked_likewise(address: str, change: str) -> None:
-    _, filesystem = remote(address)
-    path = "/hostile/x-v0/data/main_data.zarr/" + ("zarr.json" if change == "a name" else "data/rewards/zarr.json")
-    value = json.loads(filesystem.cat_file(path))
-    if change == "a name":
-        rename(columns_of(value)["rewards"], "../../other")
-    elif change == "a codec":
-        with_codecs({"name": "evil"})(value)
-    else:
-        value["more"] = "x" * (2 << 20)
-    filesystem.pipe_file(path, json.dumps(value).encode())
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("zarr.json", lambda value: rename(columns_of(value)["rewards"], "../../other")),
+        (REWARDS, lambda value: value.update(more="x" * (2 << 20))),
+        (REWARDS, with_codecs({"name": "evil"})),
+    ],
+    ids=["a name", "a large file", "a codec"],
+)
+def test_remote_store_is_checked_likewise(memory: Any, file: str, change: Callable[[dict[str, Any]], object]) -> None:
+    make(ADDRESS)
+    value = json.loads(memory.cat_file(f"{REMOTE}/{file}"))
+    change(value)
+    memory.pipe_file(f"{REMOTE}/{file}", json.dumps(value).encode())
     with pytest.raises(DatasetCorruptError):
-        read_all(address)  # type: ignore[arg-type]
+        read_all(ADDRESS)
 
 
-def test_errors_of_a_client_become_ours(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage, filesystem = remote(address)
-
+def test_errors_of_a_client_become_ours(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class ClientError(Exception):
         pass
 
     def failing(*_: Any, **__: Any) -> Any:
         raise ClientError("slow down")
 
-    reader = MinariStorage.read(address)
-    monkeypatch.setattr(type(filesystem), "cat_file", failing)
-    monkeypatch.setattr(type(filesystem), "pipe_file", failing)
-    for work in (
-        lambda: list(reader.get_episodes([0])),
-        lambda: storage.update_episodes([as_buffer(TRUTHS[0])]),
-    ):
+    storage, reader = make(ADDRESS), MinariStorage.read(ADDRESS)
+    for name in ("cat_file", "pipe_file"):
+        monkeypatch.setattr(type(memory), name, failing)
+    for work in (lambda: list(reader.get_episodes([0])), lambda: storage.update_episodes([as_buffer(TRUTHS[0])])):
         with pytest.raises((RemoteUnreachableError, MinariError), match="slow down"):
             work()

@@ -11,10 +11,11 @@ import pytest
 from gymnasium import spaces
 
 import minari
-from minari.errors import UnknownSpaceError
+from minari.dataset.minari_storage import MinariStorage
+from minari.errors import SpaceError, UnknownSpaceError
 from minari.spaces import ArrayCodec, DictCodec, SpaceCodec, TextCodec, TupleCodec, codec_for, register_codec
 from minari.spaces.serialization import deserialize_space, serialize_space, space_classes
-from support.scripted import ScriptedEnv, play
+from support.scripted import ScriptedEnv, collected, recorded
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None")
@@ -40,45 +41,24 @@ class Camera(spaces.Box):
         super().__init__(0, 255, (side, side, 3), np.uint8)
 
 
-class Choice(spaces.Discrete): ...
+def own(base: Any) -> Any:
+    """A subclass that adds nothing."""
+    return type(f"Own{base.__name__}", (base,), {"__module__": __name__, "__qualname__": f"Own{base.__name__}"})
 
 
-class Levels(spaces.MultiDiscrete): ...
-
-
-class Switches(spaces.MultiBinary): ...
-
-
-class Word(spaces.Text): ...
-
-
-class Scene(spaces.Dict): ...
-
-
-class Pair(spaces.Tuple): ...
-
-
-class Bag(spaces.Sequence): ...
-
-
-class Net(spaces.Graph): ...
-
-
-class Either(spaces.OneOf): ...
-
-
+Choice = own(spaces.Discrete)
 UNIT = spaces.Box(-1, 1, (2,))
 SUBCLASSES = {
     "Box": Camera(4),
     "Discrete": Choice(5, start=2),
-    "MultiDiscrete": Levels([3, 4]),
-    "MultiBinary": Switches((2, 3)),
-    "Text": Word(5, charset="abc"),
-    "Dict": Scene(camera=Camera(4), orders=Order(("tea", "ink"))),
-    "Tuple": Pair([Choice(3), Order(("tea",))]),
-    "Sequence": Bag(Camera(4)),
-    "Graph": Net(UNIT, Choice(3)),
-    "OneOf": Either([Choice(3), UNIT]),
+    "MultiDiscrete": own(spaces.MultiDiscrete)([3, 4]),
+    "MultiBinary": own(spaces.MultiBinary)((2, 3)),
+    "Text": own(spaces.Text)(5, charset="abc"),
+    "Dict": own(spaces.Dict)(camera=Camera(4), orders=Order(("tea", "ink"))),
+    "Tuple": own(spaces.Tuple)([Choice(3), Order(("tea",))]),
+    "Sequence": own(spaces.Sequence)(Camera(4)),
+    "Graph": own(spaces.Graph)(UNIT, Choice(3)),
+    "OneOf": own(spaces.OneOf)([Choice(3), UNIT]),
 }
 
 
@@ -92,38 +72,27 @@ def test_a_subclass_is_recorded_as_its_base(kind: str) -> None:
     if kind not in ("Dict", "Tuple"):
         assert space_classes(space)[""] == f"{__name__}:{type(space).__qualname__}"
 
-    env = ScriptedEnv(lambda time: values[time], observation_space=space, action_space=Choice(3))
     values = [space.sample() for _ in range(6)]
-    collector = minari.DataCollector(env)
-    play(collector, seed=1)
-    dataset = collector.create_dataset("spaces/own-v0")
+    env = ScriptedEnv(values.__getitem__, observation_space=space, action_space=Choice(3))
+    dataset = recorded(env, reset={"seed": 1}, dataset_id="spaces/own-v0")
     assert type(dataset.observation_space) is getattr(spaces, kind)
     steps = codec_for(dataset.observation_space).steps(dataset[0].observations, 6)
     assert str(steps) == str(codec_for(space).steps(codec_for(space).decode(codec_for(space).encode(values)), 6))
-    collector = minari.DataCollector(env)
-    play(collector, seed=1)
-    collector.add_to_dataset(dataset)
+    collected(env, reset={"seed": 1}).add_to_dataset(dataset)
     both = minari.combine_datasets([minari.load_dataset("spaces/own-v0")], "spaces/both-v0")
     assert both.total_episodes == 2
     for stored in (dataset, both, dataset.convert("spaces/converted-v0")):
-        assert stored.storage.metadata["space_classes"]["actions"] == f"{__name__}:Choice"
+        assert stored.storage.metadata["space_classes"]["actions"] == f"{__name__}:OwnDiscrete"
 
 
 def test_texts_of_a_space_that_is_no_text_space_come_back() -> None:
     space = spaces.Dict({"order": Order(("tea", "ink and paper"))})
     said = [{"order": f"bring {'tea' if time % 2 else 'ink and paper'}"} for time in range(6)]
-    collector = minari.DataCollector(ScriptedEnv(lambda time: said[time], observation_space=space))
-    play(collector, seed=1)
-    dataset = collector.create_dataset("spaces/orders-v0")
+    dataset = recorded(ScriptedEnv(lambda time: said[time], observation_space=space))
     assert dataset[0].observations["order"] == [value["order"] for value in said]
     assert dataset.observation_space.contains(said[0])
     assert dataset.storage.metadata["space_classes"] == {"observations/order": f"{__name__}:Order"}
-
-
-def test_gymnasiums_own_spaces_have_no_note() -> None:
-    collector = minari.DataCollector(gym.make("CartPole-v1"))
-    play(collector, seed=1)
-    assert "space_classes" not in collector.create_dataset("spaces/plain-v0").storage.metadata
+    assert "space_classes" not in recorded(gym.make("CartPole-v1"), dataset_id="test/plain-v0").storage.metadata
 
 
 class Unknown(spaces.Space[Any]):
@@ -139,7 +108,7 @@ def test_a_space_that_cannot_be_stored_is_refused_before_the_first_step(space: A
     with pytest.raises(UnknownSpaceError, match=r"register_codec\(Unknown\)"):
         minari.DataCollector(env)
     with pytest.raises(UnknownSpaceError, match="TextCodec"):
-        minari._storages.base.MinariStorage.new(tmp_path / "data", space, spaces.Discrete(2))
+        MinariStorage.new(tmp_path / "data", space, spaces.Discrete(2))
     assert not env.resets
 
 
@@ -160,9 +129,7 @@ def test_a_codec_is_all_that_a_space_of_ones_own_needs(
 
     register_codec(Own)(codec)
     space = Own(shape, dtype)
-    collector = minari.DataCollector(ScriptedEnv(lambda time: value, observation_space=space))
-    play(collector, seed=1)
-    dataset = collector.create_dataset("spaces/own-v0")
+    dataset = recorded(ScriptedEnv(lambda time: value, observation_space=space))
     assert type(dataset.observation_space) is kind
     assert dataset.observation_space.contains(value)
     assert np.array_equal(dataset[0].observations, [value] * 6)
@@ -223,13 +190,17 @@ def test_a_description_of_its_own_goes_before_the_base(monkeypatch: pytest.Monke
         return json.dumps(description) if to_string else description
 
     monkeypatch.setattr(deserialize_space, "registry", dict(deserialize_space.registry))
-    deserialize_space.register("Compass")(lambda description: Compass(description["points"]))
-    collector = minari.DataCollector(
-        ScriptedEnv(lambda time: np.full(3, time, np.float32), observation_space=spaces.Dict(), action_space=None),
-        observation_space=Compass(3),
-    )
-    play(collector, seed=1)
-    dataset = collector.create_dataset("spaces/compass-v0")
+
+    @deserialize_space.register("Compass")
+    def read(description: dict[str, Any]) -> Compass:
+        return Compass(description["points"])
+
+    assert deserialize_space.registry["Compass"] is read
+    assert deserialize_space(serialize_space(spaces.Tuple([Compass(2), spaces.Discrete(2)])))[0].points == 2
+    with pytest.raises(SpaceError, match="Compass space lacks the key 'points'"):
+        deserialize_space('{"type": "Compass"}')
+    env = ScriptedEnv(lambda time: np.full(3, time, np.float32), observation_space=spaces.Dict())
+    dataset = recorded(env, observation_space=Compass(3))
     assert isinstance(dataset.observation_space, Compass)
     assert dataset.observation_space.points == 3
     assert "space_classes" not in dataset.storage.metadata

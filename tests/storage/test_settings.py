@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import minari
@@ -20,90 +19,80 @@ from support.scripted import ScriptedEnv
 from support.stored import as_nobody
 
 
-def record(dataset_id: str) -> minari.MinariDataset:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return minari.create_dataset_from_arrays(
-            dataset_id, np.zeros(3), np.zeros(2), np.ones(2), np.array([False, True])
-        )
+Record = Callable[..., minari.MinariDataset]
+root_only = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="becomes another user, which needs root"
+)
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        minari.list_local_datasets,
-        minari.namespace.list_local_namespaces,
-        lambda: minari.load_dataset("a-v0"),
-        lambda: record("a-v0"),
-        lambda: minari.namespace.create_namespace("a"),
-        lambda: minari.DataCollector(ScriptedEnv()),
+        lambda record: minari.list_local_datasets(),
+        lambda record: minari.namespace.list_local_namespaces(),
+        lambda record: minari.load_dataset("a-v0"),
+        lambda record: record("a-v0"),
+        lambda record: minari.namespace.create_namespace("a"),
+        lambda record: minari.DataCollector(ScriptedEnv()),
     ],
 )
-def test_a_root_that_is_a_file(call: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_that_is_a_file_is_named(
+    call: Callable[[Record], Any], record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "file"
     file.touch()
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(file))
     with pytest.raises(StorageError, match=f"MINARI_DATASETS_PATH is {file}, which is a file"):
-        call()
-
-
-def test_a_root_that_is_given_and_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match=f"The root of the datasets is {tmp_path / 'file'}, which is a file"):
-        minari.load_dataset("a-v0", root=tmp_path / "file")
-
-
-def test_a_root_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "file" / "deeper"))
+        call(record)
+    with pytest.raises(StorageError, match=f"The root of the datasets is {file}, which is a file"):
+        minari.load_dataset("a-v0", root=file)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(file / "deeper"))
     with pytest.raises(StorageError, match=r"MINARI_DATASETS_PATH is .*, which cannot be made") as caught:
         record("a-v0")
     assert caught.value.errno is not None
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="becomes another user, which needs root")
-class TestOtherPeoplesDirectories:
-    @pytest.fixture
-    def datasets_root(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-        """One that everybody may read; those of pytest are closed again whenever another run of it begins."""
-        with tempfile.TemporaryDirectory() as directory:
-            root = Path(directory)
-            root.chmod(0o755)
-            monkeypatch.setenv("MINARI_DATASETS_PATH", directory)
-            record("a-v0")
-            yield root
-            root.chmod(0o755)
+@pytest.fixture
+def others_root(monkeypatch: pytest.MonkeyPatch, record: Record) -> Iterator[Path]:
+    """A root that everybody may read; those of pytest are closed again whenever another run of it begins."""
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        root.chmod(0o755)
+        monkeypatch.setenv("MINARI_DATASETS_PATH", directory)
+        record("a-v0")
+        yield root
+        root.chmod(0o755)
 
-    @pytest.mark.parametrize("closed", ["n", "n/b-v0", "n/b-v0/data", "n/b-v0/data/metadata.json"])
-    def test_they_are_left_out_with_a_warning(self, datasets_root: Path, closed: str) -> None:
-        record("n/b-v0")
-        (datasets_root / closed).chmod(0)
 
-        def look() -> str:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                lists = [list(minari.list_local_datasets()), list(minari.list_remote_datasets(datasets_root.as_uri()))]
-            return f"{lists} {len(caught)}"
+@root_only
+@pytest.mark.parametrize("closed", ["n", "n/b-v0", "n/b-v0/data", "n/b-v0/data/metadata.json"])
+def test_closed_directories_are_left_out_with_a_warning(others_root: Path, record: Record, closed: str) -> None:
+    record("n/b-v0")
+    (others_root / closed).chmod(0)
 
-        assert as_nobody(look) == "[['a-v0'], ['a-v0']] 2"
+    def look() -> str:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            lists = [list(minari.list_local_datasets()), list(minari.list_remote_datasets(others_root.as_uri()))]
+        return f"{lists} {len(caught)}"
 
-    def test_those_that_are_asked_for_by_their_id(self, datasets_root: Path) -> None:
-        (datasets_root / "a-v0").chmod(0)
-        for call in (minari.load_dataset, minari.delete_dataset, minari.validate):
-            assert "StorageError: " in as_nobody(lambda: str(call("a-v0")))  # noqa: B023
-        assert "DataPathError" in as_nobody(lambda: str(minari.open_dataset(datasets_root / "a-v0")))
+    assert as_nobody(look) == "[['a-v0'], ['a-v0']] 2"
 
-    def test_the_root(self, datasets_root: Path) -> None:
-        datasets_root.chmod(0)
-        listed = as_nobody(lambda: str(minari.list_local_datasets()))
-        assert listed.startswith(f"StorageError: MINARI_DATASETS_PATH is {datasets_root}, which may not be read")
 
-    def test_a_root_that_may_not_be_written(self, datasets_root: Path) -> None:
-        assert "name another directory in MINARI_DATASETS_PATH" in as_nobody(lambda: str(record("b-v0")))
+@root_only
+def test_closed_dataset_and_root_are_named(others_root: Path, record: Record) -> None:
+    assert "name another directory in MINARI_DATASETS_PATH" in as_nobody(lambda: str(record("b-v0")))
+    (others_root / "a-v0").chmod(0)
+    for call in (minari.load_dataset, minari.delete_dataset, minari.validate):
+        assert "StorageError: " in as_nobody(lambda: str(call("a-v0")))  # noqa: B023
+    assert "DataPathError" in as_nobody(lambda: str(minari.open_dataset(others_root / "a-v0")))
+    others_root.chmod(0)
+    listed = as_nobody(lambda: str(minari.list_local_datasets()))
+    assert listed.startswith(f"StorageError: MINARI_DATASETS_PATH is {others_root}, which may not be read")
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "nan"])
-def test_a_timeout_that_is_none(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impossible_timeout_is_named(value: str, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = record("a-v0")
     monkeypatch.setenv("MINARI_LOCK_TIMEOUT", value)
     with pytest.raises(DatasetBusyError, match=f"MINARI_LOCK_TIMEOUT is '{value}'"):
@@ -119,7 +108,7 @@ def test_a_timeout_that_is_none(value: str, monkeypatch: pytest.MonkeyPatch) -> 
         ("file:///not/there", "There is no directory /not/there"),
     ],
 )
-def test_a_remote_that_is_none(value: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impossible_remote_is_named(value: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINARI_REMOTE", value)
     for call in (minari.list_remote_datasets, lambda: minari.download_dataset("x-v0")):
         with pytest.raises(RemoteError) as caught:
@@ -132,7 +121,7 @@ def test_a_remote_that_is_none(value: str, words: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("path", ["./share", "../share", "~/share", "/share"])
-def test_a_path_as_a_remote(path: str) -> None:
+def test_path_as_a_remote_is_understood(path: str) -> None:
     expected = Path(path).expanduser().absolute().as_uri()
     with pytest.raises(RemoteError) as caught:
         minari.list_remote_datasets(path)
@@ -142,7 +131,7 @@ def test_a_path_as_a_remote(path: str) -> None:
     assert str(refused.value).endswith(f"write {expected}/x-v0.")
 
 
-def test_ids_of_a_remote(share: Path) -> None:
+def test_similar_ids_of_a_remote_are_suggested(share: Path, record: Record) -> None:
     record("door/human-v0")
     minari.upload_dataset("door/human-v0")
     with pytest.raises(RemoteDatasetNotFoundError, match=r"Did you mean 'door/human-v0'\?"):

@@ -1,7 +1,7 @@
 """Small programs over the public interface, whose outcome is compared with that of the released package.
 
 Each is run twice, by the library at hand and by the released package in its own environment, on a root
-without datasets. What it returns, raises and warns is its outcome.
+without datasets. What it returns, raises and warns is its outcome. Those of one line stand in tables.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ import numpy as np
 from gymnasium import spaces
 
 import minari
-from minari import DataCollector, EpisodeData, EpisodeMetadataCallback, MinariDataset, StepDataCallback
+from minari import DataCollector, EpisodeData, EpisodeMetadataCallback, MinariDataset, StepDataCallback, namespace
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import gen_dataset_id, parse_dataset_id
-from minari.dataset.minari_storage import MinariStorage
+from minari.dataset.minari_storage import MinariStorage, is_image_space
 from minari.serialization import deserialize_space, serialize_space
+from minari.storage import get_dataset_path
+from minari.storage.local import dataset_id_sort_key, list_non_hidden_dirs
+from minari.storage.remotes import get_cloud_storage
+from minari.utils import RandomPolicy, get_average_reference_score, validate_datasets_to_combine
+from support.scripted import ScriptedEnv
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Behavior:
 
 #: The programs by their names.
 BEHAVIORS: dict[str, Behavior] = {}
+#: The messages of errors that a program has seen.
+SEEN: list[str] = []
 
 
 def behavior(*words: str, row: str | None = None) -> Callable[[Any], Any]:
@@ -59,25 +66,26 @@ def behavior(*words: str, row: str | None = None) -> Callable[[Any], Any]:
     return register
 
 
+def behaviors(**programs: Callable[[], Any] | Behavior) -> None:
+    """Register programs of one line."""
+    BEHAVIORS.update({name: run if isinstance(run, Behavior) else Behavior(run) for name, run in programs.items()})
+
+
 def outcome(name: str) -> dict[str, Any]:
     """Run a program and return what came of it, for `support.exchange`."""
-    told: dict[str, Any] = {"result": None, "error": None, "messages": []}
+    SEEN.clear()
+    told: dict[str, Any] = {"result": None, "error": None}
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("always")
         try:
             told["result"] = plain(BEHAVIORS[name].run())
         except Exception as error:
             told["error"] = [kind.__name__ for kind in type(error).__mro__]
-            told["messages"].append(str(error))
+            SEEN.append(str(error))
     relevant = [note for note in caught if issubclass(note.category, UserWarning)]
-    told["warnings"] = sorted(note.category.__name__ for note in relevant if _is_about_minari(note.message))
-    told["messages"] += [str(note.message) for note in relevant]
+    told["warnings"] = sorted(note.category.__name__ for note in relevant if "\x1b" not in str(note.message))  # ours
+    told["messages"] = [*SEEN, *(str(note.message) for note in relevant)]
     return told
-
-
-def _is_about_minari(message: object) -> bool:
-    """Return whether a warning is not one of Gymnasium's."""
-    return "\x1b" not in str(message)
 
 
 def plain(value: Any) -> Any:
@@ -101,11 +109,12 @@ def plain(value: Any) -> Any:
 _FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
 
 
-def seen(call: Callable[[], Any]) -> Any:
+def seen(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Return the result of a call, or the kinds of its error that Python itself has."""
     try:
-        return call()
+        return call(*arguments, **options)
     except Exception as error:
+        SEEN.append(str(error))
         return {"raises": [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]}
 
 
@@ -155,6 +164,43 @@ def stored(*buffers: EpisodeBuffer, dataset_id: str = "toy/made-v0", space: Any 
         return minari.create_dataset_from_buffers(dataset_id, list(buffers), **options)
 
 
+def collected(
+    steps: int = 1,
+    *,
+    env: Any = None,
+    seed: int | None = 1,
+    options: Any = None,
+    limit: int | None = None,
+    **given: Any,
+) -> DataCollector:
+    """A collector of an environment, CartPole unless another one is given, with one episode."""
+    collector = DataCollector(gym.make("CartPole-v1", max_episode_steps=limit) if env is None else env, **given)
+    collector.reset(seed=seed, options=options)
+    for _ in range(steps):
+        collector.step(0)
+    return collector
+
+
+def created(collector: DataCollector, dataset_id: str = "toy/new-v0", **options: Any) -> MinariDataset:
+    with silent():
+        return collector.create_dataset(dataset_id, **options)
+
+
+def metadata_of(dataset: MinariDataset, indices: Any = (0,)) -> list[dict[str, Any]]:
+    return [dict(one) for one in dataset.storage.get_episode_metadata(list(indices))]
+
+
+def ids_of(episodes: Any) -> list[int]:
+    return [int(episode.id) for episode in episodes]
+
+
+DESCRIPTION: dict[str, Any] = {
+    "algorithm_name": "pushing", "author": "Ann Author", "author_email": "ann@example.org",
+    "code_permalink": "https://example.org", "description": "Pushes.", "requirements": ["numpy"],
+    "ref_min_score": 1.0, "ref_max_score": 9.0,
+}  # fmt: skip
+
+
 # DataCollector
 
 
@@ -165,65 +211,9 @@ def collector_returns_what_the_environment_returns() -> Any:
 
 
 @behavior()
-def recorded_episodes() -> Any:
-    return list(cartpole())
-
-
-@behavior()
-def recorded_seeds_and_ends() -> Any:
-    dataset = cartpole()
-    metadata = list(dataset.storage.get_episode_metadata(range(3)))
-    return [(one["id"], one["seed"], one["total_steps"]) for one in metadata], [e.truncations for e in dataset]
-
-
-@behavior()
-def recorded_options() -> Any:
-    collector = DataCollector(gym.make("CartPole-v1"))
-    collector.reset(seed=1, options={"low": -0.1, "high": 0.1})
-    collector.step(0)
-    with silent():
-        dataset = collector.create_dataset("toy/options-v0")
-    return dict(next(iter(dataset.storage.get_episode_metadata([0])))["options"])
-
-
-@behavior()
-def no_seed_where_none_is_wanted() -> Any:
-    collector = DataCollector(gym.make("CartPole-v1"))
-    collector.reset(options={"minari_autoseed": False})
-    collector.step(0)
-    with silent():
-        dataset = collector.create_dataset("toy/unseeded-v0")
-    return "seed" in next(iter(dataset.storage.get_episode_metadata([0])))
-
-
-@behavior()
 def statistics_of_episodes() -> Any:
-    metadata = next(iter(cartpole().storage.get_episode_metadata([2])))
+    (metadata,) = metadata_of(cartpole(), [2])
     return {key: float(value) for key, value in metadata.items() if key.startswith("rewards_")}
-
-
-@behavior(row="One warning lists all of them")
-def missing_metadata_is_warned_about() -> Any:
-    collector = DataCollector(gym.make("CartPole-v1"))
-    collector.reset(seed=1)
-    collector.step(0)
-    return collector.create_dataset("toy/plain-v0").id
-
-
-@behavior()
-def given_metadata_are_kept_without_a_warning() -> Any:
-    collector = DataCollector(gym.make("CartPole-v1"))
-    collector.reset(seed=1)
-    collector.step(0)
-    dataset = collector.create_dataset("toy/full-v0", **DESCRIPTION, eval_env="CartPole-v1")
-    return {key: dataset.storage.metadata[key] for key in (*DESCRIPTION, "dataset_id", "total_steps")}
-
-
-DESCRIPTION: dict[str, Any] = {
-    "algorithm_name": "pushing", "author": "Ann Author", "author_email": "ann@example.org",
-    "code_permalink": "https://example.org", "description": "Pushes.", "requirements": ["numpy"],
-    "ref_min_score": 1.0, "ref_max_score": 9.0,
-}  # fmt: skip
 
 
 @behavior("already exists")
@@ -233,77 +223,26 @@ def an_id_that_is_taken() -> None:
 
 
 @behavior()
-def expert_policy_and_ref_max_score_exclude_each_other() -> None:
-    collector = DataCollector(gym.make("CartPole-v1"))
-    collector.reset(seed=1)
-    collector.step(0)
-    collector.create_dataset("toy/scores-v0", **{**DESCRIPTION, "expert_policy": lambda _: 0})
-
-
-@behavior()
-def the_collector_is_empty_afterwards() -> Any:
-    collector = DataCollector(gym.make("CartPole-v1"))
-    totals = []
-    for dataset_id in ("toy/first-v0", "toy/second-v0"):
-        collector.reset(seed=1)
-        collector.step(0)
-        with silent():
-            totals.append(collector.create_dataset(dataset_id).total_steps)
-    return totals
-
-
-@behavior()
-def adding_to_a_dataset() -> Any:
-    dataset = cartpole()
-    collector = DataCollector(gym.make("CartPole-v1", max_episode_steps=6))
-    collector.reset(seed=9)
-    collector.step(1)
-    collector.add_to_dataset(dataset)
-    again = minari.load_dataset(dataset.id)
-    return dataset.total_episodes, dataset.total_steps, again.total_steps, again[3]
-
-
-@behavior()
 def values_outside_their_space_are_warned_about() -> Any:
-    class Outside(gym.Env[Any, Any]):
-        observation_space, action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(2)
-
-        def reset(self, **_: Any) -> Any:
-            return np.full(1, 5, np.float32), {}
-
-        def step(self, action: Any) -> Any:
-            return np.full(1, 0.5, np.float32), 0.0, True, False, {}
-
-    collector = DataCollector(Outside())
-    collector.reset()
-    collector.step(0)
-    with silent():
-        return collector.create_dataset("toy/outside-v0")[0].observations
+    unit = spaces.Box(0, 1, (1,), np.float32)
+    env = ScriptedEnv(lambda time: np.full(1, 0.5 if time else 5, np.float32), length=1, observation_space=unit)
+    return created(collected(env=env))[0].observations
 
 
-@behavior()
-def recorded_infos() -> Any:
-    class Informed(gym.Env[Any, Any]):
-        observation_space, action_space = CHOICE, CHOICE
-        time = 0
-
-        def reset(self, **_: Any) -> Any:
-            self.time = 0
-            return 0, self.info()
-
-        def step(self, action: Any) -> Any:
-            self.time += 1
-            return self.time, 0.0, self.time == 2, False, self.info()
-
-        def info(self) -> Any:
-            return {"t": self.time, "deep": {"x": np.full(2, self.time), "f": bool(self.time)}, "r": self.time / 2}
-
-    collector = DataCollector(Informed(), record_infos=True)
-    collector.reset()
-    collector.step(0)
-    collector.step(1)
-    with silent():
-        return collector.create_dataset("toy/informed-v0")[0].infos
+behaviors(
+    recorded_episodes=lambda: list(cartpole()),
+    recording_without_a_reset=lambda: seen(DataCollector(gym.make("CartPole-v1")).step, 0),
+    expert_policy_and_ref_max_score_exclude_each_other=lambda: collected().create_dataset(
+        "toy/scores-v0", **{**DESCRIPTION, "expert_policy": lambda _: 0}
+    ),
+    missing_metadata_is_warned_about=Behavior(
+        lambda: collected().create_dataset("toy/plain-v0").id, row="One warning lists all of them"
+    ),
+    recording_nothing=Behavior(
+        lambda: seen(lambda: created(DataCollector(gym.make("CartPole-v1"))).total_episodes),
+        row="A collector that has recorded nothing",
+    ),
+)
 
 
 # Callbacks
@@ -335,24 +274,18 @@ class EveryOther(StepDataCallback):
 
 @behavior()
 def a_callback_ends_episodes() -> Any:
-    collector = DataCollector(gym.make("CartPole-v1"), step_data_callback=EveryOther)
-    collector.reset(seed=1)
-    for _ in range(4):
-        collector.step(0)
-    with silent():
-        dataset = collector.create_dataset("toy/cut-v0")
+    dataset = created(collected(4, step_data_callback=EveryOther))
     return [(len(episode), episode.truncations, episode.observations) for episode in dataset]
 
 
 class Described(EpisodeMetadataCallback):
     def __call__(self, episode: Any) -> Any:
-        metadata = super().__call__(episode)
-        return {**metadata, "length": len(episode["rewards"]), "label": "short"}
+        return {**super().__call__(episode), "length": len(episode["rewards"]), "label": "short"}
 
 
 @behavior()
 def a_callback_describes_episodes() -> Any:
-    metadata = list(cartpole(episode_metadata_callback=Described).storage.get_episode_metadata([0, 2]))
+    metadata = metadata_of(cartpole(episode_metadata_callback=Described), [0, 2])
     return [(int(one["length"]), str(one["label"]), float(one["rewards_sum"])) for one in metadata]
 
 
@@ -372,6 +305,16 @@ def keys_that_a_callback_adds() -> Any:
             return {**super().__call__(env, **values), "extra": 3}
 
     return cartpole(episodes=1, step_data_callback=Adding)[0].infos
+
+
+behaviors(
+    texts_in_infos_of_parquet=Behavior(
+        lambda: cartpole(episodes=1, data_format="parquet", record_infos=True, step_data_callback=Naming)[0].infos[
+            "name"
+        ],
+        row="arrays of NumPy's text type from Arrow and Parquet",
+    )
+)
 
 
 # EpisodeBuffer
@@ -398,44 +341,31 @@ def a_buffer_goes_on_with_lists() -> Any:
 
 
 @behavior()
-def an_array_is_the_first_value() -> Any:
-    return EpisodeBuffer(observations=np.zeros((1, 2)), actions=np.zeros(2)).add_step_data(step_data(1)).observations
-
-
-@behavior()
 def a_buffer_shares_its_lists() -> Any:
     first = EpisodeBuffer(observations=0).add_step_data(step_data(1))
     second = first.add_step_data(step_data(2))
     return len(first), first.rewards is second.rewards, EpisodeBuffer().rewards is EpisodeBuffer().rewards
 
 
-@behavior()
-def a_buffer_refuses_other_structure() -> Any:
-    dicts = EpisodeBuffer(observations={"a": 1})
-    more = seen(lambda: dicts.add_step_data(step_data({"a": 1, "b": 2})))
-    lacking = seen(lambda: EpisodeBuffer(observations={"a": 1, "b": 2}).add_step_data(step_data({"a": 1})))
-    return more, lacking
+def extended(data: Any, **fields: Any) -> Any:
+    """The observations of a buffer with another step, or the error."""
+    return seen(lambda: EpisodeBuffer(**fields).add_step_data(data).observations)
 
 
-@behavior()
-def a_buffer_needs_all_keys() -> Any:
-    data = step_data(1)
-    del data["info"]
-    return seen(lambda: EpisodeBuffer(observations=0).add_step_data(data))
+behaviors(
+    an_array_is_the_first_value=lambda: extended(step_data(1), observations=np.zeros((1, 2)), actions=np.zeros(2)),
+    a_buffer_refuses_more_keys=lambda: extended(step_data({"a": 1, "b": 2}), observations={"a": 1}),
+    a_buffer_refuses_fewer_keys=lambda: extended(step_data({"a": 1}), observations={"a": 1, "b": 2}),
+    a_step_needs_all_keys=lambda: extended({"observation": 1, "action": 1, "reward": 0.5}, observations=0),
+    a_buffer_is_frozen=lambda: (seen(setattr, EpisodeBuffer(), "id", 3), seen(hash, EpisodeBuffer())),
+    infos_of_a_buffer_with_new_keys=Behavior(
+        lambda: seen(lambda: EpisodeBuffer(observations=0, infos={}).add_step_data(step_data(1, a=1)).infos),
+        row="Info dicts given to `EpisodeBuffer.add_step_data`",
+    ),
+)
 
 
-@behavior()
-def a_buffer_is_frozen() -> Any:
-    buffer = EpisodeBuffer()
-    return seen(lambda: setattr(buffer, "id", 3)), seen(lambda: hash(buffer))
-
-
-@behavior(row="Info dicts given to `EpisodeBuffer.add_step_data`")
-def infos_of_a_buffer_with_new_keys() -> Any:
-    return seen(lambda: EpisodeBuffer(observations=0, infos={}).add_step_data(step_data(1, a=1)).infos)
-
-
-# create_dataset_from_buffers
+# Datasets of buffers
 
 
 def _values(space: Any) -> list[Any]:
@@ -443,62 +373,9 @@ def _values(space: Any) -> list[Any]:
     return [space.sample() for _ in range(4)]
 
 
-def _of_space(space: Any, data_format: str | None = None) -> Any:
-    first, *others = _values(space)
-    buffer = EpisodeBuffer(observations=first)
-    for value in others:
-        buffer = buffer.add_step_data(step_data(value, value))
-    dataset = stored(buffer, space=space, action_space=space, data_format=data_format, jpeg_encoding=False)
-    return dataset.observation_space == space, dataset[0].observations, dataset[0].actions
-
-
-@behavior()
-def buffers_of_box() -> Any:
-    return [_of_space(spaces.Box(-1, 1, (2, 3), np.float32))]
-
-
-@behavior()
-def buffers_of_discrete() -> Any:
-    return [_of_space(spaces.Discrete(5, start=-2))]
-
-
-@behavior()
-def buffers_of_multi_discrete_and_binary() -> Any:
-    first = _of_space(spaces.MultiDiscrete([3, 4]))
-    minari.delete_dataset("toy/made-v0")
-    return first, _of_space(spaces.MultiBinary((2, 2)))
-
-
-@behavior()
-def buffers_of_text() -> Any:
-    return [_of_space(spaces.Text(6))]
-
-
 NESTED = spaces.Dict({"t": spaces.Tuple((spaces.Discrete(4), spaces.Text(3))), "x": spaces.Box(0, 1, (2,), np.float64)})
-
-
-@behavior()
-def buffers_of_nested_spaces() -> Any:
-    return [_of_space(NESTED)]
-
-
-@behavior()
-def buffers_in_arrow() -> Any:
-    return [_of_space(spaces.Dict({"x": spaces.Box(0, 1, (2,), np.float64), "d": spaces.Discrete(3)}), "arrow")]
-
-
-@behavior()
-def buffers_in_parquet() -> Any:
-    return [_of_space(spaces.Tuple((spaces.Box(0, 1, (2,), np.float64), spaces.Discrete(3))), "parquet")]
-
-
-@behavior()
-def buffers_as_arrays() -> Any:
-    columns = {"rewards": [1.0, 2.0], "terminations": [False, True], "truncations": [False, False]}
-    buffer = EpisodeBuffer(observations=np.arange(6.0).reshape(3, 2), actions=np.array([1, 2]), **columns)
-    return [plain(episode)["observations"] for episode in stored(buffer)], stored(buffer, dataset_id="toy/b-v0")[
-        0
-    ].rewards
+COLUMNS = {"rewards": [1.0, 2.0], "terminations": [False, True], "truncations": [False, False]}
+ONE_STEP = {"actions": np.array([1]), "rewards": [1.0], "terminations": [True], "truncations": [False]}
 
 
 @behavior()
@@ -507,53 +384,32 @@ def buffers_need_spaces_or_an_environment() -> None:
         minari.create_dataset_from_buffers("toy/none-v0", [rising()])
 
 
-@behavior()
-def buffers_take_the_spaces_of_the_environment() -> Any:
-    buffer = EpisodeBuffer(observations=np.zeros(4, np.float32)).add_step_data(step_data(np.ones(4, np.float32)))
-    with silent():
-        dataset = minari.create_dataset_from_buffers("toy/env-v0", [buffer], env="CartPole-v1")
-    return dataset.observation_space, dataset.action_space, dataset.env_spec.id if dataset.env_spec else None
+@behavior(row="Creating a dataset of buffers without an environment")
+def buffers_without_an_environment() -> Any:
+    given = {"observation_space": BOX, "action_space": CHOICE, "eval_env": "CartPole-v1", **DESCRIPTION}
+    return minari.create_dataset_from_buffers("toy/bare-v0", [rising()], **given).total_steps
 
 
-@behavior()
-def seeds_and_options_of_buffers() -> Any:
-    metadata = next(iter(stored(rising(seed=7, options={"a": 1})).storage.get_episode_metadata([0])))
-    return metadata["seed"], dict(metadata["options"])
+def infos_stored(first: dict[str, Any], then: dict[str, Any]) -> Any:
+    buffer = EpisodeBuffer(observations=np.zeros(2), infos=first)
+    return stored(buffer.add_step_data(step_data(np.ones(2), **then)))[0].infos
 
 
-@behavior(row="without a single step")
-def a_buffer_without_a_step() -> Any:
-    return seen(lambda: stored(EpisodeBuffer(observations=np.zeros(2))))
-
-
-@behavior(row="as many observations as actions")
-def a_buffer_without_the_first_observation() -> Any:
-    return seen(lambda: stored(EpisodeBuffer().add_step_data(step_data(np.zeros(2)))).total_steps)
-
-
-@behavior()
-def infos_of_buffers() -> Any:
-    buffer = EpisodeBuffer(observations=np.zeros(2), infos={"n": 1, "b": True, "d": {"x": np.zeros(2)}})
-    info = {"n": 2, "b": False, "d": {"x": np.ones(2)}}
-    return stored(buffer.add_step_data(step_data(np.ones(2), **info)))[0].infos
-
-
-@behavior(row="Texts in infos")
-def texts_in_infos() -> Any:
-    buffer = EpisodeBuffer(observations=np.zeros(2), infos={"t": "a"})
-    return list(stored(buffer.add_step_data(step_data(np.ones(2), t="b")))[0].infos["t"])
-
-
-@behavior(row="Tuples in infos")
-def tuples_in_infos() -> Any:
-    buffer = EpisodeBuffer(observations=np.zeros(2), infos={"t": (1, 2)})
-    return stored(buffer.add_step_data(step_data(np.ones(2), t=(3, 4))))[0].infos["t"]
-
-
-@behavior(row="`infos` is an empty dict")
-def an_episode_without_infos() -> Any:
-    columns = {"rewards": [1.0], "terminations": [True], "truncations": [False]}
-    return stored(EpisodeBuffer(observations=np.zeros((2, 2)), actions=np.array([1]), **columns))[0].infos
+behaviors(
+    a_buffer_without_a_step=Behavior(
+        lambda: seen(stored, EpisodeBuffer(observations=np.zeros(2))), row="without a single step"
+    ),
+    a_buffer_without_the_first_observation=Behavior(
+        lambda: seen(lambda: stored(EpisodeBuffer().add_step_data(step_data(np.zeros(2)))).total_steps),
+        row="as many observations as actions",
+    ),
+    texts_in_infos=Behavior(lambda: list(infos_stored({"t": "a"}, {"t": "b"})["t"]), row="Texts in infos"),
+    tuples_in_infos=Behavior(lambda: infos_stored({"t": (1, 2)}, {"t": (3, 4)})["t"], row="Tuples in infos"),
+    an_episode_without_infos=Behavior(
+        lambda: stored(EpisodeBuffer(observations=np.zeros((2, 2)), **ONE_STEP))[0].infos,
+        row="`infos` is an empty dict",
+    ),
+)
 
 
 # Reading
@@ -583,67 +439,20 @@ def types_of_an_episode() -> Any:
 @behavior()
 def getting_items() -> Any:
     dataset = cartpole()
-    ids = [int(dataset[index].id) for index in (0, 2, -1, np.int64(1))]
-    return ids, seen(lambda: dataset[3]), seen(lambda: dataset[-4])
-
-
-@behavior(row="`dataset[1:3]`")
-def slices() -> Any:
-    return seen(lambda: len(cartpole()[1:3]))
+    found = ids_of(dataset[index] for index in (0, 2, -1, np.int64(1)))
+    return found, seen(lambda: dataset[3]), seen(lambda: dataset[-4])
 
 
 @behavior()
 def iterating() -> Any:
     dataset = cartpole()
-    ids = [[int(e.id) for e in episodes] for episodes in (dataset, dataset.iterate_episodes([2, 0]))]
-    return ids, [int(e.id) for e in dataset.iterate_episodes(iter([1]))]
-
-
-@behavior()
-def sampling() -> Any:
-    dataset = cartpole(episodes=6)
-    dataset.set_seed(3)
-    drawn = [[int(e.id) for e in dataset.sample_episodes(n)] for n in (3, 6, 1)]
-    return drawn, type(dataset.sample_episodes(1)).__name__, seen(lambda: dataset.sample_episodes(7))
-
-
-@behavior()
-def filtering() -> Any:
-    dataset = cartpole(episodes=5)
-    view = dataset.filter_episodes(lambda episode: len(episode) > 4)
-    return len(view), view.total_steps, view.episode_indices, [int(e.id) for e in view], view[0].id == view[0].id
+    return ids_of(dataset), ids_of(dataset.iterate_episodes([2, 0])), ids_of(dataset.iterate_episodes(iter([1])))
 
 
 @behavior()
 def filtering_a_view_again() -> Any:
     view = cartpole(episodes=6).filter_episodes(lambda e: e.id > 1).filter_episodes(lambda e: e.id % 2 == 0)
     return view.episode_indices, int(view[1].id), view.total_episodes
-
-
-@behavior()
-def splitting() -> Any:
-    parts = minari.split_dataset(cartpole(episodes=6), sizes=[2, 3], seed=5)
-    return [part.episode_indices for part in parts], [part.total_steps for part in parts]
-
-
-@behavior()
-def splitting_beyond_the_end() -> Any:
-    return seen(lambda: minari.split_dataset(cartpole(), sizes=[2, 2]))
-
-
-@behavior()
-def setting_the_indices() -> Any:
-    dataset = cartpole()
-    dataset.episode_indices = np.array([2, 0])
-    return len(dataset), dataset.total_steps, [int(e.id) for e in dataset]
-
-
-@behavior()
-def appending_buffers() -> Any:
-    dataset = stored(rising())
-    dataset.update_dataset_from_buffer([rising(2, 5.0), rising(1)])
-    again = minari.load_dataset(dataset.id)
-    return len(dataset), dataset.total_steps, again.total_steps, again[1].observations
 
 
 @behavior()
@@ -668,33 +477,10 @@ def making_an_episode() -> Any:
     return len(episode), repr(episode).startswith("EpisodeData("), seen(lambda: setattr(episode, "id", 3))
 
 
-@behavior()
-def frames_as_jpeg() -> Any:
-    gradient = np.mgrid[:40, :48].sum(0).astype(np.uint8)
-    frames = np.stack([gradient + 10 * time for time in range(3)])
-    columns = {"rewards": [1.0, 2.0], "terminations": [False, True], "truncations": [False, False]}
-    buffer = EpisodeBuffer(observations=frames, actions=np.array([1, 2]), **columns)
-    dataset = stored(buffer, space=spaces.Box(0, 255, (40, 48), np.uint8), jpeg_encoding=True)
-    read = dataset[0].observations
-    return (
-        dataset.storage.jpeg_encoding,
-        read.shape,
-        read.dtype.name,
-        bool(abs(read[0, 1:, 1:] - frames[0, 1:, 1:]).max() < 99),
-    )
+behaviors(slices=Behavior(lambda: seen(lambda: len(cartpole()[1:3])), row="`dataset[1:3]`"))
 
 
 # Environments and scores
-
-
-@behavior()
-def recovering_the_environment() -> Any:
-    dataset = cartpole()
-    env = dataset.recover_environment()
-    evaluation = dataset.recover_environment(eval_env=True, max_episode_steps=2)
-    assert env.spec is not None
-    assert evaluation.spec is not None
-    return env.spec.id, env.spec.max_episode_steps, evaluation.spec.max_episode_steps, env.reset(seed=3)[0]
 
 
 def _with_changed(dataset: MinariDataset, **changes: Any) -> MinariDataset:
@@ -707,20 +493,10 @@ def _spec(**changes: Any) -> str:
     return json.dumps({**json.loads(gym.spec("CartPole-v1").to_json()), **changes})
 
 
-@behavior("No module named 'gone_module'")
-def an_environment_of_a_missing_module() -> None:
-    _with_changed(cartpole(), env_spec=_spec(id="Gone-v0", entry_point="gone_module.envs:Env")).recover_environment()
-
-
 @behavior("No module named 'gymnasium.gone'")
 def an_environment_for_evaluation_of_a_missing_module() -> None:
     dataset = _with_changed(cartpole(), eval_env_spec=_spec(id="Gone-v0", entry_point="gymnasium.gone:Env"))
     dataset.recover_environment(eval_env=True)
-
-
-@behavior()
-def a_dataset_without_an_environment() -> None:
-    stored(rising()).recover_environment()
 
 
 @behavior("Ignoring malformed requirement", "is not installed")
@@ -731,57 +507,35 @@ def requirements() -> Any:
 
 @behavior()
 def normalized_scores() -> Any:
-    collector = DataCollector(gym.make("CartPole-v1"))
-    collector.reset(seed=1)
-    collector.step(0)
-    dataset = collector.create_dataset("toy/scored-v0", **DESCRIPTION, eval_env="CartPole-v1")
-    unscored = stored(rising(), dataset_id="toy/unscored-v0")
-    return (
-        minari.get_normalized_score(dataset, np.array([1.0, 3.0, 9.0, 17.0])),
-        seen(lambda: minari.get_normalized_score(unscored, np.zeros(1))),
-    )
+    dataset = collected().create_dataset("toy/scored-v0", **DESCRIPTION, eval_env="CartPole-v1")
+    scores = minari.get_normalized_score(dataset, np.array([1.0, 3.0, 9.0, 17.0]))
+    return scores, seen(minari.get_normalized_score, stored(rising()), np.zeros(1))
 
 
-@behavior(row="Reference scores of a dataset that names no environment")
-def scores_without_an_environment() -> Any:
-    dataset = stored(rising(), ref_min_score=-1.0, ref_max_score=3.0)
-    return seen(lambda: minari.get_normalized_score(dataset, np.zeros(1)))
-
-
-@behavior()
-def estimated_scores() -> Any:
-    collector = DataCollector(gym.make("CartPole-v1", max_episode_steps=5))
-    collector.reset(seed=0)
-    collector.step(0)
-    with silent():
-        dataset = collector.create_dataset("toy/e-v0", expert_policy=lambda _: 0, num_episodes_average_score=3)
-    metadata = dataset.storage.metadata
-    return metadata["ref_max_score"], metadata["ref_min_score"], metadata["num_episodes_average_score"]
+behaviors(
+    a_dataset_without_an_environment=lambda: stored(rising()).recover_environment(),
+    an_environment_of_a_missing_module=Behavior(
+        lambda: _with_changed(
+            cartpole(), env_spec=_spec(id="Gone-v0", entry_point="gone_module.envs:Env")
+        ).recover_environment(),
+        ("No module named 'gone_module'",),
+    ),
+    scores_without_an_environment=Behavior(
+        lambda: seen(minari.get_normalized_score, stored(rising(), ref_min_score=-1.0, ref_max_score=3.0), np.zeros(1)),
+        row="Reference scores of a dataset that names no environment",
+    ),
+)
 
 
 # The catalog
 
 
 @behavior()
-def listing() -> Any:
-    for dataset_id in ("toy/cart-v10", "toy/cart-v2", "aa/deep/cart-v0", "plain-v0"):
-        stored(rising(), dataset_id=dataset_id)
-    found = minari.list_local_datasets()
-    newest, some = minari.list_local_datasets(latest_version=True), minari.list_local_datasets(prefix="toy")
-    one = found["toy/cart-v2"]
-    return list(found), list(newest), list(some), {k: one[k] for k in ("total_steps", "dataset_id", "data_format")}
-
-
-@behavior()
-def loading_what_is_not_there() -> Any:
-    return seen(lambda: minari.load_dataset("toy/none-v0")), seen(lambda: minari.delete_dataset("toy/none-v0"))
-
-
-@behavior()
 def deleting() -> Any:
     stored(rising())
     minari.delete_dataset("toy/made-v0")
-    return list(minari.list_local_datasets())
+    missing = seen(minari.load_dataset, "toy/made-v0"), seen(minari.delete_dataset, "toy/made-v0")
+    return list(minari.list_local_datasets()), missing
 
 
 @behavior()
@@ -792,74 +546,29 @@ def sizes() -> Any:
     return told[0] == told[1] == listed, type(listed).__name__
 
 
-@behavior()
-def combining() -> Any:
-    first, second = stored(rising(), author="Ann"), stored(rising(1), rising(2), dataset_id="toy/more-v0", author="Bo")
-    combined = minari.combine_datasets([first, second], "toy/both-v0")
-    return (
-        combined.combined_datasets, combined.total_steps, [len(e) for e in combined], [int(e.id) for e in combined],
-        combined.storage.metadata["author"], minari.load_dataset("toy/both-v0").total_episodes,
-    )  # fmt: skip
-
-
-@behavior()
-def combining_limits_of_episodes() -> Any:
-    datasets = []
-    for limit in (5, 9):
-        collector = DataCollector(gym.make("CartPole-v1", max_episode_steps=limit))
-        collector.reset(seed=0)
-        collector.step(0)
-        with silent():
-            datasets.append(collector.create_dataset(f"toy/limit{limit}-v0"))
-    combined = minari.combine_datasets(datasets, "toy/both-v0")
-    return combined.env_spec.max_episode_steps if combined.env_spec else None
-
-
-@behavior()
-def combining_what_does_not_fit() -> Any:
-    other = stored(rising(), dataset_id="toy/none-v0")
-    return seen(lambda: minari.combine_datasets([cartpole(), other], "toy/both-v0"))
-
-
 @behavior(row="Combining a filtered or split view")
 def combining_a_view() -> Any:
     view = stored(rising(), rising(2)).filter_episodes(lambda episode: len(episode) == 2)
     return minari.combine_datasets([view], "toy/both-v0").total_episodes
 
 
+behaviors(
+    combining_what_does_not_fit=lambda: seen(minari.combine_datasets, [cartpole(), stored(rising())], "toy/both-v0")
+)
+
+
 # Ids and namespaces
 
 
-@behavior()
-def parsing_ids() -> Any:
-    good = [parse_dataset_id(text) for text in ("door/human-v2", "aa/bb/cc-v10", "cart-v0", "a_b/c-d-v1")]
-    return good, [seen(lambda text=text: parse_dataset_id(text)) for text in ("a b-v0", "aa//b-v0", "")]  # type: ignore[misc]
-
-
-@behavior(row="an id without `-vN` fails with an error about `int`")
-def an_id_without_a_version() -> Any:
-    return seen(lambda: parse_dataset_id("aa/bb"))
-
-
 @behavior("Malformed dataset ID")
-def a_malformed_id() -> None:
-    parse_dataset_id("some where/x-v0")
-
-
-@behavior()
-def making_ids() -> Any:
-    return gen_dataset_id("aa/bb", "cart", 3), gen_dataset_id(None, "cart", 0), gen_dataset_id("aa", "cart", None)
-
-
-@behavior(row="Namespaces of one letter are refused")
-def one_letter_namespaces() -> Any:
-    return seen(lambda: parse_dataset_id("a/b-v0"))
+def ids() -> Any:
+    good = [parse_dataset_id(text) for text in ("door/human-v2", "aa/bb/cc-v10", "cart-v0", "a_b/c-d-v1")]
+    made = gen_dataset_id("aa/bb", "cart", 3), gen_dataset_id(None, "cart", 0), gen_dataset_id("aa", "cart", None)
+    return good, made, [seen(parse_dataset_id, text) for text in ("a b-v0", "aa//b-v0", "", "some where/x-v0")]
 
 
 @behavior()
 def namespaces_are_made_and_changed() -> Any:
-    from minari import namespace
-
     namespace.create_namespace("lab/arm", description="Arms.", robot="A1")
     before = namespace.get_namespace_metadata("lab/arm"), namespace.get_namespace_metadata("lab")
     namespace.update_namespace_metadata("lab/arm", description="Legs.")
@@ -869,75 +578,56 @@ def namespaces_are_made_and_changed() -> Any:
 
 
 @behavior("Namespace 'lab' already exists")
-def a_namespace_that_exists() -> None:
-    from minari import namespace
-
+def a_namespace_that_exists() -> Any:
     namespace.create_namespace("lab")
-    namespace.create_namespace("lab")
-
-
-@behavior("Malformed namespace")
-def a_malformed_namespace() -> None:
-    from minari import namespace
-
-    namespace.create_namespace("../lab")
-
-
-@behavior("does not exist")
-def a_namespace_that_does_not_exist() -> None:
-    from minari import namespace
-
-    namespace.get_namespace_metadata("lab/leg")
-
-
-@behavior("does not exist")
-def updating_a_namespace_that_does_not_exist() -> None:
-    from minari import namespace
-
-    namespace.update_namespace_metadata("lab/leg", description="x")
-
-
-@behavior("does not exist")
-def deleting_a_namespace_that_does_not_exist() -> None:
-    from minari import namespace
-
-    namespace.delete_namespace("lab/leg")
+    return seen(namespace.create_namespace, "lab")
 
 
 @behavior()
 def deleting_a_namespace_that_is_not_empty() -> Any:
-    from minari import namespace
-
     stored(rising())
-    return seen(lambda: namespace.delete_namespace("toy")), namespace.list_local_namespaces()
+    return seen(namespace.delete_namespace, "toy"), namespace.list_local_namespaces()
 
 
-@behavior()
-def no_namespace_at_all() -> Any:
-    from minari import namespace
-
-    return seen(lambda: namespace.create_namespace(None)), list(namespace.namespace_hierarchy("aa/bb"))  # type: ignore[arg-type]
+behaviors(
+    no_namespace_at_all=lambda: seen(namespace.create_namespace, None),
+    an_id_without_a_version=Behavior(
+        lambda: seen(parse_dataset_id, "aa/bb"), row="an id without `-vN` fails with an error about `int`"
+    ),
+    one_letter_namespaces=Behavior(
+        lambda: seen(parse_dataset_id, "a/b-v0"), row="Namespaces of one letter are refused"
+    ),
+    a_malformed_namespace=Behavior(lambda: seen(namespace.create_namespace, "../lab"), ("Malformed namespace",)),
+    reading_a_namespace_that_does_not_exist=Behavior(
+        lambda: seen(namespace.get_namespace_metadata, "lab/leg"), ("does not exist",)
+    ),
+    updating_a_namespace_that_does_not_exist=Behavior(
+        lambda: seen(namespace.update_namespace_metadata, "lab/leg", description="x"), ("does not exist",)
+    ),
+    deleting_a_namespace_that_does_not_exist=Behavior(
+        lambda: seen(namespace.delete_namespace, "lab/leg"), ("does not exist",)
+    ),
+)
 
 
 # Storage
-
-
-@behavior()
-def a_new_storage() -> Any:
-    storage = MinariStorage.new(_path("new"), observation_space=BOX, action_space=CHOICE)
-    keys = sorted(storage.metadata)
-    storage.update_metadata({"note": "x", "number": 1.5})
-    read = MinariStorage.read(_path("new"))
-    return keys, sorted(read.metadata), read.metadata["number"], read.total_episodes, read.FORMAT, read.data_path.name
 
 
 def _path(*parts: str) -> Path:
     return Path(os.environ["MINARI_DATASETS_PATH"], *parts)
 
 
-@behavior("doesn't exist")
-def reading_a_path_that_does_not_exist() -> None:
-    MinariStorage.read(_path("nowhere"))
+def new_storage(name: str, **options: Any) -> MinariStorage:
+    return MinariStorage.new(_path(name), observation_space=BOX, action_space=CHOICE, **options)
+
+
+@behavior()
+def a_new_storage() -> Any:
+    storage = new_storage("new")
+    keys = sorted(storage.metadata)
+    storage.update_metadata({"note": "x", "number": 1.5})
+    read = MinariStorage.read(_path("new"))
+    return keys, sorted(read.metadata), read.metadata["number"], read.total_episodes, read.FORMAT, read.data_path.name
 
 
 @behavior("No data found in data path")
@@ -948,63 +638,27 @@ def reading_a_path_without_data() -> None:
 
 @behavior()
 def a_storage_that_cannot_be_made() -> Any:
-    taken = Path(stored(rising()).spec.data_path)
-    return (
-        seen(lambda: MinariStorage.new(taken, observation_space=BOX, action_space=CHOICE)),
-        seen(lambda: MinariStorage.new(_path("x"), observation_space=BOX, action_space=CHOICE, data_format="zip")),
-        seen(lambda: MinariStorage.new(_path("y"))),
-    )
+    taken = stored(rising()).spec.data_path
+    return seen(new_storage, taken), seen(new_storage, "x", data_format="zip"), seen(MinariStorage.new, _path("y"))
 
 
 @behavior()
 def protected_metadata() -> Any:
     storage = stored(rising()).storage
-    keys = "dataset_id", "observation_space", "action_space", "env_spec", "data_format", "jpeg_encoding"
-    return [seen(lambda key=key: storage.update_metadata({key: "x"})) for key in (*keys, "minari_version")]  # type: ignore[misc]
+    keys = "dataset_id observation_space action_space env_spec data_format jpeg_encoding minari_version"
+    return [seen(storage.update_metadata, {key: "x"}) for key in keys.split()]
 
 
 @behavior(row="sets `total_episodes` and `total_steps` to anything")
 def totals_of_the_metadata() -> Any:
     storage = stored(rising()).storage
-    return [seen(lambda key=key: storage.update_metadata({key: 7})) for key in ("total_episodes", "total_steps")]  # type: ignore[misc]
-
-
-@behavior(row="Creating a dataset of buffers without an environment")
-def buffers_without_an_environment() -> Any:
-    return minari.create_dataset_from_buffers(
-        "toy/bare-v0",
-        [rising()],
-        observation_space=BOX,
-        action_space=CHOICE,
-        eval_env="CartPole-v1",
-        **DESCRIPTION,
-    ).total_steps
-
-
-@behavior(row="arrays of NumPy's text type from Arrow and Parquet")
-def texts_in_infos_of_parquet() -> Any:
-    return cartpole(episodes=1, data_format="parquet", record_infos=True, step_data_callback=Naming)[0].infos["name"]
-
-
-@behavior()
-def metadata_of_episodes() -> Any:
-    storage = stored(rising(), rising(2)).storage
-    storage.update_episode_metadata([{"grade": 1}, {"grade": 2}])
-    storage.update_episode_metadata([{"grade": 3, "label": "x"}], episode_indices=[1])
-    metadata = list(storage.get_episode_metadata([0, 1]))
-    return [int(one["grade"]) for one in metadata], str(metadata[1]["label"]), "label" in metadata[0]
-
-
-@behavior(row="Metadata of episodes that are nested")
-def nested_metadata_of_episodes() -> Any:
-    storage = stored(rising()).storage
-    return seen(lambda: storage.update_episode_metadata([{"deep": {"er": "x"}}]))
+    return [seen(storage.update_metadata, {key: 7}) for key in ("total_episodes", "total_steps")]
 
 
 @behavior(row="The ids of episodes are NumPy integers")
 def types_of_ids() -> Any:
     dataset = stored(rising())
-    metadata = next(iter(dataset.storage.get_episode_metadata([0])))
+    (metadata,) = metadata_of(dataset)
     return [type(value).__name__ for value in (dataset[0].id, metadata["id"], metadata["total_steps"])]
 
 
@@ -1023,34 +677,28 @@ def applying_a_function() -> Any:
 
 @behavior()
 def updating_a_storage() -> Any:
-    storage = MinariStorage.new(_path("one"), observation_space=BOX, action_space=CHOICE)
+    storage, other = new_storage("one"), new_storage("two")
     storage.update_episodes([rising(), rising(2)])
-    other = MinariStorage.new(_path("two"), observation_space=BOX, action_space=CHOICE)
     other.update_episodes([rising(1)])
     other.update_from_storage(storage)
-    return (
-        storage.total_steps,
-        other.total_episodes,
-        other.total_steps,
-        [len(e["rewards"]) for e in other.get_episodes([0, 1, 2])],
-    )
-
-
-@behavior()
-def formats_of_storages() -> Any:
-    from minari.dataset._storages import get_minari_storage, get_storage_keys
-
-    formats = [name for name in get_storage_keys() if name in ("hdf5", "arrow", "parquet")]
-    return sorted(formats), [get_minari_storage(name).__name__ for name in sorted(formats)]
+    lengths = [len(episode["rewards"]) for episode in other.get_episodes([0, 1, 2])]
+    return storage.total_steps, other.total_episodes, other.total_steps, lengths
 
 
 @behavior()
 def image_spaces() -> Any:
-    from minari.dataset.minari_storage import is_image_space
-
     shapes = [(64, 64, 3), (64, 64), (32, 32, 1), (16, 64, 3), (64,), (64, 64, 3, 1)]
     found = [bool(is_image_space(spaces.Box(0, 255, shape, np.uint8))) for shape in shapes]
     return found, [bool(is_image_space(space)) for space in (spaces.Box(0, 1, (64, 64)), CHOICE)]
+
+
+behaviors(
+    reading_a_path_that_does_not_exist=Behavior(lambda: MinariStorage.read(_path("nowhere")), ("doesn't exist",)),
+    nested_metadata_of_episodes=Behavior(
+        lambda: seen(stored(rising()).storage.update_episode_metadata, [{"deep": {"er": "x"}}]),
+        row="Metadata of episodes that are nested",
+    ),
+)
 
 
 # Helpers
@@ -1058,65 +706,36 @@ def image_spaces() -> Any:
 
 @behavior()
 def paths_of_datasets() -> Any:
-    from minari.storage import get_dataset_path
-    from minari.storage.local import dataset_id_sort_key, list_non_hidden_dirs
-
     stored(rising())
     _path(".hidden").mkdir()
     root = _path()
     paths = [Path(get_dataset_path(name)).relative_to(root).as_posix() for name in ("toy/made-v0", None)]
-    ids = sorted(["bb-v10", "aa/x-v1", "bb-v2", "aa-v0"], key=dataset_id_sort_key)
-    return paths, ids, sorted(list_non_hidden_dirs(root))
+    in_order = sorted(["bb-v10", "aa/x-v1", "bb-v2", "aa-v0"], key=dataset_id_sort_key)
+    return paths, in_order, sorted(list_non_hidden_dirs(root))
 
 
 @behavior()
 def estimating_a_score() -> Any:
-    from minari.utils import RandomPolicy, get_average_reference_score
-
     env = gym.make("CartPole-v1", max_episode_steps=4)
-    return get_average_reference_score(env, lambda _: 0, 2), env.action_space.contains(
-        RandomPolicy(env)(env.reset()[0])
-    )
+    score = get_average_reference_score(env, lambda _: 0, 2)
+    return score, env.action_space.contains(RandomPolicy(env)(env.reset()[0]))
 
 
 @behavior()
 def checking_what_is_to_be_combined() -> Any:
-    from minari.utils import validate_datasets_to_combine
-
     first, second = cartpole(), cartpole("toy/more-v0")
     spec = validate_datasets_to_combine([first, second])
-    return spec.id if spec else None, seen(lambda: validate_datasets_to_combine([first, stored(rising())]))
+    return spec.id if spec else None, seen(validate_datasets_to_combine, [first, stored(rising())])
 
 
-@behavior(row="Datasets of 0.3 and 0.4")
-def versions_that_are_supported() -> Any:
-    return sorted(minari.supported_dataset_versions)
-
-
-@behavior()
-def recording_without_a_reset() -> Any:
-    return seen(lambda: DataCollector(gym.make("CartPole-v1")).step(0))
-
-
-@behavior()
-def a_dataset_of_no_buffers_is_filled() -> Any:
-    dataset = stored()
-    before = len(dataset), dataset.total_steps, list(dataset)
-    dataset.update_dataset_from_buffer([rising()])
-    return before, len(dataset), dataset[0]
-
-
-@behavior(row="A collector that has recorded nothing")
-def recording_nothing() -> Any:
-    with silent():
-        return seen(lambda: DataCollector(gym.make("CartPole-v1")).create_dataset("toy/none-v0").total_episodes)
-
-
-@behavior(row="an unknown remote is a `KeyError: 's3'`")
-def remotes_that_nobody_knows() -> Any:
-    from minari.storage.remotes import get_cloud_storage
-
-    return seen(lambda: get_cloud_storage("nowhere://bucket"))
+behaviors(
+    versions_that_are_supported=Behavior(
+        lambda: sorted(minari.supported_dataset_versions), row="Datasets of 0.3 and 0.4"
+    ),
+    remotes_that_nobody_knows=Behavior(
+        lambda: seen(get_cloud_storage, "nowhere://bucket"), row="an unknown remote is a `KeyError: 's3'`"
+    ),
+)
 
 
 # Serialization
@@ -1137,24 +756,6 @@ def serialized_spaces() -> Any:
             spaces.MultiBinary(3), spaces.MultiBinary([2, 2]), spaces.Text(5, min_length=2, charset="ab"), NESTED,
         )
     ]  # fmt: skip
-
-
-@behavior()
-def registering_a_space() -> Any:
-    class Angle(spaces.Box):
-        def __init__(self) -> None:
-            super().__init__(-np.pi, np.pi, (1,), np.float64)
-
-    @serialize_space.register(Angle)
-    def _(space: Any, to_string: bool = True) -> Any:
-        found = {"type": "Angle"}
-        return json.dumps(found) if to_string else found
-
-    @deserialize_space.register("Angle")
-    def _(description: Any) -> Any:
-        return Angle()
-
-    return serialize_space(Angle()), type(deserialize_space(serialize_space(Angle()))).__name__
 
 
 @behavior()
@@ -1179,57 +780,32 @@ def minari_command(*arguments: str, answer: str = "") -> dict[str, Any]:
     return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
 
 
-def _told(done: dict[str, Any], *words: str) -> Any:
+def done_with(words: tuple[str, ...], *arguments: str, answer: str = "") -> Any:
+    """The exit code of a command, and which of the words it prints."""
+    done = minari_command(*arguments, answer=answer)
     return done["code"], [word in done["out"] for word in words]
-
-
-@behavior()
-def command_version() -> Any:
-    return [_told(minari_command(flag), f"Minari version: {minari.__version__}") for flag in ("--version", "-v")]
 
 
 @behavior()
 def command_list() -> Any:
     stored(rising(), author="Ann Author")
-    words = "toy/made-v0", "Ann Author", " 1 ", " 3 "
-    return _told(minari_command("list", "local"), *words), _told(minari_command("list", "local", "--all"), *words)
-
-
-@behavior()
-def command_list_prefix() -> Any:
-    stored(rising())
     stored(rising(), dataset_id="field/other-v0")
-    done = minari_command("list", "local", "--prefix", "field")
-    return _told(done, "field/other-v0", "toy/made-v0")
+    words = "toy/made-v0", "field/other-v0", "Ann Author", " 1 ", " 3 "
+    return [done_with(words, "list", "local", *options) for options in ([], ["--all"], ["--prefix", "field"])]
 
 
 @behavior()
 def command_show() -> Any:
     stored(rising(), author="Ann Author", description="Rises.", algorithm_name="up")
-    return _told(minari_command("show", "toy/made-v0"), "toy/made-v0", "Ann Author", "Rises.", "up", "Discrete(3)")
+    return done_with(("toy/made-v0", "Ann Author", "Rises.", "up", "Discrete(3)"), "show", "toy/made-v0")
 
 
 @behavior()
 def command_delete() -> Any:
     stored(rising())
-    refused = minari_command("delete", "toy/made-v0", answer="n\n")["code"], list(minari.list_local_datasets())
-    done = _told(minari_command("delete", "toy/made-v0", answer="y\n"), "Dataset toy/made-v0 deleted!")
+    refused = done_with((), "delete", "toy/made-v0", answer="n\n"), list(minari.list_local_datasets())
+    done = done_with(("Dataset toy/made-v0 deleted!",), "delete", "toy/made-v0", answer="y\n")
     return refused, done, list(minari.list_local_datasets())
-
-
-@behavior()
-def command_combine() -> Any:
-    stored(rising())
-    stored(rising(), dataset_id="toy/more-v0")
-    done = minari_command("combine", "toy/made-v0", "toy/more-v0", "--dataset-id", "toy/both-v0")
-    return done["code"], list(minari.list_local_datasets())
-
-
-@behavior()
-def command_refusals() -> Any:
-    codes = [minari_command(*words)["code"] for words in (["show"], ["combine"], ["no-such-command"], ["upload", "x"])]
-    unknown = [minari_command(*words, answer="y\n")["code"] for words in (["show", "toy/x-v0"], ["delete", "toy/x-v0"])]
-    return [code != 0 for code in codes], [code != 0 for code in unknown]
 
 
 # What the pages of the released documentation do, line by line
@@ -1264,55 +840,9 @@ def page_basic_usage() -> Any:
 
 
 @behavior()
-def page_checkpoints() -> Any:
-    env = DataCollector(gym.make("CartPole-v1"))
-    dataset = None
-    for episode in range(4):
-        env.reset(seed=episode)
-        for _ in range(5):
-            env.step(episode % 2)
-        if episode % 2:
-            with silent():
-                if dataset is None:
-                    dataset = env.create_dataset("cartpole/steps-v0")
-                else:
-                    env.add_to_dataset(dataset)
-    assert dataset is not None
-    return dataset.total_episodes, dataset.total_steps, minari.load_dataset("cartpole/steps-v0").total_steps
-
-
-@behavior()
-def page_dataset_standards() -> Any:
-    space = spaces.Dict({
-        "component_1": spaces.Box(-1, 1, (1,), np.float32),
-        "component_2": spaces.Dict({"subcomponent_1": spaces.Box(2, 3, (2,), np.float64), "d": spaces.Discrete(4)}),
-        "component_3": spaces.Tuple((spaces.Discrete(4), spaces.Box(0, 1, (2,), np.float32))),
-    })  # fmt: skip
-    first, *others = _values(space)
-    buffer = EpisodeBuffer(observations=first, infos={"infos_datasets": 0.5, "infos_subgroup": {"infos": [1.0]}})
-    for value in others:
-        buffer = buffer.add_step_data(step_data(value, infos_datasets=0.25, infos_subgroup={"infos": 2.0}))
-    episode = stored(buffer, space=space)[0]
-    return episode.observations, episode.infos, episode.rewards, episode.terminations, len(episode)
-
-
-@behavior()
 def page_observation_subsets() -> Any:
-    class Goal(gym.Env[Any, Any]):
-        observation_space = spaces.Dict({"observation": BOX, "achieved_goal": BOX, "desired_goal": BOX})
-        action_space = CHOICE
-        time = 0
-
-        def reset(self, **_: Any) -> Any:
-            self.time = 0
-            return self.see(), {}
-
-        def step(self, action: Any) -> Any:
-            self.time += 1
-            return self.see(), 1.0, self.time == 3, False, {}
-
-        def see(self) -> Any:
-            return {key: np.full(2, self.time + place, float) for place, key in enumerate(self.observation_space)}
+    keys = {"observation": 1, "achieved_goal": 0, "desired_goal": 2}
+    goal = spaces.Dict(dict.fromkeys(keys, BOX))
 
     class Subset(StepDataCallback):
         def __call__(self, env: Any, **values: Any) -> Any:
@@ -1320,13 +850,12 @@ def page_observation_subsets() -> Any:
             del step["observation"]["achieved_goal"]
             return step
 
+    def observe(time: int) -> Any:
+        return {key: np.full(2, time + place, float) for key, place in keys.items()}
+
+    env = ScriptedEnv(observe, length=3, observation_space=goal)
     kept = spaces.Dict({"observation": BOX, "desired_goal": BOX})
-    env = DataCollector(Goal(), step_data_callback=Subset, observation_space=kept)
-    env.reset(seed=1)
-    for _ in range(3):
-        env.step(1)
-    with silent():
-        dataset = env.create_dataset("goal/subset-v0")
+    dataset = created(collected(3, env=env, step_data_callback=Subset, observation_space=kept))
     return dataset.observation_space == kept, dataset[0].observations
 
 
@@ -1342,54 +871,10 @@ def page_callbacks() -> Any:
         def __call__(self, episode: Any) -> Any:
             return {**super().__call__(episode), "gravity": 9.8, "rewards_min": 3.0}
 
-    env = DataCollector(
-        gym.make("CartPole-v1"), step_data_callback=Angles, episode_metadata_callback=Heavy, record_infos=True
-    )
-    for seed in range(2):
-        env.reset(seed=seed)
-        for _ in range(3):
-            env.step(0)
-    with silent():
-        dataset = env.create_dataset("cartpole/callbacks-v0")
-    metadata = list(dataset.storage.get_episode_metadata([0, 1]))
+    env = collected(3, seed=0, step_data_callback=Angles, episode_metadata_callback=Heavy, record_infos=True)
+    env.reset(seed=1)
+    for _ in range(3):
+        env.step(0)
+    dataset = created(env, "cartpole/callbacks-v0")
+    metadata = metadata_of(dataset, [0, 1])
     return dataset[1].infos, [(float(one["gravity"]), float(one["rewards_min"])) for one in metadata]
-
-
-@behavior()
-def page_custom_spaces() -> Any:
-    space = spaces.Dict(
-        {"mission": spaces.Text(12), "direction": spaces.Discrete(4), "image": spaces.Box(0, 255, (3, 3), np.uint8)}
-    )
-    first, *others = _values(space)
-    buffer = EpisodeBuffer(observations=first)
-    for value in others:
-        buffer = buffer.add_step_data(step_data(value))
-    dataset = stored(buffer, space=space)
-    read = minari.load_dataset(dataset.id)
-    return read.observation_space == space, read[0].observations
-
-
-@behavior()
-def page_behavioral_cloning() -> Any:
-    dataset = cartpole(episodes=5)
-    batch = list(dataset.iterate_episodes())
-    longest = max(len(episode) for episode in batch)
-    observations = np.stack([np.pad(e.observations[:-1], ((0, longest - len(e)), (0, 0))) for e in batch])
-    actions = np.stack([np.pad(e.actions, (0, longest - len(e))) for e in batch])
-    weights, *_ = np.linalg.lstsq(observations.reshape(-1, 4), actions.reshape(-1).astype(float), rcond=None)
-    env = dataset.recover_environment()
-    observation, _ = env.reset(seed=42)
-    choice = int(observation @ weights > 0.5)
-    return observations, actions, env.step(choice)[1:4], type(batch[0].actions[0]).__name__
-
-
-@behavior()
-def page_command_line() -> Any:
-    stored(rising(), author="Ann")
-    stored(rising(), dataset_id="toy/other-v0", author="Bo")
-    steps = [
-        minari_command("list", "local"), minari_command("show", "toy/made-v0"),
-        minari_command("combine", "toy/made-v0", "toy/other-v0", "--dataset-id=toy/all-v0"),
-        minari_command("delete", "toy/made-v0", "toy/other-v0", answer="y\ny\n"),
-    ]  # fmt: skip
-    return [done["code"] for done in steps], list(minari.list_local_datasets())

@@ -42,10 +42,7 @@ SPACES: dict[str, Space] = {
     "text-unicode": spaces.Text(6, charset="aé漢🎉𝔐\"'\\\n "),
     "dict": spaces.Dict({"position": _VECTOR, "mode": spaces.Discrete(3), "größe": spaces.MultiBinary(2)}),
     "dict-nested": spaces.Dict(
-        {
-            "z": spaces.Dict({"b": spaces.Dict({"deep": _VECTOR}), "a": spaces.Discrete(2)}),
-            "a": spaces.Text(4),
-        }
+        {"z": spaces.Dict({"b": spaces.Dict({"deep": _VECTOR}), "a": spaces.Discrete(2)}), "a": spaces.Text(4)}
     ),
     "tuple": spaces.Tuple((spaces.Discrete(4, start=2), _VECTOR, spaces.Text(4))),
     "tuple-nested": spaces.Tuple((spaces.Tuple((spaces.Tuple((_VECTOR,)), spaces.Discrete(2))), _VECTOR)),
@@ -54,10 +51,7 @@ SPACES: dict[str, Space] = {
         {"pair": spaces.Tuple((spaces.Text(3), spaces.Dict({"in": spaces.Tuple((spaces.Discrete(3), _VECTOR))})))}
     ),
     "tuple-of-dicts": spaces.Tuple(
-        (
-            spaces.Dict({"x": _VECTOR}),
-            spaces.Dict({"x": spaces.MultiDiscrete([2, 2]), "y": spaces.Discrete(3)}),
-        )
+        (spaces.Dict({"x": _VECTOR}), spaces.Dict({"x": spaces.MultiDiscrete([2, 2]), "y": spaces.Discrete(3)}))
     ),
 }
 

@@ -88,6 +88,12 @@ def installed_codecs(data_format: str) -> Iterator[str]:
         yield name
 
 
+needs_zarr = pytest.mark.skipif(not is_installed("zarr"), reason="zarr 3 is not installed; it needs Python 3.11")
+in_every_format = pytest.mark.parametrize(
+    "data_format", ["hdf5", "arrow", "parquet", pytest.param("zarr", marks=needs_zarr)]
+)
+
+
 def draw_truths() -> list[Truth]:
     """The episodes of the dataset."""
     return [

@@ -39,11 +39,7 @@ def _pack_array(value: np.ndarray | np.generic) -> Any:
     array = np.asarray(value)
     kind = "array" if isinstance(value, np.ndarray) else "scalar"
     if array.dtype == object:
-        return {
-            kind: [_pack(part) for part in array.ravel().tolist()],
-            "dtype": "object",
-            "shape": array.shape,
-        }
+        return {kind: [_pack(part) for part in array.ravel().tolist()], "dtype": "object", "shape": array.shape}
     data = base64.b64encode(array.tobytes()).decode()
     return {kind: data, "dtype": repr(np.lib.format.dtype_to_descr(array.dtype)), "shape": array.shape}
 

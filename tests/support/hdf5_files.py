@@ -86,16 +86,25 @@ def appender_of(path: ColumnPath) -> EpisodeAppender:
 
 def finish(path: ColumnPath, appender: EpisodeAppender) -> list[PlacedEpisodes]:
     """Make the episodes that an appender has written members of the file; where they lie."""
-    file = BytesFile(path)
-    superblock = read_superblock(file.read_at(0, SUPERBLOCK_SIZE))
     placed, end = appender.finish()
     numbers = [index for part in placed for index in part.indices.tolist()]
-    headers = [address for part in placed for address in part.headers.tolist()]
+    add_members(path, map(group_name, numbers), [address for part in placed for address in part.headers.tolist()], end)
+    return placed
+
+
+def add_members(path: ColumnPath, names: Iterable[str], addresses: list[int], end: int) -> None:
+    """Make objects in a file, which ends there, members of its root group."""
+    file = BytesFile(path)
+    superblock = superblock_of(path)
     table = find_table(file, superblock.root)
     assert table is not None
     members = MemberTable(file, table, end, superblock.leaf_k, superblock.node_k)
-    file.write_at(0, memoryview(superblock.with_end(members.add(list(map(group_name, numbers)), headers))))
-    return placed
+    file.write_at(0, memoryview(superblock.with_end(members.add(list(names), addresses))))
+
+
+def superblock_of(path: ColumnPath) -> Any:
+    """Return the superblock of a file."""
+    return read_superblock(BytesFile(path).read_at(0, SUPERBLOCK_SIZE))
 
 
 def run_tool(name: str, *arguments: str | ColumnPath) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from support.scripted import ScriptedEnv
+
 
 class Signal(str, enum.Enum):
     """Text that is an enumeration."""
@@ -75,21 +77,15 @@ REWARDS: dict[str, Callable[[int], Any]] = {
 }
 
 
-class KindsEnv(gym.Env[Any, Any]):
-    """An environment that gives values of one kind."""
-
-    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
-    action_space = gym.spaces.Discrete(2)
-
-    def __init__(self, inform: Callable[[int], Any], reward: Callable[[int], Any] = float) -> None:
-        self.inform, self.reward, self.time = inform, reward, 0
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
-        super().reset(seed=seed)
-        self.time = 0
-        return np.zeros(2, np.float32), {"value": self.inform(0)}
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, Any]:
-        self.time += 1
-        info = {"value": self.inform(self.time)}
-        return np.zeros(2, np.float32), self.reward(self.time), self.time == 4, False, info
+def environment(info: str, reward: str) -> ScriptedEnv:
+    """Return an environment that gives values of one kind."""
+    inform, pay = INFOS.get(info, lambda time: time), REWARDS.get(reward, float)
+    unit = gym.spaces.Box(-1, 1, (2,), np.float32)
+    return ScriptedEnv(
+        lambda time: np.zeros(2, np.float32),
+        inform=lambda time: {"value": inform(time)},
+        reward=pay,
+        length=4,
+        observation_space=unit,
+        action_space=gym.spaces.Discrete(2),
+    )

@@ -1,12 +1,15 @@
-"""A store of objects in memory that can be set to fail."""
+"""A store of objects in memory that can be set to fail, and what every store of objects must do."""
 
 from __future__ import annotations
 
 import itertools
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
+
+import pytest
 
 from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectStorage
 from minari.storage.transfer.checksums import checksum_of
@@ -71,3 +74,27 @@ class Store(ObjectStorage):
     def _described(self, name: str) -> RemoteFile:
         content, number = self.objects[name]
         return RemoteFile(name, len(content), checksum_of(content, self.tells) if self.tells else None, str(number))
+
+
+def check_conditions(remote: Any, has_versions: bool = True) -> None:
+    """Require that objects are written and deleted under conditions; fsspec's own store cannot tell versions."""
+    remote.put("a/x", b"1", match=ABSENT)
+    with pytest.raises(ConflictError):
+        remote.put("a/x", b"2", match=ABSENT)
+    content, version = remote.read_version("a/x")
+    assert (content, version is not None) == (b"1", has_versions)
+    remote.put("a/x", b"3", match=version)
+    assert remote.read_file("a/x") == b"3"
+    with pytest.raises(ConflictError) if has_versions else suppress(ConflictError):
+        remote.put("a/x", b"4", match=version if has_versions else ABSENT)
+    assert remote.read_file("a/x") == b"3"
+    remote.put("a/x", b"5")
+    assert remote.read_file("a/x") == b"5"
+    for _ in range(2):
+        remote.delete("a/x")
+    with pytest.raises(RemoteFileNotFoundError):
+        remote.read_version("a/x")
+    if has_versions:
+        with pytest.raises(ConflictError):
+            remote.put("a/x", b"6", match=version)
+    assert list(remote.find("")) == []

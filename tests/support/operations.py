@@ -19,6 +19,8 @@ import minari
 from minari.data_collector import EpisodeBuffer
 from support import kinds
 from support.cases import spaces_of
+from support.scripted import buffer_of
+from support.scripted import play as play_scripted
 from support.toys import ToyEnv, Witness, draw
 
 
@@ -34,6 +36,9 @@ METADATA: dict[str, Any] = {
     "ref_max_score": 2.0,
 }
 
+#: As they were played, one dict of columns an episode.
+Episodes = list[dict[str, Any]]
+
 FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
 
 
@@ -47,13 +52,6 @@ def outcome(name: str) -> dict[str, Any]:
 def version() -> str:
     """The release of the package in this process."""
     return minari.__version__
-
-
-def formats() -> list[str]:
-    """The storage formats of the package in this process."""
-    from minari.dataset._storages import get_storage_keys
-
-    return list(get_storage_keys())
 
 
 def record(
@@ -75,60 +73,47 @@ def record(
         jpeg_encoding: Whether frames become JPEG.
         **play: What the toy environment does (`episode_length`, `smooth_images`) and how it is played (`_play`).
     """
-    witness = _toy(case, play)
-    if how == "collector":
-        collector = minari.DataCollector(
-            witness,
-            record_infos=bool(play.get("infos")),
-            data_format=data_format,
-            jpeg_encoding=jpeg_encoding,
-        )
-        truth = _play(collector, witness, **play)
-        with _unasked_metadata_left_out():
-            collector.create_dataset(dataset_id, **METADATA)
-        return truth
-    truth = _play(witness, witness, **play)
-    observation_space, action_space = spaces_of(case)
+    options: dict[str, Any] = {"data_format": data_format, "jpeg_encoding": jpeg_encoding}
+    collector, truth, buffers = _played(case, how, options, play)
     with _unasked_metadata_left_out():
-        minari.create_dataset_from_buffers(
-            dataset_id,
-            _buffers(witness, truth, how),
-            observation_space=observation_space,
-            action_space=action_space,
-            data_format=data_format,
-            jpeg_encoding=jpeg_encoding,
-            **METADATA,
-        )
+        if collector is not None:
+            collector.create_dataset(dataset_id, **METADATA)
+        else:
+            options |= dict(zip(("observation_space", "action_space"), spaces_of(case), strict=True))
+            minari.create_dataset_from_buffers(dataset_id, buffers, **options, **METADATA)
     return truth
 
 
 def append(dataset_id: str, case: str, *, how: str = "collector", **play: Any) -> list[dict[str, Any]]:
     """Record further episodes into an existing dataset and return them as they were played."""
     dataset = minari.load_dataset(dataset_id)
-    witness = _toy(case, play)
-    if how == "collector":
-        collector = minari.DataCollector(
-            witness,
-            record_infos=bool(play.get("infos")),
-            data_format=dataset.storage.FORMAT,
-            jpeg_encoding=bool(dataset.storage.jpeg_encoding),
-        )
-        truth = _play(collector, witness, **play)
+    storage = dataset.storage
+    options = {"data_format": storage.FORMAT, "jpeg_encoding": bool(storage.jpeg_encoding)}
+    collector, truth, buffers = _played(case, how, options, play)
+    if collector is not None:
         collector.add_to_dataset(dataset)
-        return truth
-    truth = _play(witness, witness, **play)
-    dataset.update_dataset_from_buffer(_buffers(witness, truth, how))
+    else:
+        dataset.update_dataset_from_buffer(buffers)
     return truth
+
+
+def _played(
+    case: str, how: str, options: dict[str, Any], play: dict[str, Any]
+) -> tuple[Any, list[dict[str, Any]], Any]:
+    """Play episodes; the collector, where there is one, what was played, and its buffers, where there is none."""
+    witness = _toy(case, play)
+    if how != "collector":
+        truth = _play(witness, witness, **play)
+        return None, truth, _buffers(witness, truth, how)
+    collector = minari.DataCollector(witness, record_infos=bool(play.get("infos")), **options)
+    return collector, _play(collector, witness, **play), None
 
 
 def record_kind(dataset_id: str, *, info: str = "", reward: str = "", data_format: str = "hdf5") -> None:
     """Record an episode whose infos, or rewards, are of one of `support.kinds`; append another one."""
-    env = kinds.KindsEnv(kinds.INFOS.get(info, lambda time: time), kinds.REWARDS.get(reward, float))
-    collector = minari.DataCollector(env, record_infos=True, data_format=data_format)
+    collector = minari.DataCollector(kinds.environment(info, reward), record_infos=True, data_format=data_format)
     for _ in range(2):
-        collector.reset(seed=3)
-        for _ in range(4):
-            collector.step(1)
+        play_scripted(collector, action=1, seed=3)
         with _unasked_metadata_left_out():
             if dataset_id not in minari.list_local_datasets():
                 collector.create_dataset(dataset_id)
@@ -159,28 +144,14 @@ def record_environment(dataset_id: str, env_id: str, *, seed: int = 0, **make: A
 
 def create_empty(dataset_id: str, data_format: str) -> None:
     """Create a dataset without an episode."""
+    spaces = {"observation_space": gym.spaces.Box(-9, 9, (2,)), "action_space": gym.spaces.Discrete(3)}
     with _unasked_metadata_left_out():
-        minari.create_dataset_from_buffers(
-            dataset_id,
-            [],
-            observation_space=gym.spaces.Box(-9, 9, (2,)),
-            action_space=gym.spaces.Discrete(3),
-            data_format=data_format,
-        )
+        minari.create_dataset_from_buffers(dataset_id, [], data_format=data_format, **spaces)
 
 
 def fill(dataset_id: str, steps: int) -> list[int]:
     """Append an episode to a dataset of :func:`create_empty`, and return how long its episodes are."""
-    dataset = minari.load_dataset(dataset_id)
-    buffer = EpisodeBuffer(
-        observations=np.zeros((steps + 1, 2), np.float32),
-        actions=np.zeros(steps, np.int64),
-        rewards=[0.5] * steps,
-        terminations=[False] * steps,
-        truncations=[step == steps - 1 for step in range(steps)],
-        infos={},
-    )
-    dataset.update_dataset_from_buffer([buffer])
+    minari.load_dataset(dataset_id).update_dataset_from_buffer([buffer_of(steps, infos={})])
     return [len(episode.rewards) for episode in minari.load_dataset(dataset_id)]
 
 

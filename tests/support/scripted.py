@@ -69,6 +69,30 @@ def play(env: Any, episodes: int = 1, *, action: Any = 0, steps: int | None = No
             over, count = terminated or truncated, count + 1
 
 
+def collected(
+    env: Any = None, episodes: int = 1, *, action: Any = 0, steps: int | None = None, reset: Any = None, **options: Any
+) -> Any:
+    """A `DataCollector` with these options that has recorded episodes; see `play`."""
+    from minari import DataCollector
+
+    collector = DataCollector(ScriptedEnv() if env is None else env, **options)
+    play(collector, episodes, action=action, steps=steps, **(reset or {}))
+    return collector
+
+
+def recorded(env: Any = None, episodes: int = 1, *, dataset_id: str = "test/recorded-v0", **options: Any) -> Any:
+    """A dataset of what a collector has recorded, loaded again; see `collected`."""
+    import minari
+
+    collected(env, episodes, **options).create_dataset(dataset_id)
+    return minari.load_dataset(dataset_id)
+
+
+def seeds(dataset: Any) -> list[Any]:
+    """The seeds of all episodes of a dataset, None where there is none."""
+    return [metadata.get("seed") for metadata in dataset.storage.get_episode_metadata(range(len(dataset)))]
+
+
 def buffer_of(length: int = 3, *, start: float = 0.0, **fields: Any) -> Any:
     """An episode of the default spaces as an `EpisodeBuffer`, its observations counting from `start`."""
     from minari.data_collector import EpisodeBuffer

@@ -8,6 +8,7 @@ dataset are leftovers, and are not read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,12 @@ from minari._storages.arrow.writer import ArrowWriter, WriterContext
 from minari._storages.base import MinariStorage
 from minari._storages.core import StorageCore
 from minari._storages.metadata_file import SizeCache
-from minari._storages.staged_directory import open_staged_directory
+from minari._storages.staged_directory import CHANGES_NAME, open_staged_directory
 from minari.errors import CompressionError, MissingDependencyError
 from minari.spaces import Columns
+
+
+_MOST_DIGITS = 18  # of a number that is compared; names may be anything
 
 
 class ArrowStorage(MinariStorage):
@@ -35,8 +39,10 @@ class ArrowStorage(MinariStorage):
     """
 
     FORMAT: ClassVar[str] = "arrow"
+    COMMITS: ClassVar[tuple[str, ...]] = (CHANGES_NAME,)
     CODECS: ClassVar[Codecs] = {"lz4": None, "zstd": range(1, 23)}
     FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)
+    FILES: ClassVar[re.Pattern[str] | None] = re.compile(r"\d+")  # a directory for each episode
     _files: ClassVar[TableFiles] = ARROW
 
     def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
@@ -86,6 +92,10 @@ class ArrowStorage(MinariStorage):
         total = self._metadata.total_episodes  # further directories belong to a writer that did not finish
         self._reader.check_total(total)
         return total
+
+    def has_file(self, name: str) -> bool:
+        """Return whether a directory is that of an episode, and not beyond their number."""
+        return len(name) <= _MOST_DIGITS and int(name) < self.total_episodes
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._reader.columns(indices, self.verify_checksums)

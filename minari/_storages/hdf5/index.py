@@ -114,26 +114,28 @@ class Schema:
     is_native: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        views = [
-            (leaf.path, leaf.dtype, leaf.shape)
-            for leaf in self.leaves
-            if leaf.dtype is not None and leaf.chunks is None
-        ]
-        tables = sum(leaf.filters is not None for leaf in self.leaves)
-        width = sum(1 + leaf.pieces for leaf in self.leaves)
+        views: list[tuple[ColumnPath, np.dtype[Any], tuple[int, ...]]] = []
+        row_sizes: list[tuple[int, int]] = []
+        width = tables = 0
+        is_native, needs_hdf5 = True, False
+        for leaf in self.leaves:
+            if leaf.dtype is not None:
+                row_sizes.append((width, math.prod(leaf.shape, start=leaf.dtype.itemsize)))
+                is_native &= leaf.dtype.isnative
+                if leaf.chunks is None:
+                    views.append((leaf.path, leaf.dtype, leaf.shape))
+            needs_hdf5 |= leaf.needs_hdf5
+            tables += leaf.filters is not None
+            width += 1 + leaf.pieces
         derived = {
             "width": width,
             "row_width": _FIXED + width + len(self.leaves),
-            "is_native": all(leaf.dtype is None or leaf.dtype.isnative for leaf in self.leaves),
+            "is_native": is_native,
             "is_mapped": len(views) == len(self.leaves),
-            "needs_hdf5": any(leaf.needs_hdf5 for leaf in self.leaves),
+            "needs_hdf5": needs_hdf5,
             "is_copyable": len(views) + tables == len(self.leaves),
             "views": tuple(views),
-            "row_sizes": tuple(
-                (place, math.prod(leaf.shape, start=leaf.dtype.itemsize))
-                for leaf, place in zip(self.leaves, _row_places(self), strict=True)
-                if leaf.dtype is not None
-            ),
+            "row_sizes": tuple(row_sizes),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -264,10 +266,16 @@ class EpisodeIndex:
         header = parse_json(read_regular(self._header_file, _LARGEST_HEADER))
         if header["version"] != _VERSION:
             return
-        schemas = [Schema(tuple(map(_place_from_json, leaves))) for leaves in header["schemas"]]
-        if any(len({leaf.path for leaf in schema.leaves}) < len(schema.leaves) for schema in schemas):
-            raise ValueError("a leaf comes twice")
         width = _checked(header["width"], _FIXED, _LARGEST_HEADER)
+        schemas = []
+        for leaves in header["schemas"]:
+            schema = Schema(tuple(map(_place_from_json, leaves)))
+            paths = {leaf.path for leaf in schema.leaves}
+            if len(paths) < len(schema.leaves) or not self._needed <= paths:
+                raise ValueError("a leaf comes twice, or is missing")
+            if schema.row_width > width:
+                raise ValueError("a row is too short")
+            schemas.append(schema)
         most = (_LARGEST_TABLE + 8 * _stored_size(file.status)) // (8 * width)
         count = _checked(header["episodes"], 0, most)
         total = None if header["total"] is None else _checked(header["total"], count, most)
@@ -277,15 +285,11 @@ class EpisodeIndex:
                 raise ValueError("cut off by a crash")
             rows = np.empty((count, width), dtype="<i8")
             table.read_arrays([(0, rows)])
-        if header["checksum"] != _checksum(header, rows):
+        if header["checksum"] != index_checksum(header, rows):
             raise ValueError("damaged, or written by two readers concurrently")
         numbers = rows[:, 0]
         if count and not -1 - len(schemas) <= numbers.min() <= numbers.max() < len(schemas):
             raise ValueError("a row has a schema that is missing")
-        if any(schema.row_width > width for schema in schemas):
-            raise ValueError("a row is too short")
-        if not all(self._needed.issubset(leaf.path for leaf in schema.leaves) for schema in schemas):
-            raise ValueError("a leaf is missing")
         is_current = file.change is None and _is_of(header["file"], file) and _are_sound(schemas, rows, file.size)
         self._schemas, self._rows, self._count = schemas, rows, count
         self._schema_numbers = {schema: number for number, schema in enumerate(schemas)}
@@ -498,14 +502,14 @@ class EpisodeIndex:
         rows = np.ascontiguousarray(self._rows[: self._count], dtype="<i8")
         header: dict[str, Any] = {
             "version": _VERSION,
-            "file": _identity_of(file),
+            "file": identity_of(file),
             "table": name,
             "width": width,
             "episodes": self._count,
             "total": self.total,
             "schemas": [[_place_to_json(leaf) for leaf in schema.leaves] for schema in self._schemas],
         }
-        text = json.dumps({**header, "checksum": _checksum(header, rows)})
+        text = json.dumps({**header, "checksum": index_checksum(header, rows)})
         if len(text) > _LARGEST_HEADER:
             return
         self._write_rows(name, rows[first:], first * width * 8, appending)
@@ -535,7 +539,7 @@ class EpisodeIndex:
 _IGNORED: Final = (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError, MemoryError)
 
 
-def _identity_of(file: DataFile) -> list[int]:
+def identity_of(file: DataFile) -> list[int]:
     """Return the identity of a data file: size, modification time, inode, change time, and ends."""
     status = file.status
     head = file.read_at(0, _ENDS)
@@ -546,7 +550,7 @@ def _identity_of(file: DataFile) -> list[int]:
 
 def _is_of(identity: list[int], file: DataFile) -> bool:
     """Return whether an identity is that of a data file, or of the file that it is a copy of."""
-    size, modified, inode, changed, ends = _identity_of(file)
+    size, modified, inode, changed, ends = identity_of(file)
     if (identity[0], identity[1], identity[4]) != (size, modified, ends):
         return False
     return identity[2] != inode or identity[3] == changed
@@ -557,7 +561,7 @@ def _stored_size(status: os.stat_result) -> int:
     return min(status.st_size, 512 * getattr(status, "st_blocks", status.st_size))
 
 
-def _checksum(header: dict[str, Any], rows: npt.NDArray[np.int64]) -> int:
+def index_checksum(header: dict[str, Any], rows: npt.NDArray[np.int64]) -> int:
     """Return the checksum of the header, without the checksum itself, and of the rows of the table."""
     covered = {key: value for key, value in header.items() if key != "checksum"}
     return bytes_checksum(json.dumps(covered, sort_keys=True).encode(), bytes_checksum(rows))
@@ -576,19 +580,20 @@ def _are_sound(schemas: Sequence[Schema], rows: npt.NDArray[np.int64], size: int
 
 def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> bool:
     """Return whether episodes with these leaves can be in a file of a size as their rows claim."""
-    bounds = list(zip(rows.min(axis=0).tolist(), rows.max(axis=0).tolist(), strict=True))
-    if not _all_within(bounds[1:2], 0, MOST_EXPANDED * size) or not _all_within(bounds[2:3], UNKNOWN, size):
+    least, most = rows.min(axis=0).tolist(), rows.max(axis=0).tolist()
+    if least[1] < 0 or most[1] > MOST_EXPANDED * size or least[2] < UNKNOWN or most[2] > size:
         return False
     position = _FIXED
     for leaf in schema.leaves:
-        of_counts, of_offsets = bounds[position : position + 1], bounds[position + 1 : position + 1 + leaf.pieces]
-        counts = rows[:, position]
-        offsets = rows[:, position + 1 : position + 1 + leaf.pieces]
-        position += 1 + leaf.pieces
+        of_offsets = slice(position + 1, position + 1 + leaf.pieces)
+        counts, offsets = rows[:, position], rows[:, of_offsets]
         row_size = math.prod(leaf.shape, start=leaf.dtype.itemsize if leaf.dtype else 1)
         expanded = size if leaf.filters is None else MOST_EXPANDED * size
-        if not _all_within(of_counts, 0, expanded // max(row_size, 1)) or not _all_within(of_offsets, 0, size):
+        if least[position] < 0 or most[position] > expanded // max(row_size, 1):
             return False
+        if min(least[of_offsets]) < 0 or max(most[of_offsets]) > size:
+            return False
+        position = of_offsets.stop
         if leaf.path == ("rewards",) and (counts != rows[:, 1]).any():
             return False
         if leaf.filters is not None or leaf.dtype is None:
@@ -605,10 +610,6 @@ def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> boo
         if (offsets > size - piece_sizes[:, None]).any():
             return False
     return True
-
-
-def _all_within(bounds: Sequence[tuple[int, int]], least: int, most: int) -> bool:
-    return all(least <= low and high <= most for low, high in bounds)
 
 
 def _row_places(schema: Schema) -> list[int]:
@@ -636,8 +637,13 @@ def _checked_name(name: Any) -> str:
 
 
 def _sides(values: Any, least: int, item_size: int) -> tuple[int, ...]:
-    sides = tuple(_checked(value, least, _LARGEST) for value in values)
-    if len(sides) > MOST_DIMENSIONS or math.prod(max(side, 1) for side in sides) * item_size > _LARGEST:
+    sides = tuple(values)
+    if len(sides) > MOST_DIMENSIONS:
+        raise ValueError("an array has too many dimensions")
+    size = item_size
+    for side in sides:
+        size *= max(_checked(side, least, _LARGEST), 1)
+    if size > _LARGEST:
         raise ValueError("an array is too large")
     return sides
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from minari._model.infos import dtype_of_column, name_of_column, raw_of, typed_of
+from minari._model.infos.keys import dtype_of_column, name_of_column
+from minari._model.infos.values import raw_of, typed_of
 from minari._storages.hdf5.format.datatypes import NoDatatype, encode_datatype
 from minari.spaces import Column, ColumnPath, Columns, native
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from minari._base.data_file import DataFile
 
 #: Pages of a map that have been read count as memory of the process. For a file that is larger than twice this
 #: number of bytes, they are released after this many; they stay in the page cache of the operating system.
-_RESIDENT: Final = 64 * 2**20
+RESIDENT_BYTES = 64 * 2**20
 
 _K = TypeVar("_K", bound=Hashable)
 
@@ -83,7 +83,7 @@ class MappedFile(mmap.mmap):
 
     def _count(self, size: int) -> None:
         self._seen += size
-        if self._seen > _RESIDENT and len(self) > 2 * _RESIDENT:
+        if self._seen > RESIDENT_BYTES and len(self) > 2 * RESIDENT_BYTES:
             self._seen = 0
             if hasattr(mmap, "MADV_DONTNEED"):
                 self.madvise(mmap.MADV_DONTNEED)

@@ -29,12 +29,12 @@ from minari.errors import DatasetCorruptError, MissingDependencyError, UnsafePat
 from minari.spaces import Column, object_column
 
 
-_PROGRAM: Final = "import sys; sys.path[:] = sys.argv[1:]; from minari._storages.hdf5.child import main; main()"
+PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from minari._storages.hdf5.child import main; main()"
 _SECONDS: Final = 5  # of CPU time, for a request
 _BYTES_A_SECOND: Final = 20_000_000  # of the file, in addition
-_MOMENT: Final = 1.0  # seconds for a process to exit after it closed its output
+MOMENT: float = 1.0  # seconds for a process to exit after it closed its output
 _MOST_FAILURES: Final = 3  # of requests for a file, after which no more are made
-_PATIENCE: Final = 10  # factor on the limits of CPU time, for a busy machine
+PATIENCE: float = 10  # factor on the limits of CPU time, for a busy machine
 _LENGTH: Final = 8  # size in bytes of a length prefix
 _LONGEST_HEADER: Final = 2**26
 _MOST_EXPANDED: Final = 1032
@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 
 _turn = ThreadLock()
 _child: _Child | None = None
-_failures: Counter[tuple[str, int, int]] = Counter()  # by path, size and time of the file
+failures: Counter[tuple[str, int, int]] = Counter()  # by path, size and time of the file
 
 
 class _Failed(DatasetCorruptError):
@@ -55,10 +55,15 @@ class _Child:
     """The process."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-I", "-c", _PROGRAM, *sys.path]
+        command = [sys.executable, "-I", "-c", PROGRAM, *sys.path]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         )
+
+    @property
+    def process_id(self) -> int:
+        """The id of the process."""
+        return self._process.pid
 
     def is_alive(self) -> bool:
         """Return whether the process is running."""
@@ -68,7 +73,7 @@ class _Child:
         """Yield the parts of an answer: its text, and arrays."""
         path = request["path"]
         seconds = _SECONDS + Path(path).stat().st_size // _BYTES_A_SECOND
-        timer = threading.Timer(_PATIENCE * seconds, self._process.kill)
+        timer = threading.Timer(PATIENCE * seconds, self._process.kill)
         timer.daemon = True
         with contextlib.suppress(RuntimeError):  # no more threads can be started while the program exits
             timer.start()
@@ -126,7 +131,7 @@ class _Child:
     def how_it_ended(self) -> str | None:
         """Return what happened to the process; None if it is running."""
         try:
-            code = self._process.wait(_MOMENT)
+            code = self._process.wait(MOMENT)
         except subprocess.TimeoutExpired:
             return None
         took_too_long = -code in (signal.SIGTERM, getattr(signal, "SIGKILL", 0), getattr(signal, "SIGXCPU", 0))
@@ -205,6 +210,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
+def process_id() -> int | None:
+    """Return the id of the process; None if there is none."""
+    return None if _child is None else _child.process_id
+
+
 @atexit.register
 def end() -> None:
     """Kill the process; it is restarted on demand."""
@@ -220,7 +230,7 @@ def _ask(path: Path, what: str, **further: Any) -> list[tuple[Any, list[npt.NDAr
     global _child
     name, status = str(Path(path).absolute()), Path(path).stat()
     identity = name, status.st_size, status.st_mtime_ns
-    if _failures[identity] >= _MOST_FAILURES:
+    if failures[identity] >= _MOST_FAILURES:
         raise _damaged(name, f"HDF5 has failed on it {_MOST_FAILURES} times")
     with _turn.current:
         if _child is not None and not _child.is_alive():
@@ -235,7 +245,7 @@ def _ask(path: Path, what: str, **further: Any) -> list[tuple[Any, list[npt.NDAr
             )
             is_done = True
         except _Failed as failure:
-            _failures[identity] += 1
+            failures[identity] += 1
             raise _damaged(name, child.how_it_ended() or f"HDF5 returned an invalid answer: {failure}") from None
         except (DatasetCorruptError, MissingDependencyError):
             is_done = True

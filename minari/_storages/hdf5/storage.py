@@ -8,6 +8,7 @@ written by other programs.
 from __future__ import annotations
 
 import os
+import re
 import time
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -59,7 +60,7 @@ else:
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
-_MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
+MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
 _PATIENCE = 30.0  # seconds to wait for a moment without a commit
 
 T = TypeVar("T")
@@ -115,7 +116,9 @@ class HDF5Storage(MinariStorage):
     """Episodes in one HDF5 file, read without HDF5 whenever possible."""
 
     FORMAT: ClassVar[str] = "hdf5"
+    COMMITS: ClassVar[tuple[str, ...]] = (JOURNAL_NAME,)
     HIDDEN_CHECKSUMS: ClassVar[bool] = True
+    FILES: ClassVar[re.Pattern[str] | None] = re.compile(r"main_data\.hdf5|additional_data_\d+\.hdf5|\.index\..*")
     CODECS: ClassVar[Codecs] = {
         GZIP: GZIP_LEVELS,
         "lzf": None,
@@ -451,7 +454,7 @@ class HDF5Storage(MinariStorage):
         for count, index in enumerate(batch):
             schema, places = self._placed(index)
             size += schema.decompressed_size(places)
-            if count and size > _MOST_AT_A_TIME:
+            if count and size > MOST_AT_A_TIME:
                 return batch[:count]
         return batch
 

@@ -107,8 +107,8 @@ class StoreDirectories:
         for directory in (*self._groups.values(), *self._directories):
             directory.close()
 
-    def open(self, key: str) -> int:
-        """Open a file and return its descriptor.
+    def open_sized(self, key: str) -> tuple[int, int]:
+        """Open a file and return its descriptor and size.
 
         Raises:
             UnsafePathError: its name leads out of the store, by itself or through a link, or it is not a regular file.
@@ -119,13 +119,13 @@ class StoreDirectories:
         for number, directory in enumerate(self._directories):
             try:
                 if not inner:
-                    return directory.open(key)
+                    return directory.open_sized(key)
                 if (number, group) not in self._groups:
                     self._groups[number, group] = directory.directory(group)
                 try:
-                    return self._groups[number, group].open(inner)
+                    return self._groups[number, group].open_sized(inner)
                 except UnsafePathError:
-                    return directory.open(key)  # reached through a link to another group, or refused
+                    return directory.open_sized(key)  # reached through a link to another group, or refused
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -194,7 +194,7 @@ class ShardedArray:
         allocate = np.empty if all(piece.size for piece in pieces) else np.zeros
         out = allocate((stop - start, *form.row_shape), form.dtype)
         for key, group in groupby((piece for piece in pieces if piece.size), attrgetter("key")):
-            descriptor = directories.open(key)
+            descriptor, _ = directories.open_sized(key)
             try:
                 self._take_all(descriptor, list(group), out, verify)
             finally:
@@ -215,19 +215,20 @@ class ShardedArray:
     def _read_index(self, directories: StoreDirectories, shard: int) -> tuple[str, npt.NDArray[np.uint64]]:
         """Return the key of a shard, and the offset and the size of each chunk, which is 0 for absent ones."""
         key = f"{self.name}/{self.form.key(shard)}"
-        descriptor = directories.open(key)
+        descriptor, size = directories.open_sized(key)
         try:
-            self._indices[shard] = key, self._index_of(descriptor)
+            self._indices[shard] = key, self._index_of(descriptor, size)
         finally:
             os.close(descriptor)
         return self._indices[shard]
 
-    def _index_of(self, descriptor: int) -> npt.NDArray[np.uint64]:
-        size = 16 * (self.form.shard_rows // self.form.chunk_rows) + CHECKSUM_SIZE
-        end = os.fstat(descriptor).st_size - size
+    def _index_of(self, descriptor: int, size: int) -> npt.NDArray[np.uint64]:
+        """Return the index at the end of a shard of a size."""
+        index_size = 16 * (self.form.shard_rows // self.form.chunk_rows) + CHECKSUM_SIZE
+        end = size - index_size
         if end < 0:
             raise ValueError("it ends too early")
-        content = np.empty(size, np.uint8)
+        content = np.empty(index_size, np.uint8)
         read_into(descriptor, content, end)
         if checksum(content[:-CHECKSUM_SIZE]) != content[-CHECKSUM_SIZE:].tobytes():
             raise ChecksumError("its index is not what its checksum says")

@@ -7,6 +7,7 @@ documents them for programs that read the store without this library.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -22,7 +23,7 @@ from minari._storages.base import MinariStorage
 from minari._storages.core import EpisodeWriter
 from minari._storages.metadata_file import DatasetState, SizeCache, state_of
 from minari._storages.paths import is_remote
-from minari._storages.staged_directory import directory_size, open_staged_directory, staged_overlay
+from minari._storages.staged_directory import CHANGES_NAME, directory_size, open_staged_directory, staged_overlay
 from minari._storages.write_session import with_jpeg
 from minari._storages.zarr.appender import WriterContext
 from minari._storages.zarr.codecs import CODECS
@@ -43,9 +44,11 @@ class ZarrStorage(MinariStorage):
     """Episodes in the arrays of a Zarr store."""
 
     FORMAT: ClassVar[str] = "zarr"
+    COMMITS: ClassVar[tuple[str, ...]] = (CHANGES_NAME,)
     CODECS: ClassVar[Codecs] = CODECS
     FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)  # a sixth smaller than at level 3, and as fast to read
     REMOTE: ClassVar[bool] = True
+    FILES: ClassVar[re.Pattern[str] | None] = re.compile(re.escape(STORE_NAME))
 
     def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)

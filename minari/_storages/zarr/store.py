@@ -188,11 +188,10 @@ def _read_file(
 ) -> npt.NDArray[np.uint8] | None:
     """Return the content of a file, or a part of it; None if there is none."""
     try:
-        descriptor = directories.open(key)
+        descriptor, size = directories.open_sized(key)
     except FileNotFoundError:
         return None
     try:
-        size = os.fstat(descriptor).st_size
         start, stop = 0 if byte_range is None else getattr(byte_range, "offset", 0), size
         if isinstance(byte_range, RangeByteRequest):
             start, stop = byte_range.start, min(byte_range.end, size)
@@ -323,8 +322,11 @@ class Arrays:
         if not isinstance(self.store, DirectoryStore):
             texts: list[bytes | None] = sync(self._remote_texts(keys, limit))
             return texts
-        contents = [_read_file(directories, key, RangeByteRequest(0, limit + 1)) for key in keys]
-        return [self._small(*item, limit) for item in zip(keys, contents, strict=True)]
+        found: list[bytes | None] = []
+        for key in keys:
+            content = _read_file(directories, key, RangeByteRequest(0, limit + 1))
+            found.append(self._small(key, content, limit))
+        return found
 
     def _small(self, key: str, content: Any, limit: int) -> bytes | None:
         if content is not None and len(content) > limit:

@@ -1,7 +1,7 @@
-"""Remotes: the places that datasets are shared from, each named by an address such as ``file:///directory``.
+"""Remotes, from which datasets are shared, each with an address such as ``file:///directory``.
 
-:mod:`minari.storage.transfer.port` states what a remote does, :mod:`minari.storage.remotes.base` how one is made from
-its address, and :mod:`minari.storage.remotes.object_storage` does most of it for stores of objects.
+:mod:`minari.storage.transfer.port` declares the operations of a remote, :mod:`minari.storage.remotes.base` adds its
+construction from an address, and :mod:`minari.storage.remotes.object_storage` implements object stores.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from minari.storage.remotes.object_storage import ABSENT, ConflictError, ObjectS
 from minari.storage.remotes.registry import (
     DEFAULT_REMOTE,
     get_cloud_storage,
+    get_remote_class,
     get_remote_schemes,
     register_remote,
     split_address,
@@ -29,6 +30,7 @@ __all__ = [
     "RemoteFile",
     "RemoteFileNotFoundError",
     "get_cloud_storage",
+    "get_remote_class",
     "get_remote_schemes",
     "register_remote",
     "split_address",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import adlfs  # noqa: F401 (what fsspec opens the addresses with)
+import adlfs  # noqa: F401 (fsspec opens the addresses with it)
 from azure.core import MatchConditions
 from azure.storage.blob import ContentSettings
 
@@ -20,12 +20,12 @@ __all__ = ["AzureStorage"]
 
 
 class AzureStorage(FsspecStorage):
-    """A container, or what is below a prefix in one.
+    """Container, or the part of it below a prefix.
 
     Args:
         name: ``container`` or ``container/prefix``.
-        token: the path of a JSON file with options of adlfs: ``account_name``, ``account_key`` and so on.
-            By default the usual environment is asked: ``AZURE_STORAGE_CONNECTION_STRING``, or
+        token: path of a JSON file with options of adlfs: ``account_name``, ``account_key`` and so on.
+            By default, the usual environment variables are used: ``AZURE_STORAGE_CONNECTION_STRING``, or
             ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY``, and their like.
         **options: as for :class:`CloudStorage`.
     """
@@ -42,12 +42,12 @@ class AzureStorage(FsspecStorage):
         return {"connection_timeout": self.LIMITS.connect_timeout, "read_timeout": self.LIMITS.read_timeout}
 
     def _prepare(self, filesystem: Any) -> None:
-        # adlfs hands no option on by which its client could be kept from trying again for a minute and more.
+        # adlfs has no option that keeps its client from retrying for more than a minute.
         filesystem.service_client._config.retry_policy.total_retries = 0
 
     def _listed(self, prefix: str) -> Mapping[str, Mapping[str, Any]]:
         found = super()._listed(prefix)
-        if not found:  # which adlfs says of a container that does not exist, too
+        if not found:  # which adlfs also reports for a missing container
             self._request("Looking for", "the container", "info", self._path("").partition("/")[0])
         return found
 
@@ -56,7 +56,7 @@ class AzureStorage(FsspecStorage):
         return Checksum("md5", bytes(md5).hex()) if md5 else None
 
     def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
-        """Send a file: each block is checked where it arrives, and the checksum of all of it kept there."""
+        """Send a file; the store verifies each block and keeps the checksum of the whole."""
         size = path.stat().st_size
         md5 = checksums_of(read_in_pieces(path), size, ["md5"])["md5"]
         settings = ContentSettings(content_md5=bytearray.fromhex(md5.value))

@@ -1,10 +1,10 @@
-"""The base class of the kinds of remotes: how one is made from its address."""
+"""Base class of remotes, with their construction from an address."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from minari._base.addresses import without_credentials
 from minari.errors import RemoteError
@@ -16,35 +16,37 @@ from minari.storage.transfer.uploader import upload_dataset, upload_namespace
 
 __all__ = ["MAX_WORKERS", "CloudStorage"]
 
-#: Number of concurrent requests, unless another one is given.
+#: Default number of concurrent requests.
 MAX_WORKERS = 16
 
 
 class CloudStorage(Remote):
-    """Base class of remotes, each named by an address ``scheme://name``.
+    """Base class of remotes with an address ``scheme://name``.
 
-    To bring a kind of remote of your own, inherit from this class, or from
-    :class:`minari.storage.remotes.ObjectStorage` where it is a store of objects under names, fill in the abstract
-    methods, and register it under the scheme of its addresses (:func:`minari.storage.remotes.register_remote`, or
-    an entry point). The constructor checks the name and the token and makes no request.
+    To add a kind of remote, inherit from this class, or from :class:`minari.storage.remotes.ObjectStorage` for an
+    object store, implement the abstract methods, and register it under the scheme of its addresses
+    (:func:`minari.storage.remotes.register_remote`, or an entry point). The constructor checks the name and the
+    token, and sends no request.
 
     ``upload_dataset``, ``download_dataset``, ``upload_namespace`` and ``download_namespace_metadata`` are shorthands
-    for :mod:`minari.storage.transfer`, which does the same for all remotes; there is nothing in them to override.
+    for :mod:`minari.storage.transfer`, which is the same for all remotes; they need not be overridden.
 
     Args:
-        name: what follows ``scheme://`` in the address.
-        token: for those remotes that ask for one.
-        scheme: what stands before ``://`` in the address, where a class serves several.
+        name: part of the address after ``scheme://``.
+        token: credentials, for remotes that need them.
+        scheme: scheme of the address, for a class that supports several.
         max_workers: number of concurrent requests.
-        private: whether what is uploaded is for those only who are let in.
+        private: True to make uploaded datasets private.
 
     Raises:
-        RemoteError: the name means nothing, or the remote has nothing that is private.
+        RemoteError: the name is invalid, or the remote does not support private datasets.
     """
 
-    #: What stands before ``://`` in addresses, unless the constructor is given another scheme.
+    #: Scheme of addresses, unless the constructor is given another one.
     SCHEME: ClassVar[str] = ""
-    #: How long an answer may take before the remote counts as out of reach.
+    #: True if ``token`` is the text of a token, False if it is the path of a file with a key or options.
+    TOKEN_IS_TEXT: ClassVar[bool] = False
+    #: Limits of the duration of a response, after which the remote counts as unreachable.
     LIMITS: ClassVar[Limits] = Limits()
 
     def __init__(
@@ -65,8 +67,8 @@ class CloudStorage(Remote):
         self.private = private
         if private and not self.PRIVATE:
             raise RemoteError(
-                f"{without_credentials(self.address)} cannot keep single datasets private: who may read it is set up "
-                "there, for all of it."
+                f"{without_credentials(self.address)} cannot keep single datasets private: access is configured there "
+                "for the whole remote."
             )
 
     def __repr__(self) -> str:
@@ -82,15 +84,32 @@ class CloudStorage(Remote):
         """Return the name of the remote and the dataset id in the address of a dataset, from the text alone.
 
         Args:
-            location: what follows ``scheme://``, without slashes at the end.
+            location: part of the address after ``scheme://``, without trailing slashes.
         """
         name, _, dataset_id = location.partition("/")
         return name, dataset_id
 
     @classmethod
     def find_location(cls, location: str) -> tuple[str, str]:
-        """Return what :meth:`split_location` does, after a look at the remote where the text leaves it open."""
+        """Return the same as :meth:`split_location`, but look at the remote if the text is ambiguous."""
         return cls.split_location(location)
+
+    def list_community(self, prefix: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return the datasets of all owners on the service to which this remote belongs.
+
+        Args:
+            prefix: only ids that begin with this text, without the owner.
+
+        Returns:
+            Full address -> metadata as it is stored, sorted.
+
+        Raises:
+            RemoteError: remotes of this kind do not belong to such a service.
+        """
+        raise RemoteError(
+            f"{without_credentials(self.address)} does not list the datasets of other owners; hf:// does, the Hugging "
+            f"Face Hub."
+        )
 
     def upload_dataset(
         self, dataset_id: str, *, root: str | os.PathLike[str] | None = None, force: bool = False
@@ -99,9 +118,9 @@ class CloudStorage(Remote):
         upload_dataset(self, dataset_id, root=root, force=force)
 
     def download_dataset(self, dataset_id: str, path: Path) -> None:
-        """Download a dataset alone to ``path/dataset_id``, where nothing may be yet.
+        """Download a single dataset to ``path/dataset_id``, which must not exist.
 
-        :func:`minari.storage.transfer.installer.install_dataset` does it, and brings namespaces as well.
+        See :func:`minari.storage.transfer.installer.install_dataset`, which can download namespaces as well.
         """
         install_dataset(self, dataset_id, path, existing="refuse", namespaces=False)
 
@@ -110,5 +129,5 @@ class CloudStorage(Remote):
         upload_namespace(self, namespace, root=root)
 
     def download_namespace_metadata(self, namespace: str, path: Path) -> None:
-        """Download the metadata of a namespace to ``path/namespace``, in place of what may be there."""
+        """Download the metadata of a namespace to ``path/namespace``, replacing existing metadata."""
         write_namespace_metadata(path, namespace, fetch_namespace_metadata(self, namespace))

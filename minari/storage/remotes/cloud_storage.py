@@ -1,4 +1,4 @@
-"""The base class of remotes, under the name that 0.5.4 has for its module."""
+"""Base class of remotes, under the module name of 0.5.4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``file:///directory``: a directory as a remote, such as one that a laboratory shares over the network."""
+"""``file:///directory``: a directory as a remote, such as a network share."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ _COPIED_AT_ONCE = 1 << 20  # bytes
 
 
 class FileStorage(CloudStorage):
-    """A directory that several machines can reach, as a remote.
+    """Directory that several machines can access, as a remote.
 
     Args:
-        name: the path of the directory as in an address, ``/shared`` for ``file:///shared`` and
+        name: path of the directory as in an address: ``/shared`` for ``file:///shared``,
             ``/C:/shared`` for ``file:///C:/shared``; spaces may be written as ``%20``.
-        token: not used, the system decides who may read and write.
+        token: not used, since the system controls access.
         **options: as for :class:`CloudStorage`.
 
     Raises:
@@ -72,7 +72,7 @@ class FileStorage(CloudStorage):
             is_directory = self._root.is_dir()
         if not is_directory:
             raise RemoteError(
-                f"There is no directory {self._root} to serve as a remote; create it, or mount what it lies on."
+                f"There is no directory {self._root} to use as a remote; create it, or mount its file system."
             )
 
     @classmethod
@@ -85,9 +85,8 @@ class FileStorage(CloudStorage):
     def find_location(cls, location: str) -> tuple[str, str]:
         """Return the directory of the remote and the dataset id in the path of a dataset.
 
-        The directories around a dataset belong to its id as far as they are namespaces, that is, have
-        metadata; the first one that has none is the remote. It makes no difference whether the dataset
-        itself exists.
+        The directories that contain a dataset belong to its id if they are namespaces, that is, have metadata; the
+        innermost directory without metadata is the remote. The dataset itself need not exist.
         """
         parts = location.split("/")
         first = len(parts) - 1
@@ -96,7 +95,7 @@ class FileStorage(CloudStorage):
         return "/".join(parts[:first]) or "/", unquote("/".join(parts[first:]))
 
     def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
-        """List the datasets; their metadata is read one by one."""
+        """List the datasets; their metadata is read individually."""
         with _remote_errors(f"Listing the datasets of {self._root}"):
             return {
                 directory.id: None
@@ -110,12 +109,12 @@ class FileStorage(CloudStorage):
             return sorted(directory.id for directory in walk_catalog(self._root) if directory.is_namespace)
 
     def has_dataset(self, dataset_id: str) -> bool:
-        """Return whether there is a dataset of this id; directories appear atomically, so it is complete."""
+        """Return whether there is a dataset with this id, which is complete, since directories appear atomically."""
         with _remote_errors(f"Looking for {dataset_id} in {self._root}"):
             return dataset_exists(self._path(str(DatasetId.parse(dataset_id))))
 
     def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
-        """Return the metadata of a dataset under the id that it has here, also of a dataset of an old release."""
+        """Return the metadata of a dataset, also of an old release, with its id on this remote."""
         if not self.has_dataset(dataset_id):
             raise self.missing_dataset(dataset_id)
         with _remote_errors(f"Reading the metadata of {dataset_id} in {self._root}"):
@@ -141,7 +140,7 @@ class FileStorage(CloudStorage):
     def _is_changed(self, dataset_id: str) -> bool:
         """Return whether a dataset was changed in place after it was uploaded with a manifest.
 
-        Every such change writes the metadata file again, nearly always with other content.
+        Every such change rewrites the metadata file, nearly always with other content.
         """
         name = f"{dataset_id}/{MANIFEST_NAME}"
         manifest, metadata = self._path(name), self._path(f"{dataset_id}/{METADATA_NAME}")
@@ -191,29 +190,29 @@ class FileStorage(CloudStorage):
 
     @contextmanager
     def unchanged(self, dataset_id: str) -> Iterator[None]:
-        """Make sure that the files that are copied in the block agree with one moment."""
+        """Raise unless the files that are copied in the block belong to the same state of the dataset."""
         before = self.list_files(str(DatasetId.parse(dataset_id)))
         with _remote_errors(f"Reading the manifest of {dataset_id} in {self._root}"):
             if self._is_changed(dataset_id):
                 warn(
-                    f"{self._path(dataset_id)} was changed there after it was uploaded, so that its manifest does "
-                    "not count: it is copied as it is, and only the sizes of its files are compared.",
+                    f"{self._path(dataset_id)} was changed there after it was uploaded, so its manifest is "
+                    "outdated: it is copied as it is, and only the sizes of its files are compared.",
                 )
         yield
         if self.list_files(dataset_id) != before:
             raise DatasetBusyError(
-                f"The dataset {self._path(dataset_id)} was changed while it was copied; try again when nobody is "
-                "writing it."
+                f"The dataset {self._path(dataset_id)} was changed while it was copied; try again when no program "
+                "is writing it."
             )
 
     def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
-        """Copy a dataset into a hidden directory, which is renamed when it is complete."""
+        """Copy a dataset to a hidden directory, which is renamed when it is complete."""
         destination = self._path(snapshot.dataset_id)
         hidden = destination.with_name(f".{destination.name}.upload")
         with _remote_errors(f"Copying {snapshot.dataset_id} to {self._root}"):
             refuse_taken(destination)
             with work_dir(hidden, f"uploading {snapshot.dataset_id}") as directory:
-                refuse_taken(destination)  # another program may have uploaded it, which was waited for
+                refuse_taken(destination)  # by another program, for which this one has waited
                 copied = directory / "files"
                 texts = {} if snapshot.metadata is None else {METADATA_NAME: snapshot.metadata}
                 texts[MANIFEST_NAME] = snapshot.manifest  # after the metadata: see _is_changed
@@ -234,11 +233,13 @@ class FileStorage(CloudStorage):
             _log.warning("The index of %s was not brought up to date: %s", self.address, error)
 
     def _write_index(self) -> None:
-        """List all datasets in one file, for those who read the directory through a web server."""
+        """Write the index of all datasets, for clients that read the directory through a web server."""
         entries: dict[str, bytes] = {}
         with work_dir(self._root / ".index", "writing the index"):
             for dataset_id in self.list_with_metadata():
-                with suppress(RemoteFileNotFoundError):  # a dataset of an old release; it is not found through the web
+                with suppress(
+                    RemoteFileNotFoundError
+                ):  # a dataset of an old release, which is not available through the web server
                     entries[dataset_id] = self.read_file(f"{dataset_id}/{METADATA_NAME}")
             write_atomically(self._root / INDEX_FILE_NAME, dump_index(entries))
 
@@ -247,7 +248,7 @@ class FileStorage(CloudStorage):
 
 
 def _copy(file: SnapshotFile, target: Directory) -> None:
-    """Copy a file, unless an interrupted upload has left it, and make sure that it arrived intact."""
+    """Copy a file, unless an interrupted upload has already done so, and verify the copy."""
     descriptor = target.create(file.name)
     with os.fdopen(descriptor, "r+b") as copy:
         if _sha256_of(copy) == file.sha256:
@@ -259,7 +260,7 @@ def _copy(file: SnapshotFile, target: Directory) -> None:
         copy.flush()
         if copy.tell() != file.size or _sha256_of(copy) != file.sha256:
             raise RemoteError(
-                f"The copy of {file.path} in {target.path} is not what the file was; try again when nobody is writing "
+                f"The copy of {file.path} in {target.path} differs from the file; try again when no program is writing "
                 "the dataset and there is room for it."
             )
 
@@ -271,7 +272,7 @@ def _sha256_of(file: BinaryIO) -> str:
 
 
 def _remove_others(directory: Path, names: set[str]) -> None:
-    """Remove what an upload of other data has left, and everything that is not a regular file."""
+    """Remove leftovers of an upload of other data, and everything that is not a regular file."""
     if directory.is_symlink():
         directory.unlink()
     directory.mkdir(exist_ok=True)
@@ -287,7 +288,7 @@ def _remove_others(directory: Path, names: set[str]) -> None:
 def _directory(name: str) -> Path:
     if not name.startswith("/"):
         raise RemoteError(f"The address of a directory must be of the form file:///directory, got 'file://{name}'.")
-    with _remote_errors(f"Understanding 'file://{name}'"):
+    with _remote_errors(f"Parsing 'file://{name}'"):
         return Path(url2pathname(name))
 
 
@@ -298,12 +299,12 @@ def _is_namespace(location: str) -> bool:
 
 @contextmanager
 def _remote_errors(action: str) -> Iterator[None]:
-    """Turn what the system refuses in the block into a :class:`RemoteError`."""
+    """Turn errors of the operating system in the block into a :class:`RemoteError`."""
     try:
         yield
     except MinariError:
         raise
     except OSError as error:
         raise RemoteError(
-            f"{action} failed ({error}); see that the directory is mounted, has room, and may be read and written."
+            f"{action} failed ({error}); check that the directory is mounted, has room, and is readable and writable."
         ) from error

@@ -1,4 +1,4 @@
-"""``memory://name``, ``sftp://host/directory``: stores that fsspec opens, under the names that it gives them."""
+"""``memory://name``, ``sftp://host/directory``: stores of fsspec, with its schemes."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ __all__ = ["FsspecStorage", "PastTheEndError", "as_remote_error", "without_secre
 
 T = TypeVar("T")
 
-_SLOWEST = 1 << 14  # bytes a second: a transfer that is slower than that has come to a halt
+SLOWEST = 1 << 14  # bytes a second: a slower transfer counts as stalled
 
-_PATIENCE = 120.0  # seconds; for a small file of which nobody knows how small
+_PATIENCE = 120.0  # seconds; for a small file of unknown size
 _LONGEST_LISTING = 1800.0  # seconds
 _SHORTEST_SECRET = 6  # characters
 
@@ -50,16 +50,16 @@ _CREDENTIALS = {
     "UnauthorizedSSOTokenError",
 }
 _FINAL = {"ConfigParseError", "InvalidEndpointError", "NoRegionError", "ParamValidationError"}
-# What S3 and Azure say, with a status that means a mistake of ours, of content that changed on its way to them.
+# Errors of S3 and Azure for content that was damaged in transit, with the status of a client error.
 _DAMAGED = {"BadDigest", "IncompleteBody", "Md5Mismatch", "RequestTimeout", "XAmzContentSHA256Mismatch"}
-_BUSY = 409  # two writers at the same moment; the next attempt shows who has won
+_BUSY = 409  # concurrent writers; the next attempt shows which one succeeded
 
-# Clients that are not asynchronous are rarely made for several threads.
+# Clients that are not asynchronous are rarely thread-safe.
 _in_turn = ThreadLock()
 
 
 class _Sent(Callback):  # type: ignore[misc]  # fsspec has no types
-    """A callback of fsspec that reports the bytes that are sent."""
+    """Callback of fsspec that reports the bytes that are sent."""
 
     def __init__(self, sent: Callable[[int], None]) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Sent(Callback):  # type: ignore[misc]  # fsspec has no types
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A filesystem of fsspec, the path of the remote in it, and the process that it belongs to."""
+    """Filesystem of fsspec, with the path of the remote in it, and the process in which it was created."""
 
     filesystem: Any = field(repr=False)
     root: str = field(repr=False)
@@ -80,27 +80,26 @@ class _Opened:
 
 
 class FsspecStorage(ObjectStorage):
-    """A store that fsspec opens, as a remote.
+    """Store of fsspec, as a remote.
 
-    Objects that must not exist yet are created exclusively where the store can do that. A store that can
-    neither do that nor report versions is looked at beforehand; of two programs that upload the same
-    dataset there at the same moment, both may then believe that it is theirs. Files are read back after
-    they were sent, unless the store reports their checksum. The stores of S3 and Azure have classes of
-    their own, which do all of it.
+    Objects that must not exist yet are created exclusively if the store supports it. If it supports neither
+    that nor versions, their existence is checked beforehand, and two programs that upload the same dataset
+    concurrently may both succeed. Files are read back after they were sent, unless the store reports their
+    checksum. S3 and Azure have classes of their own, without these limitations.
 
     Args:
-        name: what follows ``scheme://`` in the address. A user and a password in it are used, and not shown.
-        token: the path of a JSON file with options for the store, as fsspec calls them. By default the
-            store looks into its own environment, and into fsspec's (``FSSPEC_SFTP_USERNAME`` and so on).
+        name: part of the address after ``scheme://``. A user and a password in it are used, but not shown.
+        token: path of a JSON file with options for the store, named as in fsspec. By default, the environment
+            of the store and of fsspec (``FSSPEC_SFTP_USERNAME`` and so on) is used.
         **options: as for :class:`CloudStorage`.
 
     Raises:
-        RemoteError: the file of the token cannot be read.
+        RemoteError: the token file cannot be read.
     """
 
-    #: A sentence that says where credentials come from.
+    #: Sentence that explains how to give credentials.
     HINT: ClassVar[str] = "Give its credentials by the token, which is the path of a JSON file of options for fsspec."
-    #: Whether there is a container around all objects, which exists or does not, and no directories in it.
+    #: True if all objects are in a container, which may be missing, and which has no directories.
     IN_CONTAINER: ClassVar[bool] = False
 
     def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
@@ -111,34 +110,34 @@ class FsspecStorage(ObjectStorage):
         self._opened: _Opened | None = None
         self._opening = ThreadLock()
 
-    # What a kind of store may do better.
+    # Hooks for subclasses
 
     def _client_options(self) -> dict[str, Any]:
-        """Return options for the store beside those of the user."""
+        """Return options for the store in addition to those of the user."""
         return {}
 
     def _prepare(self, filesystem: Any) -> None:
-        """Set what cannot be set by options."""
+        """Set parameters that are not options."""
 
     def _checksum(self, info: Mapping[str, Any]) -> Checksum | None:
-        """Return the checksum of an object, from its entry."""
+        """Return the checksum of an object from its entry in a listing."""
         return None
 
     def _listed(self, prefix: str) -> Mapping[str, Mapping[str, Any]]:
-        """Return the entries of the objects whose names begin with a text, and perhaps of others."""
+        """Return the entries of the objects whose names begin with a text, possibly with others."""
         if not self.IN_CONTAINER:
             found = self._call("Listing", prefix.rpartition("/")[0], "find", detail=True)
         else:
             container, _, above = self._open().root.partition("/")
             begins = f"{above}/{prefix}" if above else prefix
             found = self._request("Listing", prefix, "find", container, prefix=begins, detail=True)
-        return found if isinstance(found, dict) else {}  # a list where the directory is a file
+        return found if isinstance(found, dict) else {}  # a list if the directory is a file
 
     def _conditions(self, match: str) -> dict[str, Any]:
-        """Return arguments by which an object is written only if it is still of a version."""
+        """Return the arguments to write an object only if it still has a version."""
         raise ConflictError(f"{self.address} cannot compare versions of its files.")
 
-    # The primitives.
+    # Primitives
 
     def find(self, prefix: str, ending: str = "") -> Iterable[RemoteFile]:
         """List the objects whose names begin with one text and end with another."""
@@ -147,7 +146,7 @@ class FsspecStorage(ObjectStorage):
         except RemoteFileNotFoundError:
             if self.IN_CONTAINER:
                 raise RemoteError(
-                    f"{self.address} does not exist, or nobody may know of it; check the spelling, or create it first."
+                    f"{self.address} does not exist, or is hidden from this user; check the spelling, or create it."
                 ) from None
             listed = {}
         above = f"{self._open().root}/"
@@ -159,8 +158,8 @@ class FsspecStorage(ObjectStorage):
             ]
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise RemoteError(
-                f"{self.address} lists something that is not a file, or not completely ({type(error).__name__}); see "
-                "what answers there."
+                f"{self.address} lists an entry that is not a file, or is incomplete ({type(error).__name__}); check "
+                "which server responds at this address."
             ) from None
 
     def read_file(self, name: str) -> bytes:
@@ -168,8 +167,8 @@ class FsspecStorage(ObjectStorage):
         return check_size(self._read(name, 0, SMALL_FILE_LIMIT + 1, patience=_PATIENCE), SMALL_FILE_LIMIT, name)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Read some bytes of an object, fewer where it ends before."""
-        if start >= stop:  # some clients take that for everything
+        """Read some bytes of an object, fewer if it ends before."""
+        if start >= stop:  # some clients would read everything
             return b""
         return self._read(
             name,
@@ -179,19 +178,19 @@ class FsspecStorage(ObjectStorage):
         )
 
     def _read(self, name: str, start: int, stop: int, patience: float) -> bytes:
-        """Read some bytes of an object, no more than are asked for, within ``patience`` seconds."""
+        """Read some bytes of an object, never more than requested, within ``patience`` seconds."""
         try:
             content = bytes(self._call("Reading", name, "cat_file", start=start, end=stop, patience=patience))
         except PastTheEndError:
             return b""
         if len(content) > stop - start:
-            raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
+            raise RemoteError(f"{self.address} sent more than the requested {stop - start} bytes of {name}.")
         return content
 
     def read_version(self, name: str) -> tuple[bytes, str | None]:
         """Read a small object, and its version."""
         version = self._remote_file(name, self._call("Looking at", name, "info")).version
-        return self.read_file(name), version  # if it was written in between, the version is found to be too old
+        return self.read_file(name), version  # if it is written in between, the version is outdated
 
     def put(self, name: str, content: bytes, *, match: str | None = None) -> None:
         """Write a small object."""
@@ -199,7 +198,7 @@ class FsspecStorage(ObjectStorage):
         if match == ABSENT:
             conditions = {"mode": "create"}
             if not self.IN_CONTAINER and self._call("Looking for", name, "exists"):
-                raise ConflictError(f"There is a file {name} in {self.address} already.")
+                raise ConflictError(f"{self.address} already has a file {name}.")
         elif match is not None:
             conditions = self._conditions(match)
         self._make_directory(name)
@@ -221,16 +220,16 @@ class FsspecStorage(ObjectStorage):
         with suppress(RemoteFileNotFoundError):
             self._call("Deleting", name, "rm_file")
 
-    # How they are asked for.
+    # Requests
 
     def _send(self, name: str, path: Path, size: int, sent: Callable[[int], None], **options: Any) -> None:
-        """Send a file of so many bytes."""
+        """Send a file of that size in bytes."""
         options["callback"] = _Sent(sent)
         self._request("Writing", name, "put_file", str(path), self._path(name), size=size, **options)
 
     def _patience(self, size: int) -> float:
-        """Return for how many seconds to wait until so many bytes have been moved."""
-        return self.LIMITS.connect_timeout + self.LIMITS.read_timeout + size / _SLOWEST
+        """Return the number of seconds to wait for the transfer of that many bytes."""
+        return self.LIMITS.connect_timeout + self.LIMITS.read_timeout + size / SLOWEST
 
     def _make_directory(self, name: str) -> None:
         if not self.IN_CONTAINER:
@@ -241,12 +240,12 @@ class FsspecStorage(ObjectStorage):
         return RemoteFile(name, int(info["size"]), self._checksum(info), version)
 
     def _path(self, name: str) -> str:
-        """Return the path of an object or a directory in the filesystem; of the remote itself for an empty name."""
+        """Return the path of an object or directory in the filesystem, or of the remote itself for an empty name."""
         root = self._open().root
         return f"{root}/{name}" if name else root
 
     def _call(self, action: str, name: str, method: str, *args: Any, **options: Any) -> Any:
-        """Call a method of the filesystem that takes the path of an object first, as :meth:`_request` does."""
+        """Call a method of the filesystem whose first argument is the path of an object; see :meth:`_request`."""
         return self._request(action, name, method, self._path(name), *args, **options)
 
     def _request(
@@ -262,20 +261,20 @@ class FsspecStorage(ObjectStorage):
         """Call a method of the filesystem.
 
         Args:
-            action: for messages, as the beginning of a sentence.
-            name: of what it is about, for messages.
-            method: of the filesystem.
-            args: of the method.
-            size: what is moved, in bytes.
-            patience: for how long to wait, in seconds; by default for as long as the size may take.
-            options: arguments of the method by their names.
+            action: beginning of a sentence for messages.
+            name: name of the object, for messages.
+            method: name of the method.
+            args: positional arguments of the method.
+            size: number of bytes that are transferred.
+            patience: seconds to wait; by default according to the size.
+            options: keyword arguments of the method.
         """
         filesystem = self._open().filesystem
         if patience is None:
             listing = _LONGEST_LISTING if method == "find" else 0.0
             patience = self._patience(size) + listing
         try:
-            # The clients wait for ever where the other side stops taking in what they send.
+            # The clients wait forever if the other side stops receiving.
             if filesystem.async_impl:
                 return sync(filesystem.loop, getattr(filesystem, f"_{method}"), *args, timeout=patience, **options)
             return within(patience, partial(_one_by_one, getattr(filesystem, method), *args, **options))
@@ -283,13 +282,13 @@ class FsspecStorage(ObjectStorage):
             raise self._as_error(error, f"{action} {name}".strip()) from None
 
     def _as_error(self, error: Exception, action: str) -> Exception:
-        """Return the error of this library for one of a client, whose causes are not shown: they may hold secrets."""
+        """Return the error of this library for one of a client, without its causes, which may contain secrets."""
         if isinstance(error, MinariError):
             return error
         return as_remote_error(error, f"{action} in {self.address}", self.HINT, self._secrets)
 
     def _open(self) -> _Opened:
-        """Return the filesystem of this process: a client does not survive a fork."""
+        """Return the filesystem of this process, since clients do not survive a fork."""
         with self._opening.current:
             if self._opened is None or self._opened.process != os.getpid():
                 own = {"skip_instance_cache": True, "use_listings_cache": False, **self._client_options()}
@@ -312,7 +311,7 @@ def _one_by_one(call: Callable[..., T], *args: Any, **options: Any) -> T:
 
 
 def _texts_in(value: object) -> Iterator[str]:
-    """Yield all texts in a value from JSON but addresses, which are shown without their secrets."""
+    """Yield all texts in a JSON value except addresses, which are shown without their secrets."""
     if isinstance(value, str):
         if len(value) >= _SHORTEST_SECRET and "://" not in value:
             yield value
@@ -325,31 +324,31 @@ def _options_in(token: str) -> dict[str, Any]:
     try:
         options = parse_json(read_regular(Path(token).expanduser(), NAMESPACE_METADATA_LIMIT))
     except (OSError, ValueError):
-        options = None  # the message must not repeat what may be a secret
+        options = None  # the message must not repeat the value, which may be a secret
     if not isinstance(options, dict):
         raise RemoteAccessError(
-            "The token of a store of fsspec must be the path of a JSON file that holds its options, such as "
-            '{"key": "...", "secret": "..."}; what was given is no such path. Without a token, the store looks into '
-            "its own environment."
+            "The token for a store of fsspec must be the path of a JSON file with its options, such as "
+            '{"key": "...", "secret": "..."}, but the given one is not; without a token, the environment of the store '
+            "is used."
         )
     return options
 
 
 class PastTheEndError(RemoteError):
-    """A part of an object was asked for that begins where the object has ended."""
+    """The requested part of an object begins at or after its end."""
 
 
 def as_remote_error(error: Exception, action: str, hint: str, secrets: Collection[str] = ()) -> Exception:
-    """Return the error to raise in place of one of a client's.
+    """Return the error to raise instead of an error of a client.
 
     Args:
-        error: of the client.
-        action: what was tried, as the beginning of a sentence: ``"Reading x in s3://bucket"``.
-        hint: where the client gets credentials from, as a sentence.
-        secrets: that are not shown, should the client repeat them.
+        error: error of the client.
+        action: beginning of a sentence: ``"Reading x in s3://bucket"``.
+        hint: sentence that explains how to give credentials.
+        secrets: texts to remove from the message of the client.
 
     Returns:
-        An error of this library, or the same one where it is a mistake in a program.
+        An error of this library, or the same error if it is a programming error.
     """
     causes: list[BaseException] = []
     cause: BaseException | None = error
@@ -377,23 +376,23 @@ def as_remote_error(error: Exception, action: str, hint: str, secrets: Collectio
 
 
 def without_secrets(text: str, secrets: Collection[str] = ()) -> str:
-    """Return the beginning of a text on one line, without what stands in addresses before ``@`` and after ``?``.
+    """Return the beginning of a text on one line, with addresses stripped of the parts before ``@`` and after ``?``.
 
     >>> without_secrets("no answer from https://ann:secret@host/x?signature=5")
     'no answer from https://host/x'
 
     Args:
-        text: what a client says.
-        secrets: further ones.
+        text: message of a client.
+        secrets: further texts to remove.
     """
-    for secret in sorted(secrets, key=len, reverse=True):  # one may hold another
+    for secret in sorted(secrets, key=len, reverse=True):  # one may contain another
         text = text.replace(secret, "...")
     lines = text.strip().splitlines()
     return plain_text(" ".join(lines[: 2 if lines[0].endswith(":") else 1]).rstrip(" .")) if lines else ""
 
 
 def _status(error: BaseException) -> int | None:
-    """Return the status of the answer, as botocore, azure and aiohttp keep it."""
+    """Return the status of the response from an error of botocore, azure or aiohttp."""
     found: Any = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     for name in ("status_code", "status"):
         found = found or getattr(error, name, None)
@@ -401,7 +400,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _code(error: BaseException) -> str | None:
-    """Return the name that the store gives to the error, as botocore and azure keep it."""
+    """Return the error code of the store from an error of botocore or azure."""
     found = _response(error).get("Error", {}).get("Code") or getattr(error, "error_code", None)
     return None if found is None else str(getattr(found, "value", found))
 

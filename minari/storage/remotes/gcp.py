@@ -1,8 +1,8 @@
 """``gcp://bucket[/prefix]``, or ``gs://``: Google Cloud Storage.
 
-A file of more than 8 MiB is sent in parts that the store then puts together, so that an upload that was cut
-resumes, in another process too. The parts are objects below ``.uploads/``, which no listing of datasets
-looks at, and are deleted when the file is complete.
+A file of more than 8 MiB is sent in parts, which the store composes, so that an interrupted upload can be
+resumed by another process. The parts are objects below ``.uploads/``, which listings of datasets ignore, and are
+deleted when the file is complete.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ from minari.storage.transfer.remote_files import SMALL_FILE_LIMIT, RemoteFile, R
 
 __all__ = ["GCPStorage", "make_client"]
 
-PART_SIZE = 8 << 20  # bytes: what the client sends in one request, and so what is sent again when it is cut
+PART_SIZE = 8 << 20  # bytes in one request, which is repeated when it fails
 
 _UPLOADS = ".uploads"
-_COMPOSED = 32  # objects that the store puts together at once
+_COMPOSED = 32  # objects that the store composes in one request
 _MOST_PAGES = 100_000
-_PAGE = 1000  # objects; the most that there is
+_PAGE = 1000  # objects; the maximum of the store
 _FIELDS = "items(name,size,crc32c,generation),nextPageToken"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
-# These have no types of their own.
+# These are not typed.
 _ServiceAccount: Any = service_account.Credentials
 _Anonymous: Any = AnonymousCredentials
 
@@ -75,17 +75,17 @@ _log = logging.getLogger(__name__)
 
 
 class GCPStorage(ObjectStorage):
-    """A bucket of Google Cloud Storage, or what lies below a prefix in it.
+    """Bucket of Google Cloud Storage, or the part of it below a prefix.
 
     Args:
-        name: of the bucket, with a prefix where there is one: ``"bucket/some/prefix"``.
-        token: the path of the key file of a service account. Without one, the client's own environment
-            is used (``GOOGLE_APPLICATION_CREDENTIALS``, the login of ``gcloud``, the service account of
-            a machine in the cloud); where there is nothing, public buckets can still be read.
+        name: name of the bucket, optionally with a prefix: ``"bucket/some/prefix"``.
+        token: path of the key file of a service account. By default, the environment of the client is used
+            (``GOOGLE_APPLICATION_CREDENTIALS``, the login of ``gcloud``, the service account of a machine in
+            the cloud); without credentials, public buckets can be read.
         **options: as for :class:`CloudStorage`.
 
     Raises:
-        RemoteError: the name cannot be that of a bucket.
+        RemoteError: the name is not a valid name of a bucket.
         RemoteAccessError: the key file is missing or malformed.
     """
 
@@ -99,16 +99,16 @@ class GCPStorage(ObjectStorage):
         if _BUCKET.fullmatch(self._bucket_name) is None:
             raise RemoteError(
                 f"The address of a bucket must be of the form gcp://bucket[/prefix], got "
-                f"{shortened(without_credentials(self.address))}; see how "
-                "the bucket is called."
+                f"{shortened(without_credentials(self.address))}; check "
+                "the name of the bucket."
             )
         self._credentials = None if token is None else _read_key(token)
         self._lock = ThreadLock()
-        self._parts_at_once = threading.BoundedSemaphore(self.max_workers)  # each is held in memory
+        self._parts_at_once = threading.BoundedSemaphore(self.max_workers)  # each of them is held in memory
         self._client: storage.Client | None = None
 
     def find(self, prefix: str, ending: str = "") -> Iterator[RemoteFile]:
-        """List the objects whose names begin with one text and end with another, however many there are."""
+        """List all objects whose names begin with one text and end with another."""
         wanted = self._prefix + prefix
         missing = f"There is no bucket {self._bucket_name} in Google Cloud Storage; check the spelling, or create it."
         with _translated(f"Listing {self.address}", missing=missing):
@@ -122,16 +122,16 @@ class GCPStorage(ObjectStorage):
                 retry=None,
             )
             for blob in _each_once(blobs, self.address):
-                # Emulators do not filter, and directories that the console makes are empty objects.
+                # Emulators do not filter, and directories created by the console are empty objects.
                 if blob.name.startswith(wanted) and blob.name.endswith(ending) and not blob.name.endswith("/"):
                     yield self._described(blob)
 
     def read_file(self, name: str) -> bytes:
-        """Read a small object as it was sent."""
+        """Read a small object."""
         return self.read_version(name)[0]
 
     def read_version(self, name: str) -> tuple[bytes, str | None]:
-        """Read a small object, and its generation."""
+        """Read a small object with its generation."""
         blob = self._blob(name)
         with self._reading(name):
             content: bytes = blob.download_as_bytes(
@@ -140,7 +140,7 @@ class GCPStorage(ObjectStorage):
         return content, None if blob.generation is None else str(blob.generation)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Read the bytes of an object from ``start`` up to ``stop``, fewer where it ends before."""
+        """Read the bytes of an object from ``start`` up to ``stop``, fewer if it ends before."""
         if stop <= start:
             return b""
         with self._reading(name):
@@ -151,24 +151,24 @@ class GCPStorage(ObjectStorage):
             except RequestRangeNotSatisfiable:
                 return b""
         if len(content) > stop - start:
-            raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
+            raise RemoteError(f"{self.address} sent more than the requested {stop - start} bytes of {name}.")
         return content
 
     def put(self, name: str, content: bytes, *, match: str | None = None) -> None:
-        """Write a small object, if the one that is there is of the version that is expected."""
+        """Write a small object if the existing one has the expected version."""
         generation = 0 if match == ABSENT else None if match is None else int(match)
 
         def send() -> None:
             nonlocal generation
             blob = self._sent(name, content, generation)
             if _checksum(blob) != checksum_of(content, "crc32c"):
-                generation = blob.generation  # nobody is to see the damaged one for longer than it takes
+                generation = blob.generation  # the damaged object must not stay visible
                 raise DamagedInTransitError(f"{name} arrived damaged in {self.address}.")
 
         until_intact(send)
 
     def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
-        """Send a file, in parts where it is large; those that are there already are not sent again."""
+        """Send a file, in parts if it is large; parts that the store already has are not sent again."""
         size = path.stat().st_size
         if size <= PART_SIZE:
             return self._described(self._sent(name, b"".join(read_in_pieces(path))))
@@ -189,7 +189,7 @@ class GCPStorage(ObjectStorage):
         return self._described(blob)
 
     def delete(self, name: str) -> None:
-        """Delete an object; nothing happens where there is none."""
+        """Delete an object if it exists."""
         try:
             with _translated(f"Deleting {name} from {self.address}", missing=""):
                 self._blob(name).delete(timeout=self._timeout, retry=None)
@@ -208,7 +208,7 @@ class GCPStorage(ObjectStorage):
         until_intact(send)
 
     def _sent(self, name: str, content: bytes, generation: int | None = None) -> storage.Blob:
-        """Send an object in one request, and return what the store reports of it."""
+        """Send an object in one request, and return its entry in the store."""
         blob = self._blob(name)
         missing = f"There is no bucket {self._bucket_name} in Google Cloud Storage; check the spelling, or create it."
         with _translated(f"Writing {name} to {self.address}", missing=missing):
@@ -223,7 +223,7 @@ class GCPStorage(ObjectStorage):
         return blob
 
     def _joined(self, name: str, parts: list[str], directory: str) -> storage.Blob:
-        """Have the store put parts together, some at a time, in as many rounds as it takes."""
+        """Let the store compose the parts, in several rounds if there are many."""
         groups = [parts[at : at + _COMPOSED] for at in range(0, len(parts), _COMPOSED)]
         if len(groups) == 1:
             return with_retries(partial(self._compose, name, parts))
@@ -243,18 +243,20 @@ class GCPStorage(ObjectStorage):
             with _translated(f"Putting {name} together in {self.address}", missing=""):
                 blob.compose([self._blob(source) for source in sources], timeout=self._timeout, retry=None)
         except RemoteFileNotFoundError:
-            # Another program that sends the same file has finished, and has deleted its parts.
-            raise RemoteUnreachableError(f"The parts of {name} in {self.address} were taken away.") from None
+            # Another program that sent the same file has finished and deleted the parts.
+            raise RemoteUnreachableError(
+                f"The parts of {name} in {self.address} were deleted by another program."
+            ) from None
         return blob
 
     def _clear(self, directory: str) -> None:
-        """Delete the parts of a file; who may not delete leaves them, and the file is complete all the same."""
+        """Delete the parts of a file; without permission to delete they stay, and the file is complete anyway."""
         try:
             names = [file.name for file in with_retries(lambda: list(self.find(f"{directory}/")))]
             for _ in parallel_map(lambda name: with_retries(partial(self.delete, name)), names, self.max_workers):
                 pass
         except RemoteError as error:
-            _log.warning("Parts of a file that is complete stay below %s in gcp://%s: %s", directory, self.name, error)
+            _log.warning("Parts of a complete file stay below %s in gcp://%s: %s", directory, self.name, error)
 
     def _reading(self, name: str) -> AbstractContextManager[None]:
         return _translated(f"Reading {name} from {self.address}", missing=f"There is no {name} in {self.address}.")
@@ -278,13 +280,13 @@ class GCPStorage(ObjectStorage):
 
 
 def _each_once(blobs: Any, address: str) -> Iterator[storage.Blob]:
-    """Yield the objects of a listing that comes in pages, and make sure that it ends."""
+    """Yield the objects of a paged listing, and check that it ends."""
     seen: set[str] = set()
     for number, page in enumerate(blobs.pages):
         yield from page
         token = blobs.next_page_token
         if token in seen or number == _MOST_PAGES:
-            raise RemoteError(f"The list of {address} goes on without an end; try again later.")
+            raise RemoteError(f"The listing of {address} goes on without an end; try again later.")
         seen.add(token)
 
 
@@ -302,12 +304,12 @@ def _read_key(token: str) -> Credentials:
     """Return the credentials in the key file of a service account.
 
     Args:
-        token: the path of the file.
+        token: path of the file.
 
     Raises:
-        RemoteAccessError: there is no such file, or it holds no such key.
+        RemoteAccessError: there is no such file, or it does not contain a key.
     """
-    # Someone who gives a secret in place of a path must not find it in the message.
+    # A secret that was given instead of a path must not appear in the message.
     called = f" {token}" if token.endswith(".json") and not set(token) & set('{"\n') else ""
     try:
         credentials: Credentials = _ServiceAccount.from_service_account_file(str(Path(token).expanduser()))
@@ -318,30 +320,29 @@ def _read_key(token: str) -> Credentials:
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError, GoogleAuthError):
         raise RemoteAccessError(
-            f"The file{called} given as the token for Google Cloud Storage holds no service-account key; download "
-            "the key of the account again, as JSON."
+            f"The file{called} given as the token for Google Cloud Storage holds no service-account key; "
+            "download the key of the account again, as JSON."
         ) from None
     return credentials
 
 
 def make_client(credentials: Credentials | None, connections: int, limits: Limits) -> storage.Client:
-    """Return a client that keeps connections.
+    """Return a client with persistent connections.
 
     Args:
-        credentials: None for those that the client finds in its environment, and none at all where there
-            are none: buckets that are public can be read.
+        credentials: credentials; None for those of the environment, or anonymous access to public buckets.
         connections: number of connections.
-        limits: how long an answer may take.
+        limits: limits of the duration of a response.
 
     Raises:
-        RemoteAccessError: the environment names credentials that are missing or malformed.
+        RemoteAccessError: the credentials of the environment are missing or malformed.
     """
     try:
         client = storage.Client(project="<none>", credentials=credentials)
     except DefaultCredentialsError:
         if os.environ.get(CREDENTIALS):
             raise RemoteAccessError(
-                f"The file that {CREDENTIALS} names is missing, or holds no credentials; correct it, or unset it."
+                f"The file that {CREDENTIALS} names is missing, or contains no credentials; correct or unset it."
             ) from None
         client = storage.Client(project="<none>", credentials=_Anonymous())
     session = client._http
@@ -353,11 +354,11 @@ def make_client(credentials: Credentials | None, connections: int, limits: Limit
 
 
 class _BoundedAdapter(requests.adapters.HTTPAdapter):
-    """Makes requests whose answers are neither too slow nor too large.
+    """HTTP adapter with limits for the duration and size of responses.
 
     Args:
-        limits: how long an answer may take.
-        **options: as for the base class.
+        limits: limits of the duration of a response.
+        **options: options of the base class.
     """
 
     def __init__(self, limits: Limits, **options: Any) -> None:
@@ -380,7 +381,7 @@ class _BoundedAdapter(requests.adapters.HTTPAdapter):
 
 
 def _bounded(raw: Any, stream: Callable[..., Iterator[bytes]], *args: Any, **options: Any) -> Iterator[bytes]:
-    """Yield the content of an answer, no more than a small file or a piece of a large one may have."""
+    """Yield the content of a response, limited to the size of a small file or a piece of a large one."""
     size = 0
     for piece in stream(*args, **options):
         size += len(piece)
@@ -392,13 +393,13 @@ def _bounded(raw: Any, stream: Callable[..., Iterator[bytes]], *args: Any, **opt
 
 @contextmanager
 def _translated(action: str, *, missing: str) -> Iterator[None]:
-    """Turn what the client raises in the block into errors of this library.
+    """Turn errors of the client in the block into errors of this library.
 
-    The client's own messages hold addresses by which anyone could write, so none of them is repeated.
+    The messages of the client are not repeated, since they contain addresses that grant write access.
 
     Args:
-        action: what failed, such as "Reading x from gcp://bucket".
-        missing: what to say when there is nothing of that name.
+        action: beginning of a sentence, such as "Reading x from gcp://bucket".
+        missing: message if there is no object with that name.
     """
     try:
         yield
@@ -406,32 +407,34 @@ def _translated(action: str, *, missing: str) -> Iterator[None]:
         raise RemoteFileNotFoundError(missing) from None
     except PreconditionFailed:
         raise ConflictError(
-            f"{action} failed: the object is not what it was to be; another program wrote it."
+            f"{action} failed: the object has another version, since another program wrote it."
         ) from None
     except GoogleAPICallError as error:
         raise _refused(action, error) from None
     except TransportError:
-        raise RemoteUnreachableError(f"{action} failed: Google's server for access tokens does not answer.") from None
+        raise RemoteUnreachableError(f"{action} failed: Google's server for access tokens does not respond.") from None
     except GoogleAuthError as error:
         if getattr(error, "retryable", False):
-            raise RemoteUnreachableError(f"{action} failed: Google gave no access token for now.") from None
-        raise RemoteAccessError(f"{action} failed: it takes credentials that are accepted; {_HOW_TO_ACCESS}.") from None
+            raise RemoteUnreachableError(f"{action} failed: Google temporarily gives no access token.") from None
+        raise RemoteAccessError(f"{action} failed: it requires valid credentials; {_HOW_TO_ACCESS}.") from None
     except DataCorruption:
-        raise RemoteUnreachableError(f"{action} failed: it was damaged on the way.") from None
+        raise RemoteUnreachableError(f"{action} failed: the content was damaged on the way.") from None
     except requests.exceptions.Timeout:
-        raise RemoteUnreachableError(f"{action} failed: the server took too long to answer; try again later.") from None
+        raise RemoteUnreachableError(
+            f"{action} failed: the server took too long to respond; try again later."
+        ) from None
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         if isinstance(error, MinariError):
             raise
         raise RemoteUnreachableError(
-            f"{action} failed: the connection was refused, or broke; see that the network is there, and try again."
+            f"{action} failed: the connection was refused or broken; check the network, and try again."
         ) from None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         if isinstance(error, MinariError):
             raise
         raise RemoteError(
-            f"{action} failed: what answered is no Google Cloud Storage, as it does not speak like one; see whether "
-            "the network asks for a login."
+            f"{action} failed: the server that responded is not Google Cloud Storage; check whether the network "
+            "requires a login."
         ) from None
 
 
@@ -440,8 +443,8 @@ def _refused(action: str, error: GoogleAPICallError) -> RemoteError:
     said = plain_text("; ".join(str(detail.get("message")) for detail in error.errors if isinstance(detail, dict)))
     text = f"{action} failed: the server answered {code}{f' ({said})' if said else ''}"
     if code in (401, 403):
-        return RemoteAccessError(f"{text}; see that the account may do it, or {_HOW_TO_ACCESS}.")
-    if is_transient(code) or "crc32c" in said.lower():  # the last: damaged on the way
+        return RemoteAccessError(f"{text}; check the permissions of the account, or {_HOW_TO_ACCESS}.")
+    if is_transient(code) or "crc32c" in said.lower():  # the last: damaged in transit
         return RemoteUnreachableError(f"{text}.", retry_after(_headers(error.response).get("Retry-After")))
     return RemoteError(f"{text}.")
 

@@ -1,7 +1,7 @@
 """``https://host/directory``: datasets behind a web server, which is read-only.
 
-A web server does not list its files. The manifest of each dataset and the index beside all of them do, which an
-upload to the directory or bucket behind the server has made.
+A web server does not list its files. The manifest of each dataset and the index of all datasets do, which are
+created by uploads to the directory or bucket behind the server.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ __all__ = ["HttpStorage", "HttpsStorage"]
 
 
 class HttpsStorage(CloudStorage):
-    """A directory of a web server, as a remote that can be read.
+    """Directory of a web server, as a read-only remote.
 
     Args:
         name: ``host/directory``, as in the address.
-        token: sent as a bearer token. Without one, user and password come from ``~/.netrc``.
+        token: bearer token. By default, user and password are taken from ``~/.netrc``.
         **options: as for :class:`CloudStorage`.
 
     Raises:
-        RemoteError: the address holds a password, or parts that the address of a directory does not have.
+        RemoteError: the address contains a password, or parts that the address of a directory does not have.
     """
 
     SCHEME = "https"
+    TOKEN_IS_TEXT = True
 
     def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
         _check_location(name)
@@ -61,7 +62,7 @@ class HttpsStorage(CloudStorage):
     def find_location(cls, location: str) -> tuple[str, str]:
         """Return the directory of the remote and the dataset id in the address of a dataset, by its manifest.
 
-        Where no manifest can be read, the id is taken to be the last part of the address.
+        If no manifest can be read, the id is the last part of the address.
         """
         try:
             dataset_id = with_retries(lambda: cls(location)._read_manifest("")).dataset_id
@@ -78,8 +79,8 @@ class HttpsStorage(CloudStorage):
             entries = until_intact(lambda: parse_index(self.read_file(INDEX_FILE_NAME)))
         except RemoteFileNotFoundError:
             raise RemoteError(
-                f"{self.address} has no {INDEX_FILE_NAME}, and a web server lists nothing by itself; datasets that "
-                "are uploaded to the directory or bucket behind it with `minari upload` are put into one."
+                f"{self.address} has no {INDEX_FILE_NAME}, and a web server does not list files; upload datasets to "
+                "the directory or bucket behind it with `minari upload`, which creates the index."
             ) from None
         return {name: entries[name] for name in entries if is_dataset_id(name) and name.startswith(prefix or "")}
 
@@ -110,7 +111,7 @@ class HttpsStorage(CloudStorage):
         return self._client.read_file(self._url(name), SMALL_FILE_LIMIT)
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Read the bytes of a file from ``start`` up to ``stop``, also from a server that sends whole files only."""
+        """Read the bytes of a file from ``start`` up to ``stop``, also if the server only sends whole files."""
         url = self._url(name)
         if start >= stop:
             return b""
@@ -162,21 +163,21 @@ class HttpsStorage(CloudStorage):
 
 
 class HttpStorage(HttpsStorage):
-    """A web server without encryption, such as one inside a laboratory."""
+    """Directory of a web server without encryption, such as in a local network."""
 
     SCHEME = "http"
 
 
 class _WholeFiles:
-    """Files that were fetched whole into the directory for temporary files, each until all of it has been read.
+    """Whole files in the directory for temporary files, each kept until all of it has been read.
 
     Args:
-        client: fetches them.
-        most: number of files that are kept. Pieces of one file are asked for one after the other, so that as
-            many are enough as there are concurrent requests.
+        client: client that fetches the files.
+        most: number of files that are kept. Pieces of one file are requested in order, so the number of
+            concurrent requests is enough.
 
     Attributes:
-        are_needed: whether the server has shown that it sends whole files only.
+        are_needed: True if the server has responded with a whole file instead of a part.
     """
 
     def __init__(self, client: HttpClient, most: int) -> None:
@@ -188,17 +189,17 @@ class _WholeFiles:
         self._lock = ThreadLock()
 
     def read_range(self, url: str, start: int, stop: int, size: int | None = None) -> bytes:
-        """Read the bytes of a file from ``start`` up to ``stop``, fewer where it ends before.
+        """Read the bytes of a file from ``start`` up to ``stop``, fewer if it ends before.
 
         Args:
-            url: of the file.
+            url: address of the file.
             start: the first byte.
-            stop: the one after the last.
-            size: of the file, in bytes, where it is known; what comes beyond is not taken.
+            stop: the byte after the last one.
+            size: size of the file in bytes, if it is known; further bytes are not read.
 
         Raises:
-            RemoteError: as those of the client.
-            DatasetCorruptError: the file is larger than it should be, or than there is room.
+            RemoteError: as raised by the client.
+            DatasetCorruptError: the file is larger than expected, or than the free disk space.
         """
         self.are_needed = True
         with self._lock.current:
@@ -236,7 +237,7 @@ class _WholeFiles:
 def _check_location(location: str) -> None:
     if "@" in location.partition("/")[0]:
         raise RemoteError(
-            "The address of a web server must not hold a user or a password; put them into ~/.netrc for the host."
+            "The address of a web server must not contain a user or a password; put them into ~/.netrc for the host."
         )
     if "?" in location or "#" in location:
         raise RemoteError(

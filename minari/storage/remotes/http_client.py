@@ -1,7 +1,7 @@
-"""An HTTP client that keeps connections, bounds what answers take in time and room, and gives no secrets away.
+"""HTTP client with persistent connections, limits for the time and size of responses, and protection of secrets.
 
-It is urllib3 with rules of our own for redirects and credentials. The pools of connections serve the client of
-Google Cloud Storage as well, which is built on the same library.
+It is urllib3 with stricter rules for redirects and credentials. The connection pools are also used by the client
+of Google Cloud Storage, which is built on the same library.
 """
 
 from __future__ import annotations
@@ -36,31 +36,33 @@ __all__ = ["HttpClient", "PastTheEndError", "check_range", "paced_pools"]
 _HEADERS = {"User-Agent": "minari", "Accept-Encoding": "identity"}
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _READ_AT_ONCE = 1 << 20  # bytes
-_READ_FOR_THE_CONNECTION = 1 << 16  # bytes of an answer that nobody wants; of a longer one the connection is closed
+_READ_FOR_THE_CONNECTION = (
+    1 << 16
+)  # bytes of an unused response that are read; the connection of a longer one is closed
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(?:\d+|\*)", re.ASCII)
 
 
 class PastTheEndError(RemoteError):
-    """A part of a file was asked for that begins where the file has ended."""
+    """The requested part of a file begins at or after its end."""
 
 
 class HttpClient:
-    """Reads files from web servers, in several threads, over connections that are kept.
+    """Thread-safe client that reads files from web servers over persistent connections.
 
     Args:
-        token: sent as ``Authorization: Bearer token``. Without one, the user and the password that
-            ``~/.netrc`` (or the file of the variable ``NETRC``) has for the host are sent, if any.
-        limits: how long an answer may take.
-        connections: how many are kept.
+        token: sent as ``Authorization: Bearer token``. By default, the user and password for the host in
+            ``~/.netrc`` (or the file of the variable ``NETRC``) are sent, if there are any.
+        limits: limits of the duration of a response.
+        connections: number of persistent connections.
 
     Raises:
-        RemoteAccessError: the token cannot be one.
+        RemoteAccessError: the token has invalid characters.
     """
 
     def __init__(self, token: str | None, limits: Limits, connections: int) -> None:
         if token is not None and not re.fullmatch(r"[!-~]+", token):
             raise RemoteAccessError(
-                "The token holds blanks, line breaks or letters that no token has; copy it once more, as it is."
+                "The token contains spaces, line breaks or other characters that tokens do not have; copy it again."
             )
         self._token, self._limits, self._connections = token, limits, connections
         self._lock = ThreadLock()
@@ -76,10 +78,10 @@ class HttpClient:
             return b"".join(_content(response, url, limit))
 
     def read_range(self, url: str, start: int, stop: int) -> bytes | None:
-        """Read the bytes of a file from ``start`` up to ``stop``, fewer where it ends before.
+        """Read the bytes of a file from ``start`` up to ``stop``, fewer if it ends before.
 
         Returns:
-            None where the server sends whole files only. Raises as :meth:`answer` does.
+            The bytes; None if the server only sends whole files. Raises as :meth:`answer` does.
         """
         with self.answer(url, start, stop) as response:
             if response.status != 206 and (start or (_announced(response, url) or stop + 1) > stop):
@@ -96,16 +98,16 @@ class HttpClient:
 
     @contextmanager
     def answer(self, url: str, start: int | None = None, stop: int = 0) -> Iterator[urllib3.BaseHTTPResponse]:
-        """Open the answer to a request for a file, or for its bytes from ``start`` up to ``stop``.
+        """Open the response to a request for a file, or for its bytes from ``start`` up to ``stop``.
 
-        A server may answer with the whole file all the same, with status 200 in place of 206.
+        A server may respond with the whole file nevertheless, with status 200 instead of 206.
 
         Raises:
             RemoteFileNotFoundError: there is no such file.
-            PastTheEndError: it ends before the part begins.
-            RemoteAccessError: the server wants to know who asks, or does not let them.
-            RemoteUnreachableError: the server does not answer, breaks off, or sends too slowly.
-            RemoteError: it answers in another way that makes no sense.
+            PastTheEndError: the file ends before the part begins.
+            RemoteAccessError: the server requires credentials, or denies access.
+            RemoteUnreachableError: the server does not respond, breaks the connection, or sends too slowly.
+            RemoteError: the response is unusable for another reason.
         """
         headers = _HEADERS if start is None else {**_HEADERS, "Range": f"bytes={start}-{stop - 1}"}
         try:
@@ -116,17 +118,17 @@ class HttpClient:
                 if response.status == 206:
                     check_range(response.headers, -1 if start is None else start, stop, url)
                 if response.headers.get("Content-Encoding", "identity") != "identity":
-                    raise RemoteError(f"{url} comes compressed, which was not asked for; it cannot be used.")
+                    raise RemoteError(f"{url} was sent compressed, which was not requested; it cannot be used.")
                 yield response
             finally:
-                response.close()  # unless all of it was read, and the connection is back in its pool
+                response.close()  # unless it was read completely, and the connection is back in its pool
         except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
             if isinstance(error, MinariError):
                 raise
             raise _failure(error, url) from None
 
     def _followed(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
-        """Make a request and follow redirects, but not from an encrypted connection to another."""
+        """Send a request and follow redirects, but not from an encrypted connection to an unencrypted one."""
         at = urlsplit(url)
         authorization = self._authorization(at.hostname or "")
         for _ in range(MOST_REDIRECTS + 1):
@@ -138,15 +140,15 @@ class HttpClient:
             target = response.headers.get("Location")
             if response.status not in _MOVED or target is None:
                 return response
-            response.close()  # the rest of it is not read, however long it is
+            response.close()  # its body is not read, whatever its length
             moved = _redirect(at, target, url)
             if moved[:2] != at[:2]:
                 authorization = None
             at = moved
-        raise RemoteError(f"{url} leads from one address to the next more than {MOST_REDIRECTS} times.")
+        raise RemoteError(f"{url} redirects more than {MOST_REDIRECTS} times.")
 
     def _manager(self, at: SplitResult) -> urllib3.PoolManager:
-        """Return the pools of connections for an address; connections do not survive a fork."""
+        """Return the connection pools for an address, since connections do not survive a fork."""
         proxy = None if proxy_bypass(at.netloc) else getproxies().get(at.scheme)
         key = os.getpid(), at.scheme, proxy
         with self._lock.current:
@@ -157,7 +159,7 @@ class HttpClient:
                     "timeout": urllib3.Timeout(connect=self._limits.connect_timeout, read=self._limits.read_timeout),
                 }
                 if at.scheme == "https":
-                    options["ssl_context"] = ssl.create_default_context()  # what the system trusts
+                    options["ssl_context"] = ssl.create_default_context()  # the certificates of the system
                 self._managers[key] = manager = _new_manager(proxy, options)
                 manager.pool_classes_by_scheme = paced_pools(self._limits)
             return self._managers[key]
@@ -169,10 +171,10 @@ class HttpClient:
             found = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
         except OSError:
             return None
-        except netrc.NetrcParseError as error:  # whose message may repeat a password
+        except netrc.NetrcParseError as error:  # the message of which may contain a password
             raise RemoteAccessError(
-                f"Line {error.lineno} of {error.filename} cannot be read, which may hold the password for {host}; "
-                "correct it, or let nobody but yourself read the file."
+                f"Line {error.lineno} of {error.filename} cannot be read, which may contain the password for {host}; "
+                "correct it, or make the file readable only for yourself."
             ) from None
         if found is None:
             return None
@@ -192,12 +194,12 @@ def _new_manager(proxy: str | None, options: Mapping[str, Any]) -> urllib3.PoolM
 
 
 def _redirect(at: SplitResult, location: str, url: str) -> SplitResult:
-    """Return the address that an answer leads to.
+    """Return the address to which a response redirects.
 
     Args:
-        at: the address that was asked.
-        location: what the answer says.
-        url: the address that was asked first, for messages: a redirect may lead to a signed one.
+        at: the requested address.
+        location: location in the response.
+        url: the original address, for messages, since a redirect may lead to a signed address.
 
     Raises:
         RemoteError: it must not be followed.
@@ -206,28 +208,28 @@ def _redirect(at: SplitResult, location: str, url: str) -> SplitResult:
         new = urlsplit(urljoin(at.geturl(), location))
         new.port  # noqa: B018 (raises if it is not a number)
     except ValueError:
-        raise RemoteError(f"{url} sends to something that is not an address; it is not followed.") from None
+        raise RemoteError(f"{url} redirects to something that is not an address; it is not followed.") from None
     if new.scheme not in ("http", "https"):
-        raise RemoteError(f"{url} sends to an address of another kind than https; it is not followed.")
+        raise RemoteError(f"{url} redirects to an address of another kind than https; it is not followed.")
     if "@" in new.netloc:
-        raise RemoteError(f"{url} sends to an address with a user in it; it is not followed.")
+        raise RemoteError(f"{url} redirects to an address with a user in it; it is not followed.")
     if at.scheme == "https" and new.scheme != "https":
-        raise RemoteError(f"{url} sends to an address that is not encrypted; it is not followed.")
+        raise RemoteError(f"{url} redirects to an address that is not encrypted; it is not followed.")
     return new
 
 
 def _announced(response: urllib3.BaseHTTPResponse, url: str) -> int | None:
-    """Return the size that an answer announces."""
+    """Return the size that a response announces."""
     text = response.headers.get("Content-Length")
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,19}", text.strip()):
-        raise RemoteError(f"{url} is announced with {shortened(text)} bytes, expected a number; it cannot be used.")
+        raise RemoteError(f"{url} has the announced size {shortened(text)}, expected a number; it cannot be used.")
     return int(text)
 
 
 def _content(response: urllib3.BaseHTTPResponse, url: str, limit: int) -> Iterator[bytes]:
-    """Yield the body of an answer, which has neither more bytes than the limit nor fewer than were announced."""
+    """Yield the body of a response, and raise if it is longer than the limit or shorter than announced."""
     expected = _announced(response, url)
     if expected is not None and expected > limit:
         raise too_large(url, limit)
@@ -257,7 +259,7 @@ def _refusal(response: urllib3.BaseHTTPResponse, url: str) -> RemoteError:
 
 def _failure(error: Exception, url: str) -> RemoteError:
     reason: BaseException = error
-    while True:  # down to what the system says
+    while True:  # down to the error of the system
         inner = reason.__cause__ or next((each for each in reason.args if isinstance(each, BaseException)), None)
         if inner is None:
             break
@@ -266,26 +268,26 @@ def _failure(error: Exception, url: str) -> RemoteError:
         return RemoteError(f"{url} has a certificate that is not trusted: {reason.verify_message}.")
     if isinstance(reason, OSError) and reason.errno == errno.ENOSPC:
         return RemoteError(
-            f"There is no room for {url} in the directory for temporary files; make some, or set TMPDIR."
+            f"There is no space for {url} in the directory for temporary files; free some, or set TMPDIR."
         )
     return RemoteUnreachableError(f"{url} cannot be reached: {plain_text(reason) or type(reason).__name__}.")
 
 
 def check_range(headers: Any, start: int, stop: int, what: str) -> None:
-    """Make sure that an answer with status 206 holds a part that was asked for, from its beginning.
+    """Check that a response with status 206 contains a requested part from its beginning.
 
     Raises:
-        RemoteError: it holds another.
+        RemoteError: it contains another part.
     """
     found = _RANGE.fullmatch(headers.get("Content-Range") or "")
     if found is None or int(found[1]) != start or int(found[2]) >= stop:
         raise RemoteError(
-            f"{what} was asked for bytes {start} to {stop} and the server sent others; it cannot be used."
+            f"{what} was asked for bytes {start} to {stop} and the server sent others; they cannot be used."
         )
 
 
 def paced_pools(limits: Limits) -> dict[str, Any]:
-    """Return the classes of connection pools, by scheme, whose answers have to keep up a pace from their first byte."""
+    """Return the classes of connection pools, by scheme, that enforce a minimum pace of responses."""
     answers = {"response_class": staticmethod(partial(_PacedResponse, limits=limits))}
     pools: dict[str, Any] = {"http": urllib3.HTTPConnectionPool, "https": urllib3.HTTPSConnectionPool}
     return {
@@ -295,7 +297,7 @@ def paced_pools(limits: Limits) -> dict[str, Any]:
 
 
 class _PacedResponse(http.client.HTTPResponse):
-    """An answer whose headers and body keep up a pace; timeouts of sockets restart with each byte that arrives."""
+    """Response with a minimum pace of headers and body, since timeouts of sockets restart with each byte."""
 
     def __init__(self, sock: Any, *args: Any, limits: Limits, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -304,11 +306,11 @@ class _PacedResponse(http.client.HTTPResponse):
 
 
 class _PacedStream(io.RawIOBase):
-    """A stream that counts the bytes that arrive through a socket.
+    """Stream that counts the bytes that arrive at a socket.
 
     Args:
         stream: the socket as a stream.
-        pace: counts every byte.
+        pace: pace that counts the bytes.
     """
 
     def __init__(self, stream: io.RawIOBase, pace: Pace) -> None:

@@ -1,6 +1,6 @@
-"""``hf://owner[/namespace]``: the dataset repositories of a user or an organization on the Hugging Face Hub.
+"""``hf://owner[/namespace]``: dataset repositories of a user or organization on the Hugging Face Hub.
 
-The first part of a dataset's id is a repository of the owner, the rest is its directory in there. A dataset is
+The first part of a dataset id is a repository of the owner, the rest is a directory in it. A dataset is
 uploaded by one commit, so that it appears atomically.
 """
 
@@ -22,7 +22,7 @@ from minari._base.parallel import parallel_map
 from minari._model.dataset_id import is_part
 from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
-from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
+from minari.storage.remotes.base import CloudStorage
 from minari.storage.remotes.hub.client import HubClient, RefusedError
 from minari.storage.remotes.hub.publisher import HubPublisher, Operations, card_of
 from minari.storage.remotes.hub.repository import HubRepository, RepositoryState, search_repositories
@@ -42,56 +42,57 @@ from minari.storage.transfer.remote_files import (
 from minari.storage.transfer.upload_snapshot import UploadSnapshot, old_layout
 
 
-__all__ = ["HuggingFaceStorage", "list_community"]
+__all__ = ["HuggingFaceStorage"]
 
 _OWNER = re.compile(r"[\w.-]+", re.ASCII)
-_TAG = "minari"  # in every card that is made here
+_TAG = "minari"  # in every card of this library
 
 _log = logging.getLogger(__name__)
 
 
 class _Place(NamedTuple):
-    """A place on the remote: a repository of the owner, and a path in it."""
+    """Location on the remote: a repository of the owner, and a path in it."""
 
     repository: str
     path: str
 
 
 class HuggingFaceStorage(CloudStorage):
-    """A user or an organization on the Hub, as a remote.
+    """User or organization on the Hub, as a remote.
 
     Args:
-        name: the owner, and the namespace that all datasets lie in where not all of them are meant.
-        token: of a user; by default that of the Hub's own login or environment (``HF_TOKEN``).
+        name: the owner, optionally with the namespace to which the remote is limited.
+        token: token of a user; by default that of the login or environment of the Hub (``HF_TOKEN``).
         **options: as for :class:`CloudStorage`.
 
     Raises:
-        RemoteError: the name is no owner.
-        RemoteAccessError: what is given as the token can be none.
+        RemoteError: the name is not that of an owner.
+        RemoteAccessError: the token has invalid characters.
     """
 
     SCHEME: ClassVar[str] = "hf"
     PRIVATE: ClassVar[bool] = True
+    TOKEN_IS_TEXT: ClassVar[bool] = True
 
     def __init__(self, name: str, token: str | None = None, **options: Any) -> None:
         super().__init__(name, token, **options)
         self._owner, slash, namespace = self.name.partition("/")
-        self._prefix = namespace + slash  # of all full names, which are those that count from the owner
+        self._prefix = namespace + slash  # of full names, which are relative to the owner
         if _OWNER.fullmatch(self._owner) is None or (slash and not all(map(is_part, namespace.split("/")))):
             raise RemoteError(
                 f"Expected hf://user-or-organization or hf://user-or-organization/namespace, got "
                 f"{shortened(without_credentials(self.address))}."
             )
         self._client = HubClient(self.token, self.LIMITS)
-        self._addresses: dict[str, Future[dict[str, str]]] = {}  # of large contents, by the names of their files
-        self._seen: dict[str, RepositoryState | None] = {}  # repositories, for the writer that comes next
+        self._addresses: dict[str, Future[dict[str, str]]] = {}  # file name -> addresses of large contents
+        self._seen: dict[str, RepositoryState | None] = {}  # states of repositories, for the next writer
 
     def _place(self, name: str) -> _Place:
         repository, _, path = f"{self._prefix}{name}".partition("/")
         return _Place(repository, path)
 
     def _relative(self, full_names: Iterable[str], prefix: str = "") -> list[str]:
-        """Return full names relative to this remote, those only that begin with a prefix."""
+        """Return the full names that begin with a prefix, relative to this remote."""
         whole = f"{self._prefix}{prefix}"
         return [name.removeprefix(self._prefix) for name in full_names if name.startswith(whole)]
 
@@ -102,7 +103,7 @@ class HuggingFaceStorage(CloudStorage):
         return HubPublisher(self._repository(name), self.private, self.max_workers, self._seen)
 
     def has_file(self, name: str) -> bool:
-        """Return whether there is a file, found out in a way that spares a writer who comes next a look."""
+        """Return whether there is a file, and keep the state of its repository for the next writer."""
         place = self._place(name)
         repository = self._repository(place.repository)
         try:
@@ -113,7 +114,7 @@ class HuggingFaceStorage(CloudStorage):
         return place.path in state.files
 
     def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
-        """List the complete datasets, with their metadata as far as the index of each repository has it."""
+        """List the complete datasets, with their metadata if the index of their repository has it."""
         wanted, slash, _ = f"{self._prefix}{prefix or ''}".partition("/")
         if slash:  # the files and the index of one repository are read concurrently
             with ThreadPoolExecutor(min(2, self.max_workers)) as pool:
@@ -154,7 +155,7 @@ class HuggingFaceStorage(CloudStorage):
         return sorted(self._relative(full_names))
 
     def list_files(self, directory: str) -> list[RemoteFile]:
-        """List all files below a directory, without those that a repository keeps beside its datasets."""
+        """List all files below a directory, without the metadata of the namespace and the index of a repository."""
         repository, path = self._place(directory)
         beside = () if path else (NAMESPACE_METADATA_FILENAME, INDEX_FILE_NAME)
         prefix = f"{path}/" if path else ""
@@ -167,9 +168,9 @@ class HuggingFaceStorage(CloudStorage):
         return listed
 
     def _find(self, repository: HubRepository, files: Iterable[RemoteFile]) -> None:
-        """Ask for the addresses of all large contents together, as finding each by itself takes two requests.
+        """Request the addresses of all large contents together, since each one would take two requests.
 
-        The answer comes while the caller does something else.
+        The response arrives in the background.
         """
         large = [file for file in files if file.checksum and file.checksum.algorithm == "sha256"]
         if not large:
@@ -180,7 +181,7 @@ class HuggingFaceStorage(CloudStorage):
             try:
                 addresses = repository.find_contents(wanted, max(self.max_workers - 1, 1))
             except RemoteError as error:
-                _log.debug("Each file is asked for by itself: %s", error)
+                _log.debug("The address of each file is requested individually: %s", error)
                 return {}
             return {file.name: addresses[oid] for file, (oid, _) in zip(large, wanted, strict=True) if oid in addresses}
 
@@ -190,7 +191,7 @@ class HuggingFaceStorage(CloudStorage):
         self._addresses.update({file.name: answer for file in large})
 
     def read_file(self, name: str) -> bytes:
-        """Read a small file; the metadata of a namespace as the user wrote it, without the index of the repository."""
+        """Read a small file; the metadata of a namespace without the index of the repository."""
         repository, path = self._place(name)
         content = self._repository(repository).read(path)
         return without_repository_index(content, repository) if path == NAMESPACE_METADATA_FILENAME else content
@@ -203,19 +204,19 @@ class HuggingFaceStorage(CloudStorage):
         if address is not None:
             try:
                 return self._repository(repository).read_signed(address, (start, stop), f"reading {name}")
-            except (RefusedError, RemoteAccessError, RemoteFileNotFoundError):  # it is good for a while only
+            except (RefusedError, RemoteAccessError, RemoteFileNotFoundError):  # it has expired
                 self._addresses.pop(name, None)
         return self._repository(repository).read(path, (start, stop))
 
     def write_file(self, name: str, content: bytes) -> None:
-        """Write a small file, in place of the one that may be there."""
+        """Write a small file, replacing an existing one."""
         repository, path = self._place(name)
         self._publisher(repository).write(path, content)
 
     def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
         """Send the contents of a dataset, then commit them as its files.
 
-        Nobody sees what was sent and not committed, so that there is nothing for ``force`` to replace.
+        Contents without a commit are not visible, so ``force`` has nothing to replace.
         """
         if snapshot.metadata is None:
             raise old_layout(snapshot.dataset_id)
@@ -250,52 +251,47 @@ class HuggingFaceStorage(CloudStorage):
         )
 
     def missing_dataset(self, dataset_id: str) -> RemoteDatasetNotFoundError:
-        """Return the error about a dataset that is not there, or not for everybody."""
+        """Return the error for a dataset that does not exist, or is not public."""
         if self._client.has_token:
             return super().missing_dataset(dataset_id)
         return RemoteDatasetNotFoundError(
-            f"There is no dataset {dataset_id} in {self.address} that everybody may see; check the spelling, and if it "
-            "is private, give a token, or log in (`hf auth login`, or HF_TOKEN)."
+            f"There is no public dataset {dataset_id} in {self.address}; check the spelling, and if it is private, "
+            "give a token, or log in (`hf auth login`, or HF_TOKEN)."
         )
 
+    def list_community(self, prefix: str | None = None) -> dict[str, dict[str, Any]]:
+        """Return the datasets of all owners on the Hub whose cards have the tag of this library.
 
-def list_community(
-    prefix: str | None = None, *, token: str | None = None, max_workers: int = MAX_WORKERS
-) -> dict[str, dict[str, Any]]:
-    """Return the datasets of all authors on the Hub whose cards have the tag of this library.
+        Args:
+            prefix: only ids that begin with this text, without the owner.
 
-    Args:
-        prefix: of the ids, without the owner.
-        token: by default that of the Hub's own login or environment.
-        max_workers: number of concurrent requests.
+        Returns:
+            Address, such as ``hf://owner/door/human-v2`` -> metadata, sorted.
 
-    Returns:
-        Address, such as ``hf://owner/door/human-v2`` -> metadata, sorted.
+        Raises:
+            RemoteError: the Hub does not respond, or rejects the request.
+        """
+        client, begins = self._client, prefix or ""
+        search = partial(search_repositories, client, {"filter": _TAG}, "listing datasets", self.max_workers)
+        found = with_retries(search)
 
-    Raises:
-        RemoteError: the Hub cannot do it.
-    """
-    client, begins = HubClient(token), prefix or ""
-    search = partial(search_repositories, client, {"filter": _TAG}, "listing datasets", max_workers)
-    found = with_retries(search)
+        def described(name: str) -> dict[str, dict[str, Any]]:
+            owner, _, repository = name.partition("/")
+            ids = {dataset_id for dataset_id in datasets_in(repository, found[name]) if dataset_id.startswith(begins)}
+            if not ids:
+                return {}
+            try:
+                entries = HubRepository(client, name).metadata(found[name], 1)
+            except (RemoteAccessError, RemoteFileNotFoundError) as error:  # gated, or deleted in the meantime
+                _log.warning("The datasets of %s are left out: %s", name, error)
+                return {}
+            by_id = {"/".join(filter(None, (repository, path))): content for path, content in entries.items()}
+            return {f"hf://{owner}/{key}": _parsed(content, key) for key, content in by_id.items() if key in ids}
 
-    def described(name: str) -> dict[str, dict[str, Any]]:
-        owner, _, repository = name.partition("/")
-        wanted = {dataset_id for dataset_id in datasets_in(repository, found[name]) if dataset_id.startswith(begins)}
-        if not wanted:
-            return {}
-        try:
-            entries = HubRepository(client, name).metadata(found[name], 1)
-        except (RemoteAccessError, RemoteFileNotFoundError) as error:  # gated, or gone meanwhile
-            _log.warning("The datasets of %s are left out: %s", name, error)
-            return {}
-        ids = {"/".join(filter(None, (repository, path))): content for path, content in entries.items()}
-        return {f"hf://{owner}/{key}": _parsed(content, key) for key, content in ids.items() if key in wanted}
-
-    result: dict[str, dict[str, Any]] = {}
-    for part in parallel_map(described, found, max_workers):
-        result |= {address: metadata for address, metadata in part.items() if metadata}
-    return dict(sorted(result.items()))
+        result: dict[str, dict[str, Any]] = {}
+        for part in parallel_map(described, found, self.max_workers):
+            result |= {address: metadata for address, metadata in part.items() if metadata}
+        return dict(sorted(result.items()))
 
 
 def _parsed(content: bytes, dataset_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lists of the datasets in a store of objects, by its own listing and by the index that spares requests."""
+"""Lists of the datasets in an object store, from its listing and the index that saves requests."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from minari.storage.transfer.remote_files import (
 __all__ = ["IndexedList", "put_into_index", "list_indexed"]
 
 _MOST_DATASETS = 1_000_000
-_CONFLICTS = 10  # times that others may change the index in between
-_PAUSE = 0.1  # seconds
+_CONFLICTS = 10  # number of concurrent changes of the index by other programs
+PAUSE = 0.1  # seconds
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ class IndexedList(NamedTuple):
     """The datasets of a store.
 
     Attributes:
-        metadata: the content of ``metadata.json`` by the ids of all datasets that have it, as far as the index
-            agrees with the listing; else None.
-        index_version: version of the index, for writing it back.
+        metadata: ids of all datasets -> content of ``metadata.json`` if the index agrees with the listing;
+            otherwise None.
+        index_version: version of the index, for replacing it.
     """
 
     metadata: dict[str, bytes | None]
@@ -48,7 +48,7 @@ class IndexedList(NamedTuple):
 
 
 def list_indexed(store: ObjectStore, prefix: str = "") -> IndexedList:
-    """List the datasets whose ids begin with a text; the listing and the index are fetched concurrently."""
+    """List the datasets whose ids begin with a text, fetching the listing and the index concurrently."""
     with ThreadPoolExecutor(1) as other:
         index = other.submit(_read_index, store)
         listed = _metadata_files(store, prefix)
@@ -61,13 +61,15 @@ def _metadata_files(store: ObjectStore, prefix: str) -> dict[str, RemoteFile]:
     ending = f"/{METADATA_NAME}"
     listed = list(islice(store.find(prefix, ending), _MOST_DATASETS + 1))
     if len(listed) > _MOST_DATASETS:
-        raise RemoteError(f"{store.address} lists more than {_MOST_DATASETS:,} datasets; see what lies there.")
+        raise RemoteError(
+            f"{store.address} lists more than {_MOST_DATASETS:,} datasets, which is the maximum; check the address."
+        )
     named = ((file.name.removesuffix(ending), file) for file in listed)
     return {dataset_id: file for dataset_id, file in named if is_dataset_id(dataset_id)}
 
 
 def _read_index(store: ObjectStore) -> tuple[dict[str, bytes], str | None]:
-    """Return the entries of the index, and its version, for writing it back."""
+    """Return the entries of the index, and its version for replacing it."""
     try:
         content, version = store.read_version(INDEX_FILE_NAME)
     except RemoteFileNotFoundError:
@@ -80,7 +82,7 @@ def _read_index(store: ObjectStore) -> tuple[dict[str, bytes], str | None]:
 
 
 def put_into_index(store: ObjectStore, dataset_id: str, metadata: bytes) -> None:
-    """Put a dataset into the index, with those that are missing there. Where that fails, lists do without it."""
+    """Add a dataset, and others that are missing, to the index. If this fails, lists do not use the index for them."""
     try:
         for _ in range(_CONFLICTS):
             listed = with_retries(partial(list_indexed, store))
@@ -92,10 +94,10 @@ def put_into_index(store: ObjectStore, dataset_id: str, metadata: bytes) -> None
             try:
                 store.put(INDEX_FILE_NAME, dump_index(entries), match=listed.index_version)
             except ConflictError:
-                time.sleep(random.uniform(0, _PAUSE))
+                time.sleep(random.uniform(0, PAUSE))
             else:
                 return
-        raise ConflictError(f"others write {INDEX_FILE_NAME} all the time")
+        raise ConflictError(f"other programs keep writing {INDEX_FILE_NAME}")
     except (MinariError, OSError) as error:
         _log.warning("The index of %s was not brought up to date: %s", store.address, error)
 
@@ -103,5 +105,5 @@ def put_into_index(store: ObjectStore, dataset_id: str, metadata: bytes) -> None
 def _content_of(store: ObjectStore, dataset_id: str) -> tuple[str, bytes | None]:
     try:
         return dataset_id, with_retries(partial(store.read_file, f"{dataset_id}/{METADATA_NAME}"))
-    except RemoteFileNotFoundError:  # deleted meanwhile
+    except RemoteFileNotFoundError:  # deleted in the meantime
         return dataset_id, None

@@ -1,4 +1,4 @@
-"""Stores of objects under names, such as buckets, as remotes."""
+"""Object stores, such as buckets, as remotes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["ABSENT", "ConflictError", "ObjectStorage"]
 
 
 class ObjectStorage(CloudStorage, ObjectStore):
-    """A remote that keeps objects under names, each of which is written whole.
+    """Base class of remotes that are object stores.
 
-    A kind of store fills in the methods of :class:`ObjectStore`: ``find``, ``read_file``, ``read_range``,
+    A subclass implements the methods of :class:`ObjectStore`: ``find``, ``read_file``, ``read_range``,
     ``read_version``, ``put``, ``put_file`` and ``delete``.
     """
 
     def list_with_metadata(self, prefix: str | None = None) -> dict[str, bytes | None]:
-        """List the complete datasets, with their metadata as far as the index has it."""
+        """List the complete datasets, with their metadata if the index has it."""
         return list_indexed(self, prefix or "").metadata
 
     def list_namespaces(self) -> list[str]:
@@ -46,11 +46,11 @@ class ObjectStorage(CloudStorage, ObjectStore):
         return self.find(f"{directory}/")
 
     def write_file(self, name: str, content: bytes) -> None:
-        """Write a small file, in place of the one that may be there."""
+        """Write a small file, replacing an existing one."""
         self.put(name, content)
 
     def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
-        """Send the files of a dataset, the one by which it is listed last, and put it into the index."""
+        """Send the files of a dataset, last the one that makes it visible, and add it to the index."""
         if snapshot.metadata is None:
             raise old_layout(snapshot.dataset_id)
         _Upload(self, snapshot).run(advance, force=force)
@@ -59,30 +59,31 @@ class ObjectStorage(CloudStorage, ObjectStore):
 
 @dataclass(frozen=True, slots=True)
 class _Upload:
-    """One dataset on its way to a store.
+    """Upload of one dataset to a store.
 
-    The manifest comes first and claims the id: as long as the upload is not finished, nobody else puts
-    other data there. Then come the data, and at last ``metadata.json``, by which the dataset is listed.
+    The manifest is sent first and reserves the id: until the upload is finished, no other data is uploaded under
+    it. The data follows, and finally ``metadata.json``, which makes the dataset visible.
 
     Attributes:
         store: the destination.
-        snapshot: the dataset, which has a ``metadata.json``.
+        snapshot: the dataset, with a ``metadata.json``.
     """
 
     store: ObjectStore
     snapshot: UploadSnapshot
 
     def run(self, advance: Advance, *, force: bool) -> None:
-        """Send what is not there yet.
+        """Send the files that the store does not have yet.
 
         Args:
-            advance: receives the progress.
-            force: whether to take the place of an upload of other data that was never finished.
+            advance: called with the progress.
+            force: True to replace an unfinished upload of other data.
 
         Raises:
-            DatasetExistsError: the store has the dataset.
-            DatasetBusyError: the dataset is changed meanwhile, or an upload of other data was never finished.
-            DamagedInTransitError: a file arrives damaged again and again.
+            DatasetExistsError: the store already has the dataset.
+            DatasetBusyError: the dataset was changed during the upload, or there is an unfinished upload of other
+                data.
+            DamagedInTransitError: a file is damaged after every attempt.
         """
         snapshot, directory = self.snapshot, f"{self.snapshot.dataset_id}/"
         there = {
@@ -108,7 +109,7 @@ class _Upload:
         return already_there(self.store.address, self.snapshot.dataset_id)
 
     def _claim(self, force: bool) -> None:
-        """Announce by the manifest what is going to be uploaded, unless someone else has announced other data."""
+        """Reserve the id with the manifest, unless another program has reserved it for other data."""
         name, manifest = self._name(MANIFEST_NAME), self.snapshot.manifest
         try:
             with_retries(partial(self.store.put, name, manifest, match=ABSENT))
@@ -118,12 +119,12 @@ class _Upload:
             if not force:
                 raise DatasetBusyError(
                     f"An upload of other data as {self.snapshot.dataset_id} to {self.store.address} is in progress, or "
-                    "was never finished; wait for it, or upload with force=True (--force) to take its place."
+                    "was never finished; wait for it, or upload with force=True (--force) to replace it."
                 ) from None
             with_retries(partial(self.store.put, name, manifest))
 
     def _send(self, there: Mapping[str, RemoteFile], meter: Meter, file: SnapshotFile) -> None:
-        """Send a file, unless it is there, and make sure that it has arrived."""
+        """Send a file unless the store has it, and verify that it has arrived."""
         name, sent = self._name(file.name), meter.file(file.size)
 
         def put() -> RemoteFile:
@@ -134,7 +135,7 @@ class _Upload:
             held = file.is_held_by(with_retries(put))
             if not (held or (held is None and self._read_back(name, file.size) == file.sha256)):
                 raise DamagedInTransitError(
-                    f"{name} arrived damaged in {self.store.address}, or was written meanwhile; the dataset was not "
+                    f"{name} arrived damaged in {self.store.address}, or was written concurrently; the dataset was not "
                     "completed there. Upload it again."
                 )
 
@@ -143,7 +144,7 @@ class _Upload:
         sent.finish()
 
     def _read_back(self, name: str, size: int) -> str:
-        """Return the sha256 of an object in a store that reports no checksums."""
+        """Return the sha256 of an object in a store that does not report checksums."""
 
         def content() -> Iterator[bytes]:
             for start in range(0, size, PIECE_SIZE):
@@ -152,8 +153,8 @@ class _Upload:
         return checksums_of(content(), size, ["sha256"])["sha256"].value
 
     def _clear(self, names: Iterable[str]) -> None:
-        """Delete what an upload of other data, which was never finished, has left among the data."""
-        # Beside the data may lie datasets whose namespace is called like this one.
+        """Delete files of the data that an unfinished upload of other data left behind."""
+        # Datasets whose namespace has the name of this dataset may be beside the data.
         left = [self._name(name) for name in names if name.startswith("data/")]
         for _ in parallel_map(
             lambda name: with_retries(partial(self.store.delete, name)), left, self.store.max_workers
@@ -161,9 +162,9 @@ class _Upload:
             pass
 
     def _complete(self) -> None:
-        """Write what makes the dataset appear; of several uploaders, one does."""
+        """Write the file that makes the dataset visible; only one of several concurrent uploads succeeds."""
         name, metadata = self._name(METADATA_NAME), self.snapshot.metadata or b""
-        doubtful = False  # whether an answer was lost, so that an object that is found may be our own
+        doubtful = False  # True if a response was lost, so that an existing object may be our own
 
         def put() -> None:
             nonlocal doubtful

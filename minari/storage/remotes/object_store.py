@@ -1,4 +1,4 @@
-"""The primitives of a store of objects: each is found, read, written whole and deleted by its name."""
+"""Primitives of an object store: find, read, write and delete objects by name."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from minari.storage.transfer.remote_files import RemoteFile
 
 __all__ = ["ABSENT", "ConflictError", "ObjectStore"]
 
-#: Passed to :meth:`ObjectStore.put` where there must be no object yet.
+#: Argument of :meth:`ObjectStore.put` if the object must not exist yet.
 ABSENT = "absent"
 
 
 class ConflictError(RemoteError):
-    """An object is not, or no longer, of the version that was expected when it was written."""
+    """An object does not have the version that was expected when it was written."""
 
 
 class ObjectStore(ABC):
-    """Objects under names, whatever they hold.
+    """Objects with names and any content.
 
     Attributes:
         max_workers: number of concurrent requests.
@@ -37,30 +37,30 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def find(self, prefix: str, ending: str = "") -> Iterable[RemoteFile]:
-        """List the objects whose names begin with one text and end with another, however many there are."""
+        """List all objects whose names begin with one text and end with another."""
 
     @abstractmethod
     def read_file(self, name: str) -> bytes:
         """Read a small object.
 
         Raises:
-            RemoteFileNotFoundError: there is none of that name.
+            RemoteFileNotFoundError: there is no object with that name.
         """
 
     @abstractmethod
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Read the bytes of an object from ``start`` up to ``stop``, fewer where it ends before.
+        """Read the bytes of an object from ``start`` up to ``stop``, fewer if it ends before.
 
         Raises:
-            RemoteFileNotFoundError: there is none of that name.
+            RemoteFileNotFoundError: there is no object with that name.
         """
 
     @abstractmethod
     def read_version(self, name: str) -> tuple[bytes, str | None]:
-        """Read a small object with the value that :meth:`put` takes as ``match``; None where versions do not exist.
+        """Read a small object, with its version for ``match`` of :meth:`put`; None if there are no versions.
 
         Raises:
-            RemoteFileNotFoundError: there is none of that name.
+            RemoteFileNotFoundError: there is no object with that name.
         """
 
     @abstractmethod
@@ -68,13 +68,13 @@ class ObjectStore(ABC):
         """Write a small object.
 
         Args:
-            name: of the object.
-            content: its whole content.
-            match: :data:`ABSENT` where there must be none yet, what :meth:`read_version` has returned where it must
-                still be of that version; None where that does not matter.
+            name: name of the object.
+            content: content of the object.
+            match: :data:`ABSENT` if the object must not exist, a version of :meth:`read_version` if it must still
+                have that version, or None for any.
 
         Raises:
-            ConflictError: it is not so.
+            ConflictError: the object has another version, or exists.
         """
 
     @abstractmethod
@@ -82,15 +82,15 @@ class ObjectStore(ABC):
         """Send a file.
 
         Args:
-            name: of the object.
-            path: of the file.
-            sent: may be called with numbers of bytes as they are sent, from any thread; bytes that are not reported
-                count when the file is there.
+            name: name of the object.
+            path: path of the file.
+            sent: may be called from any thread with the numbers of bytes that were sent; bytes that are not
+                reported count when the file is complete.
 
         Returns:
-            What the store reports of the object now, its checksum above all.
+            The entry of the object in the store, with its checksum.
         """
 
     @abstractmethod
     def delete(self, name: str) -> None:
-        """Delete an object; nothing happens where there is none."""
+        """Delete an object if it exists."""

@@ -18,16 +18,16 @@ from minari.errors import RemoteError
 from minari.storage.remotes.base import MAX_WORKERS, CloudStorage
 
 
-fsspec: Any = LazyModule("fsspec")  # optional; it knows schemes beyond ours
+fsspec: Any = LazyModule("fsspec")  # optional; it supports further schemes
 
-#: The remote where neither one is named nor ``MINARI_REMOTE`` is set.
+#: The remote if none is given and ``MINARI_REMOTE`` is not set.
 DEFAULT_REMOTE = "hf://farama-minari"
 
 ENTRY_POINT_GROUP = "minari.remotes"
 
 _FSSPEC_STORE = "minari.storage.remotes.fsspec:FsspecStorage"
 
-_remotes: dict[str, Target] = {
+REMOTES: dict[str, Target] = {
     "file": ("minari.storage.remotes.directory:FileStorage", "minari"),
     **dict.fromkeys(("gcp", "gs"), ("minari.storage.remotes.gcp:GCPStorage", "minari[gcs]")),
     "hf": ("minari.storage.remotes.huggingface:HuggingFaceStorage", "minari[hf]"),
@@ -41,21 +41,21 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)", re.DOTALL)
 
 
 def register_remote(scheme: str, target: str, requirement: str) -> None:
-    """Register a kind of remote that another package brings.
+    """Register a kind of remote of another package.
 
-    An entry point of the group ``minari.remotes``, called like the scheme, does the same.
+    An entry point of the group ``minari.remotes`` with the name of the scheme does the same.
 
     Args:
-        scheme: what stands before ``://`` in its addresses, in lower case.
+        scheme: scheme of its addresses, in lower case.
         target: ``"package.module:Class"`` of a subclass of :class:`CloudStorage`.
-        requirement: what ``pip install`` needs where the module cannot be imported.
+        requirement: argument of ``pip install`` in the message if the module cannot be imported.
     """
-    _remotes[scheme] = (target, requirement)
+    REMOTES[scheme] = (target, requirement)
 
 
 def get_remote_schemes() -> list[str]:
-    """Return the schemes of the remotes that can be used, sorted."""
-    return sorted(known_targets(_remotes, ENTRY_POINT_GROUP))
+    """Return the schemes of the available remotes, sorted."""
+    return sorted(known_targets(REMOTES, ENTRY_POINT_GROUP))
 
 
 def get_cloud_storage(
@@ -65,19 +65,18 @@ def get_cloud_storage(
     max_workers: int = MAX_WORKERS,
     private: bool = False,
 ) -> CloudStorage:
-    """Return the remote at an address; no request is made yet.
+    """Return the remote at an address; no request is sent.
 
     Args:
-        remote_path: ``scheme://name``; by default that of the variable ``MINARI_REMOTE``, which is
-            read at each call, or else ``hf://farama-minari``.
-        token: what the remote asks of those who write to it: the token of a Hub, or the path of a
-            service-account key.
+        remote_path: ``scheme://name``; by default the value of ``MINARI_REMOTE``, which is read at each call,
+            or ``hf://farama-minari``.
+        token: credentials for the remote: the token of a Hub, or the path of a service-account key.
         max_workers: number of concurrent requests.
-        private: whether what is uploaded is for those only who are let in; a Hub can do that.
+        private: True to make uploaded datasets private, which a Hub supports.
 
     Raises:
-        RemoteError: the address is malformed, there is no class for its scheme, or the remote is out
-            of reach.
+        RemoteError: the address is malformed, there is no class for its scheme, or the remote cannot be
+            used.
         MissingDependencyError: the package that the class needs is not installed.
     """
     address = get_default_remote() if remote_path is None else remote_path
@@ -90,18 +89,32 @@ def get_cloud_storage(
         raise
 
 
+def get_remote_class(address: str | None = None) -> type[CloudStorage]:
+    """Return the class for the remote at an address, or for a dataset on it.
+
+    Args:
+        address: by default the value of ``MINARI_REMOTE``, or ``hf://farama-minari``.
+
+    Raises:
+        RemoteError: the address is malformed, or there is no class for its scheme.
+        MissingDependencyError: the package that the class needs is not installed.
+    """
+    return _remote_class(parse_address(get_default_remote() if address is None else address)[0])
+
+
 def split_address(address: str) -> tuple[str, str]:
     """Return the remote and the dataset id in the full address of a dataset.
 
-    A dataset on the remote of ``MINARI_REMOTE`` is found by that. Elsewhere, what follows ``scheme://`` up to the
-    next ``/`` is the name of the remote, and the rest the id, unless the class for the scheme says otherwise: for
-    ``file`` and ``https`` the text alone leaves open where the id begins, and a look at the directory decides.
+    An address that begins with that of ``MINARI_REMOTE`` is split there. Otherwise, the part from ``scheme://`` to
+    the next ``/`` is the name of the remote, and the rest is the id, unless the class for the scheme decides
+    otherwise: for ``file`` and ``https``, the text alone does not show where the id begins, so that the directory is
+    examined.
 
     Args:
         address: such as ``hf://farama-minari/D4RL/door/human-v2``. The id in it is not checked.
 
     Returns:
-        What :func:`get_cloud_storage` takes, and the id.
+        The argument for :func:`get_cloud_storage`, and the id.
 
     Raises:
         RemoteError: the address is malformed, or there is no class for its scheme.
@@ -116,7 +129,7 @@ def split_address(address: str) -> tuple[str, str]:
 
 
 def parse_address(address: str) -> tuple[str, str]:
-    """Return the scheme of an address, and what follows it without slashes at the end; nothing is asked of anybody.
+    """Return the scheme of an address and the rest without trailing slashes; no request is sent.
 
     Raises:
         RemoteError: the address is malformed.
@@ -126,7 +139,7 @@ def parse_address(address: str) -> tuple[str, str]:
         got = shortened(without_credentials(address) if isinstance(address, str) else address)
         raise RemoteError(
             f"The address of a remote must be of the form scheme://name, such as file:///directory, got {got}; the "
-            f"schemes that can be used are {', '.join(get_remote_schemes())}.{_as_file_address(address)}"
+            f"available schemes are {', '.join(get_remote_schemes())}.{_as_file_address(address)}"
         )
     return found[1].lower(), found[2].rstrip("/") or "/"
 
@@ -141,7 +154,7 @@ def _as_file_address(address: object) -> str:
 
 
 def _remote_class(scheme: str) -> type[CloudStorage]:
-    target = find_target(scheme, _remotes, ENTRY_POINT_GROUP)
+    target = find_target(scheme, REMOTES, ENTRY_POINT_GROUP)
     if target is None:
         with suppress(ImportError):
             if scheme in fsspec.available_protocols():
@@ -149,8 +162,8 @@ def _remote_class(scheme: str) -> type[CloudStorage]:
     if target is None:
         usable = ", ".join(f"{known}://" for known in get_remote_schemes())
         raise RemoteError(
-            f"There is no kind of remote called {scheme!r}; expected scheme://name with one of {usable}, one that "
-            f"fsspec knows where that is installed, or a package that brings an entry point {scheme!r} of the "
+            f"There is no kind of remote called {scheme!r}; expected scheme://name with one of {usable}, one of "
+            f"fsspec if that is installed, or one of a package with an entry point {scheme!r} in the "
             f"group {ENTRY_POINT_GROUP!r}.{did_you_mean(scheme, get_remote_schemes())}"
         )
     remote_class: type[CloudStorage] = load_class(target, f"Remotes of the form {scheme}://name need")

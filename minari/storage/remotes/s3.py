@@ -1,4 +1,4 @@
-"""``s3://bucket``: Amazon S3, and every server that speaks its protocol."""
+"""``s3://bucket``: Amazon S3, and other servers with its protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import fsspec
-import s3fs  # noqa: F401 (what fsspec opens the addresses with)
+import s3fs  # noqa: F401 (fsspec opens the addresses with it)
 from fsspec.asyn import sync
 
 from minari.errors import RemoteAccessError, RemoteError
@@ -25,21 +25,21 @@ from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundE
 __all__ = ["S3Storage"]
 
 _MIB = 1 << 20
-_PART = 8 * _MIB  # bytes: files of twice that and more are sent in parts
-_PARTS_AT_ONCE = 4  # of each file; they are held in memory
+PART_SIZE = 8 * _MIB  # bytes; files of at least twice that size are sent in parts
+_PARTS_AT_ONCE = 4  # of each file, held in memory
 _MOST_PARTS = 10_000
-_MOST_PAGES = 100_000  # of a listing, each of a thousand objects
+_MOST_PAGES = 100_000  # of a listing, with a thousand objects each
 _READ_AT_ONCE = 1 << 16  # bytes
 
 
 class S3Storage(FsspecStorage):
-    """A bucket, or what is below a prefix in one.
+    """Bucket, or the part of it below a prefix.
 
     Args:
         name: ``bucket`` or ``bucket/prefix``.
-        token: the path of a JSON file with options of s3fs: ``key``, ``secret``, ``endpoint_url`` and so
-            on. By default the usual environment is asked: ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``,
-            ``AWS_ENDPOINT_URL`` and their like, and the files in ``~/.aws``.
+        token: path of a JSON file with options of s3fs: ``key``, ``secret``, ``endpoint_url`` and so
+            on. By default, the usual environment variables are used: ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``,
+            ``AWS_ENDPOINT_URL`` and so on, and the files in ``~/.aws``.
         **options: as for :class:`CloudStorage`.
     """
 
@@ -59,7 +59,7 @@ class S3Storage(FsspecStorage):
             "retries": {"total_max_attempts": 1},
             "max_pool_connections": self.max_workers * _PARTS_AT_ONCE,
         }
-        # Reading is asked for in pieces that come one by one, which saves asking for sizes beforehand.
+        # Files are read in a stream, which saves requests for their sizes.
         return {"config_kwargs": config, "max_concurrency": 1}
 
     def _prepare(self, filesystem: Any) -> None:
@@ -81,13 +81,13 @@ class S3Storage(FsspecStorage):
             page = self._request("Listing", prefix, "call_s3", "list_objects_v2", **asked)
             for entry in page.get("Contents") or ():
                 name, size = f"{bucket}/{entry.get('Key', '')}", entry.get("Size")
-                if size or not name.endswith("/"):  # otherwise a directory, as consoles make them
+                if size or not name.endswith("/"):  # otherwise a directory, as created by consoles
                     found[name] = {"name": name, "size": size, "ETag": entry.get("ETag"), "type": "file"}
             token = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or token is None:
                 return found
             if token in tokens or len(tokens) == _MOST_PAGES:
-                raise RemoteError(f"The list of {self.address} goes on without an end; try again later.")
+                raise RemoteError(f"The listing of {self.address} goes on without an end; try again later.")
             tokens.add(token)
             asked["ContinuationToken"] = token
 
@@ -103,7 +103,9 @@ class S3Storage(FsspecStorage):
                     pace.moved(len(piece))
                     content += piece
                     if len(content) > stop - start:
-                        raise RemoteError(f"{self.address} was asked for {stop - start} bytes of {name} and sent more.")
+                        raise RemoteError(
+                            f"{self.address} sent more than the requested {stop - start} bytes of {name}."
+                        )
             finally:
                 body.close()
             return bytes(content)
@@ -134,9 +136,9 @@ class S3Storage(FsspecStorage):
         return head.get("ServerSideEncryption") in (None, "AES256") and "SSECustomerAlgorithm" not in head
 
     def put_file(self, name: str, path: Path, sent: Callable[[int], None] = unreported) -> RemoteFile:
-        """Send a file, in parts where it is long; unless exactly this is there already, which a list does not show."""
+        """Send a file, in parts if it is large, unless the store already has this content."""
         size = path.stat().st_size
-        part = max(_PART, -(-size // _MOST_PARTS // _MIB) * _MIB)
+        part = max(PART_SIZE, -(-size // _MOST_PARTS // _MIB) * _MIB)
         tag, md5 = _tag_and_md5(path, size, part)
         is_there = False
         if size >= 2 * part:
@@ -145,13 +147,13 @@ class S3Storage(FsspecStorage):
         if not is_there:
             self._send(name, path, size, sent, chunksize=part, max_concurrency=_PARTS_AT_ONCE)
         info = self._call("Looking at", name, "info")
-        # Another tag proves nothing, as it may not be made of the content.
+        # A different tag proves nothing, since it may not depend on the content.
         agrees = str(info.get("ETag", "")).strip('"') == tag
         return RemoteFile(name, int(info["size"]), Checksum("md5", md5) if agrees else None, info.get("ETag"))
 
 
 def _tag_and_md5(path: Path, size: int, part: int) -> tuple[str, str]:
-    """Return the tag that a server gives to a file that is sent in parts of that size, and the MD5 of the file."""
+    """Return the tag of a file that was sent in parts of that size, and the MD5 of the file."""
     whole = hashlib.md5(usedforsecurity=False)
     parts = hashlib.md5(usedforsecurity=False)
     for piece in read_in_pieces(path, part):

@@ -1,1 +1,1 @@
-"""Downloads and uploads of datasets, whatever the remote: checked, resumed, and retried."""
+"""Downloads and uploads of datasets from and to any remote: verified, resumed and retried."""

@@ -1,4 +1,4 @@
-"""Checksums of contents, in the algorithms in which stores report them."""
+"""Checksums of file contents, with the algorithms that stores report."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Checksum(NamedTuple):
     """A checksum with its algorithm.
 
     Attributes:
-        algorithm: ``"sha256"``, ``"md5"``, ``"crc32c"``, or ``"git-sha1"``, which is the name that git
-            gives to a file of this content.
-        value: in lower-case hexadecimal digits.
+        algorithm: ``"sha256"``, ``"md5"``, ``"crc32c"``, or ``"git-sha1"``, the name that git
+            gives to a file with this content.
+        value: lowercase hexadecimal digits.
     """
 
     algorithm: str
@@ -45,30 +45,30 @@ _ALGORITHMS: dict[str, Callable[[int], Any]] = {
 
 
 def can_compute(algorithm: str) -> bool:
-    """Return whether contents can be compared by checksums of this kind."""
+    """Return whether checksums with this algorithm can be computed."""
     return algorithm in _ALGORITHMS
 
 
 def checksum_of(content: bytes, algorithm: str) -> Checksum:
-    """Return the checksum of a content.
+    """Return the checksum of some content.
 
     >>> checksum_of(b"", "git-sha1").value
     'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
 
     Args:
-        content: whole.
-        algorithm: one that :func:`can_compute`.
+        content: the whole content.
+        algorithm: one for which :func:`can_compute` returns True.
     """
     return checksums_of([content], len(content), [algorithm])[algorithm]
 
 
 def checksums_of(pieces: Iterable[bytes], size: int, algorithms: Iterable[str]) -> dict[str, Checksum]:
-    """Return several checksums of one content, in one pass over it.
+    """Return several checksums of the same content, computed in one pass.
 
     Args:
         pieces: the content, in order.
-        size: of the content, in bytes.
-        algorithms: those that are wanted.
+        size: size of the content in bytes.
+        algorithms: the algorithms of the checksums.
     """
     running = {algorithm: _ALGORITHMS[algorithm](size) for algorithm in algorithms}
     for piece in pieces:

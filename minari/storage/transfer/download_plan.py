@@ -1,4 +1,4 @@
-"""Plans of downloads: the expected files with their checksums, known before anything moves."""
+"""Download plans: the expected files with their checksums, known before the transfer begins."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["DownloadPlan", "ExpectedFile", "Source", "plan_download"]
 
 _MOST_FILES = 1_000_000  # of one dataset; a longer listing is an error
 _LARGEST_FILE = (1 << 63) - 1  # bytes
-_CARD = "README.md"  # what a Hub shows of a dataset; it is made at upload and belongs to the Hub
+_CARD = "README.md"  # the dataset card of the Hub, which is created by the upload and belongs to the Hub
 
 
 class Source(Protocol):
@@ -57,9 +57,9 @@ class ExpectedFile:
     Attributes:
         name: relative to the directory of the dataset.
         size: in bytes.
-        checksum: of the content, where the manifest or the store has one that can be compared.
-        pieces: the sha256 of each piece, where there are several and the manifest has them.
-        version: a value of the store that changes with the file; None where a checksum makes it needless.
+        checksum: checksum of the content, if the manifest or the store has one that can be computed.
+        pieces: sha256 of each piece, if there are several and the manifest has them.
+        version: a value of the store that changes with the file; None if a checksum makes it unnecessary.
         piece_size: in bytes.
     """
 
@@ -76,11 +76,11 @@ class ExpectedFile:
         return max(-(-self.size // self.piece_size), 1)
 
     def bounds(self, piece: int) -> tuple[int, int]:
-        """Return where a piece begins and ends, in bytes."""
+        """Return the start and end of a piece in bytes."""
         return piece * self.piece_size, min((piece + 1) * self.piece_size, self.size)
 
     def accepts(self, piece: int, content: bytes) -> bool:
-        """Return whether a content can be that piece, as far as it can be judged without the others."""
+        """Return whether the content may be that piece, as far as this can be decided without the others."""
         start, stop = self.bounds(piece)
         if len(content) != stop - start:
             return False
@@ -89,7 +89,7 @@ class ExpectedFile:
         return self.count > 1 or self.checksum is None or self.is_whole(content)
 
     def is_whole(self, content: bytes) -> bool:
-        """Return whether a content has the expected checksum, if there is one."""
+        """Return whether the content has the expected checksum, if there is one."""
         return self.checksum is None or checksum_of(content, self.checksum.algorithm) == self.checksum
 
 
@@ -107,7 +107,7 @@ class DownloadPlan:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the expected contents, so that an interrupted download resumes with nothing else."""
+        """Digest of the expected contents: an interrupted download resumes only if it is the same."""
         contents = [(file.name, file.size, file.checksum, file.version, file.piece_size) for file in self.files]
         return hashlib.sha256(json.dumps([self.dataset_id, contents]).encode()).hexdigest()
 
@@ -118,20 +118,20 @@ class DownloadPlan:
 
 
 def plan_download(source: Source, dataset_id: str, *, moved: bool = False) -> DownloadPlan:
-    """Find out which files a dataset has on a remote, and whether they can be all of it.
+    """Plan the download of a dataset, and check that the remote has all of its files.
 
     Args:
         source: the remote.
         dataset_id: of the dataset.
-        moved: whether its manifest may name another id, as it was moved there.
+        moved: True if the manifest may name another id because the dataset was moved on the remote.
 
     Warns:
-        UserWarning: there are files that do not belong to the dataset; they stay where they are.
+        UserWarning: there are files that do not belong to the dataset; they are not downloaded.
 
     Raises:
         RemoteDatasetNotFoundError: there are no files.
-        DatasetCorruptError: a file is missing, has another size than it should, or has a name that would
-            lead elsewhere.
+        DatasetCorruptError: a file is missing, has an unexpected size, or has a name that would
+            lead out of the directory.
     """
     prefix = f"{dataset_id}/"
     found = {file.name.removeprefix(prefix): file for file in with_retries(lambda: _listed(source, dataset_id))}
@@ -157,14 +157,14 @@ def _listed(source: Source, dataset_id: str) -> list[RemoteFile]:
     files = list(islice(source.list_files(dataset_id), _MOST_FILES + 1))
     if len(files) > _MOST_FILES:
         raise DatasetCorruptError(
-            f"The remote lists more than {_MOST_FILES:,} files of {dataset_id}, which no dataset has; see what lies "
-            "there."
+            f"The remote lists more than {_MOST_FILES:,} files of {dataset_id}, more than a dataset can have; check "
+            "the address."
         )
     for file in files:
         if type(file.size) is not int or not 0 <= file.size <= _LARGEST_FILE:
             raise DatasetCorruptError(
-                f"The remote says that {shortened(file.name)} has {shortened(file.size)} bytes, expected a size; ask "
-                "it again."
+                f"The remote reports {shortened(file.size)} as the size of {shortened(file.name)}, expected a size "
+                "in bytes; try again."
             )
     return files
 
@@ -172,11 +172,11 @@ def _listed(source: Source, dataset_id: str) -> list[RemoteFile]:
 def _as_promised(
     dataset_id: str, manifest: Manifest, listed: Mapping[str, RemoteFile], moved: bool
 ) -> list[ExpectedFile]:
-    """Return the expected files where there is a manifest, which must agree with the listing."""
+    """Return the files of a manifest, which must agree with the listing."""
     if manifest.dataset_id != dataset_id and not moved:
         raise DatasetCorruptError(
-            f"The manifest of {dataset_id} on the remote is that of {shortened(manifest.dataset_id)}; whoever uploaded "
-            "it should delete it there and upload it again."
+            f"The manifest of {dataset_id} on the remote is that of {shortened(manifest.dataset_id)}; its owner should "
+            "delete it there and upload it again."
         )
     hidden = sorted(filter(is_hidden, manifest.files))
     if hidden:

@@ -1,4 +1,4 @@
-"""Downloads the files of a dataset in concurrent pieces, resumes after interruptions, and checks everything."""
+"""Concurrent download of the files of a dataset in pieces, which are verified and resumed after interruptions."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _WRITTEN_AT_ONCE = 1 << 20  # bytes; some systems take larger ones many times mo
 
 
 class _Piece(NamedTuple):
-    """A piece of a file, by the numbers of both."""
+    """Number of a file and of a piece of it."""
 
     file: int
     number: int
 
 
 class _Journal:
-    """The journal of the pieces that have been written, by which another process resumes the same plan.
+    """Journal of the pieces that have been written, with which another process resumes the same plan.
 
     Attributes:
-        done: the numbers of the pieces of each file that are written, as far as they can be pieces of the plan.
-        is_new: whether there was none of this plan.
+        done: numbers of the written pieces of each file, without those that the plan does not have.
+        is_new: True if there was no journal of this plan.
     """
 
     def __init__(self, directory: Directory, plan: DownloadPlan) -> None:
@@ -69,11 +69,11 @@ class _Journal:
                 self.done.setdefault(file, set()).add(int(last))
 
     def add(self, piece: _Piece) -> None:
-        """Note that a piece has been written; safe in several threads, as each line is one write."""
+        """Record that a piece has been written; thread-safe, since each line is a single write."""
         self._file.write(f"{piece.file} {piece.number}\n".encode())
 
     def forget(self, file: int) -> None:
-        """Note that all pieces of a file have to be fetched again."""
+        """Record that all pieces of a file have to be fetched again."""
         self._file.write(f"again {file}\n".encode())
 
     def __enter__(self) -> _Journal:
@@ -84,7 +84,7 @@ class _Journal:
 
 
 def _lines_left(directory: Directory) -> list[str]:
-    """Return the lines of the journal that an earlier call has left; anything else of its name is removed."""
+    """Return the lines of the journal of an earlier call; anything else with its name is removed."""
     try:
         return directory.read(_JOURNAL_NAME, _LARGEST_JOURNAL).decode("ascii", "replace").splitlines(keepends=True)
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def _is_number(word: str) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove an entry of any kind, and nothing that it links to."""
+    """Remove a directory entry of any kind, but nothing that it links to."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -107,12 +107,12 @@ def _remove(path: Path) -> None:
 
 
 def fetch_files(source: Source, plan: DownloadPlan, directory: Path, like: Path | None = None) -> Path:
-    """Download the files of a plan into a directory, and make sure that they are as expected.
+    """Download the files of a plan into a directory, and verify them.
 
     Args:
         source: the remote.
         plan: the expected files.
-        directory: directory that nobody else works in. What an earlier call has left there of the same plan is kept.
+        directory: directory that no other program uses. Files of an earlier call with the same plan are kept.
         like: directory of a dataset that may hold some of the files already; these are copied.
 
     Returns:
@@ -120,7 +120,7 @@ def fetch_files(source: Source, plan: DownloadPlan, directory: Path, like: Path 
 
     Raises:
         DatasetCorruptError: a file arrives damaged again and again.
-        RemoteError: the remote does not answer, or there is too little room.
+        RemoteError: the remote does not respond, or there is not enough disk space.
         OSError: a file cannot be written.
     """
     files = directory / _FILES_NAME
@@ -134,12 +134,12 @@ def fetch_files(source: Source, plan: DownloadPlan, directory: Path, like: Path 
 
 
 class _Fetching:
-    """One call of :func:`fetch_files`; it makes no list of pieces, of which memory may not hold all."""
+    """One call of :func:`fetch_files`; it makes no list of all pieces, which may not fit into memory."""
 
     def __init__(self, source: Source, plan: DownloadPlan, files: Directory, journal: _Journal) -> None:
         self._source, self._plan, self._files, self._journal = source, plan, files, journal
         self._here: dict[int, set[int]] = {}  # file -> pieces that need not be fetched
-        self._complete: set[int] = set()  # files of which no piece needs to be
+        self._complete: set[int] = set()  # files that need no further pieces
 
     def run(self, like: Path | None) -> None:
         plan = self._plan
@@ -149,7 +149,7 @@ class _Fetching:
         if like is not None:
             self._copy(like)
         size = plan.size - self._size_here() - sum(plan.files[file].size for file in self._complete - set(self._here))
-        # What is here already does not count, or the speed and the time left would be too good to be true.
+        # Existing pieces do not count, since they would distort the speed and the remaining time.
         missing = set(range(len(plan.files))) - self._complete
         with transfer_progress(f"downloading {plan.dataset_id}", size, len(missing)) as advance:
             self._fetch(missing, advance)
@@ -171,7 +171,7 @@ class _Fetching:
         return sum(self._size(file, number) for file, pieces in self._here.items() for number in pieces)
 
     def _is_resumable(self, file: int) -> bool:
-        """Return whether what an earlier call has written of a file is there, and can be checked in the end."""
+        """Return whether the pieces that an earlier call wrote still exist and can be verified at the end."""
         if self._plan.files[file].checksum is None:
             return False
         try:
@@ -181,7 +181,7 @@ class _Fetching:
         return True
 
     def _copy(self, like: Path) -> None:
-        """Copy the files that another directory holds with the expected content."""
+        """Copy the files that exist in another directory with the expected content."""
         with Directory(like) as directory:
             for number, file in enumerate(self._plan.files):
                 if number not in self._complete and self._is_copied(file, directory):
@@ -226,8 +226,8 @@ class _Fetching:
             content = with_retries(partial(self._source.read_range, name, start, stop)) if stop > start else b""
             if not file.accepts(piece.number, content):
                 raise DatasetCorruptError(
-                    f"{name} came damaged: bytes {start} to {stop} are not what the remote promised. Nothing was put "
-                    "in place; if it happens again, the file is damaged there."
+                    f"{name} came damaged: bytes {start} to {stop} do not match their checksum. Nothing was "
+                    "installed; if this happens again, the file is damaged on the remote."
                 )
             return content
 
@@ -236,7 +236,7 @@ class _Fetching:
         return piece
 
     def _check_all(self, kept: set[int]) -> None:
-        """Check each file that was not checked when it arrived, and download damaged ones again."""
+        """Verify each file that was not verified when it arrived, and download damaged ones again."""
         doubtful = {
             number
             for number, file in enumerate(self._plan.files)
@@ -256,7 +256,7 @@ class _Fetching:
             if damaged:
                 names = ", ".join(self._plan.files[number].name for number in sorted(damaged))
                 raise DatasetCorruptError(
-                    f"Files of {self._plan.dataset_id} came damaged: {names}. Nothing was put in place; if it happens "
+                    f"Files of {self._plan.dataset_id} came damaged: {names}. Nothing was installed; if this happens "
                     "again, they are damaged on the remote."
                 )
 

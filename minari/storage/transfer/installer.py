@@ -1,4 +1,4 @@
-"""Downloads datasets out of sight, checks them, and moves them into place, whatever the remote."""
+"""Installation of remote datasets: downloaded into a hidden directory, verified, and moved into place."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from minari.storage.transfer.work_dir import work_dir
 if TYPE_CHECKING:
     from minari._storages import base as minari_storage
 else:
-    minari_storage = LazyModule("minari._storages.base")  # listing does without Gymnasium
+    minari_storage = LazyModule("minari._storages.base")  # listing does not need Gymnasium
 
 __all__ = [
     "fetch_dataset",
@@ -56,25 +56,25 @@ def install_dataset(
     existing: Literal["keep", "replace", "refuse"] = "keep",
     namespaces: bool = True,
 ) -> None:
-    """Download one dataset, which appears when it is complete and checked.
+    """Download one dataset, which appears when it is complete and verified.
 
-    After a failure, the partial download is kept out of sight, and the next call resumes it.
+    After a failure, the partial download stays in a hidden directory, and the next call resumes it.
 
     Args:
         remote: the source.
         dataset_id: id of the dataset.
         root: directory of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
-        existing: what becomes of a dataset that is here: ``"refuse"`` raises an error.
-        namespaces: whether to download the metadata of its namespaces as well, where there is none here.
+        existing: treatment of an existing local dataset; ``"refuse"`` raises an error.
+        namespaces: True to download missing metadata of its namespaces as well.
 
     Raises:
         DatasetIdError: the id is malformed.
         RemoteDatasetNotFoundError: the remote has no such dataset.
-        RemoteError: the remote does not answer, or sends something else.
-        DatasetCorruptError: its files are incomplete, or arrive damaged again and again.
-        DatasetExistsError: something is in its place that is not to be replaced.
-        DatasetBusyError: someone is changing it on the remote.
-        StorageError: the system refuses to write it.
+        RemoteError: the remote does not respond, or sends something else.
+        DatasetCorruptError: its files are incomplete, or are damaged after every attempt.
+        DatasetExistsError: its path exists and is not replaced.
+        DatasetBusyError: it is being changed on the remote.
+        StorageError: it cannot be written.
     """
     parsed, datasets_root = DatasetId.parse(dataset_id), get_datasets_root(root)
     destination = datasets_root / str(parsed)
@@ -89,7 +89,7 @@ def install_dataset(
         ThreadPoolExecutor(1) as other,
     ):
         restore_replaced(destination)
-        # Another program may have downloaded it meanwhile, as workers do that start together.
+        # Another program may have downloaded it in the meantime, such as another worker.
         if existing == "refuse":
             refuse_taken(destination)
         elif existing == "keep" and dataset_exists(destination):
@@ -109,53 +109,53 @@ def install_dataset(
 
 
 def fetch_dataset(remote: Remote, dataset_id: str, directory: Path, like: Path | None = None) -> Path:
-    """Download the files of a dataset into a directory, checked.
+    """Download the files of a dataset into a directory, and verify them.
 
     Args:
         remote: the source.
         dataset_id: id of the dataset.
-        directory: directory that nobody else works in; what an earlier call has left there is used.
+        directory: directory that no other program uses; files of an earlier call are used.
         like: directory of a dataset that may hold some of the files already; these are copied.
 
     Returns:
         The directory of the files, inside ``directory``.
 
     Raises:
-        RemoteDatasetNotFoundError: there is no such dataset.
-        DatasetCorruptError: its files are incomplete, or arrive damaged again and again.
-        DatasetBusyError: someone is changing it on the remote.
-        RemoteError: the remote does not answer, or sends something else.
+        RemoteDatasetNotFoundError: the remote has no such dataset.
+        DatasetCorruptError: its files are incomplete, or are damaged after every attempt.
+        DatasetBusyError: it is being changed on the remote.
+        RemoteError: the remote does not respond, or sends something else.
     """
     with remote.unchanged(dataset_id):
         plan = plan_download(remote, dataset_id, moved=remote.MOVABLE)
         if not any(file.name == METADATA_NAME for file in plan.files):
             if remote.has_file(f"{dataset_id}/{METADATA_NAME}"):
                 raise DatasetCorruptError(
-                    f"The manifest of {dataset_id} in {remote.address} leaves out {METADATA_NAME}, which is there; "
+                    f"The manifest of {dataset_id} in {remote.address} leaves out {METADATA_NAME}, which exists; "
                     "whoever uploaded the dataset should delete it there and upload it again."
                 )
             if not remote.has_dataset(dataset_id):
-                raise remote.missing_dataset(dataset_id)  # half of it has been uploaded
+                raise remote.missing_dataset(dataset_id)  # it is partly uploaded
         fetched = fetch_files(remote, plan, directory, like)
     if not (fetched / "data").is_dir():
-        raise RemoteError(f"The remote was asked for {dataset_id} and sent something else; ask it again.")
+        raise RemoteError(f"The remote sent something else than {dataset_id}; try again.")
     if all(file.checksum is not None for file in plan.files):
         _add_checksums(fetched / "data")
-    read_raw_metadata(fetched / "data")  # raises where it is damaged
+    read_raw_metadata(fetched / "data")  # raises if it is damaged
     return fetched
 
 
 def _add_checksums(data_path: Path) -> None:
-    """Give checksums to the values that have none, while their bytes are known to be as they were uploaded.
+    """Compute missing checksums of values, while their bytes are known to be those that were uploaded.
 
-    No file that was downloaded is changed for it.
+    No downloaded file is changed.
     """
     try:
         storage = minari_storage.MinariStorage.read(data_path)
         if storage.HIDDEN_CHECKSUMS:
             storage.add_missing_checksums()
-    except (MinariError, OSError) as error:  # reported again to whoever opens the dataset
-        _log.info("No checksums are made of the values in %s: %s", data_path, error)
+    except (MinariError, OSError) as error:  # reported again when the dataset is opened
+        _log.info("No checksums are computed for the values in %s: %s", data_path, error)
 
 
 def fetch_namespace_metadata(remote: Remote, namespace: str) -> bytes:
@@ -163,7 +163,7 @@ def fetch_namespace_metadata(remote: Remote, namespace: str) -> bytes:
 
     Args:
         remote: the source.
-        namespace: such as ``"D4RL/door"``; those around it are not downloaded.
+        namespace: a namespace such as ``"D4RL/door"``; its parents are not downloaded.
 
     Returns:
         The content of its metadata file, as it is on the remote.
@@ -171,7 +171,7 @@ def fetch_namespace_metadata(remote: Remote, namespace: str) -> bytes:
     Raises:
         DatasetIdError: the namespace is malformed.
         NamespaceError: the remote has no such namespace.
-        RemoteError: the remote does not answer.
+        RemoteError: the remote does not respond.
     """
     name = f"{'/'.join(parse_namespace(namespace))}/{NAMESPACE_METADATA_FILENAME}"
     try:
@@ -181,14 +181,14 @@ def fetch_namespace_metadata(remote: Remote, namespace: str) -> bytes:
 
 
 def write_namespace_metadata(root: Path, namespace: str, content: bytes) -> None:
-    """Write the metadata of one namespace, in place of what may be there; those around it are left alone."""
+    """Write the metadata of one namespace, replacing existing metadata; its parents are unchanged."""
     directory = root.joinpath(*parse_namespace(namespace))
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(directory / NAMESPACE_METADATA_FILENAME, content)
 
 
 def _fetch_namespaces(remote: Remote, namespace: str | None, root: Path) -> dict[str, bytes | str]:
-    """Download the metadata of a namespace and of those around it, where there is none here."""
+    """Download missing metadata of a namespace and of its parents."""
     downloaded: dict[str, bytes | str] = {}
     for level in namespace_hierarchy(namespace):
         downloaded[level] = "{}"
@@ -197,7 +197,7 @@ def _fetch_namespaces(remote: Remote, namespace: str | None, root: Path) -> dict
         try:
             content = fetch_namespace_metadata(remote, level)
         except NamespaceError:
-            continue  # a directory on the remote that was never made a namespace; here it becomes one
+            continue  # a directory that is not a namespace on the remote; it becomes one locally
         parse_namespace_metadata(content, f"The metadata of the namespace {level} in {remote.address}")
         downloaded[level] = content
     return downloaded

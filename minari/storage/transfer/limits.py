@@ -1,4 +1,4 @@
-"""Timeouts, the slowest pace of an answer, transient statuses, and what is tried again: one place for all remotes."""
+"""Timeouts, minimum pace of responses, transient statuses, and retries of all remotes."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Attempts at what a remote that is out of reach was asked.
+#: Number of attempts of a request to a remote that is unreachable.
 ATTEMPTS = 5
-#: Seconds after which a failure is final, even when fewer attempts have been made.
+#: Seconds after which a failure is final, even after fewer attempts.
 PATIENCE = 20.0
-#: Seconds before the second attempt; each pause is up to twice the one before.
+#: Seconds before the second attempt; each pause is up to twice as long as the previous one.
 FIRST_PAUSE = 0.2
 #: The longest pause that a remote may ask for, in seconds.
 LONGEST_WAIT = 60.0
 
-#: Attempts at content that arrives damaged.
+#: Number of attempts to transfer content that arrives damaged.
 ATTEMPTS_AT_DAMAGED = 3
 
-#: The most redirects that are followed for one request.
+#: Maximum number of redirects of one request.
 MOST_REDIRECTS = 10
 
-_TRANSIENT = frozenset({408, 425, 429})  # beside all from 500
+_TRANSIENT = frozenset({408, 425, 429})  # in addition to all from 500
 
 _log = logging.getLogger(__name__)
 
 
 class DamagedInTransitError(RemoteError):
-    """Content arrived at a remote as other bytes than those that were sent."""
+    """Content that arrived at a remote differs from what was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class Limits:
     """Limits of the duration of a response.
 
     Attributes:
-        connect_timeout: in seconds.
-        read_timeout: between two pieces of an answer, in seconds.
-        bytes_per_second: the average that must arrive over each interval.
-        interval: in seconds.
-        clock: the source of the time.
+        connect_timeout: time to connect, in seconds.
+        read_timeout: time between two pieces of a response, in seconds.
+        bytes_per_second: minimum average rate over each interval.
+        interval: length of the interval, in seconds.
+        clock: function that returns the time in seconds.
     """
 
     connect_timeout: float = 5.0
@@ -72,10 +72,10 @@ class Limits:
 
 
 class Pace:
-    """The pace of one answer, from the moment this is made.
+    """Pace of one response, measured from the creation of this object.
 
     Args:
-        limits: how slow the answer may be.
+        limits: minimum pace of the response.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -87,7 +87,7 @@ class Pace:
         """Count further bytes.
 
         Raises:
-            TimeoutError: too few have arrived for too long.
+            TimeoutError: fewer bytes have arrived than the limits require.
         """
         self._moved += size
         now, interval = self._limits.clock(), self._limits.interval
@@ -101,15 +101,15 @@ class Pace:
 def within(seconds: float, call: Callable[[], T]) -> T:
     """Return the result of a call, unless it takes too long.
 
-    The call runs in a thread of its own, which is left behind when the time is over: there is no other way to
-    end a wait inside a client library.
+    The call runs in a separate thread, which is abandoned on a timeout: there is no other way to end a wait
+    inside a client library.
 
     Args:
-        seconds: the longest wait.
-        call: what may take too long.
+        seconds: maximum time to wait.
+        call: function that may take too long.
 
     Raises:
-        TimeoutError: the time is over.
+        TimeoutError: the call took longer.
     """
     answer: list[T] = []
     failure: list[BaseException] = []
@@ -127,9 +127,9 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         try:
             raise failure[0]
         finally:
-            failure.clear()  # or the exception and this frame would keep each other alive
+            failure.clear()  # otherwise the exception and this frame would keep each other alive
     if not answer:
-        raise TimeoutError(f"no answer after {seconds:g} seconds")
+        raise TimeoutError(f"no response after {seconds:g} seconds")
     return answer[0]
 
 
@@ -139,18 +139,18 @@ def is_transient(status: int) -> bool:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Return the seconds in a ``Retry-After`` header; None where it is absent or a date."""
+    """Return the seconds in a ``Retry-After`` header; None if it is absent or a date."""
     return float(value) if value and re.fullmatch("[0-9]{1,9}", value) else None
 
 
 def with_retries(call: Callable[[], T]) -> T:
-    """Return the result of a call, which is repeated while the remote is out of reach.
+    """Return the result of a call, which is repeated while the remote is unreachable.
 
     Args:
-        call: safe to repeat.
+        call: function that is safe to repeat.
 
     Raises:
-        RemoteUnreachableError: the remote was out of reach each time.
+        RemoteUnreachableError: the remote was unreachable in every attempt.
     """
     begun = time.monotonic()
     pause = FIRST_PAUSE
@@ -162,7 +162,7 @@ def with_retries(call: Callable[[], T]) -> T:
             if attempt == ATTEMPTS or time.monotonic() - begun > PATIENCE or (wanted or 0.0) > LONGEST_WAIT:
                 raise
             _log.debug("attempt %d failed: %s", attempt, error)
-            # Differs between the many that were turned away at the same moment.
+            # Random, so that many clients that were rejected together do not come back together.
             time.sleep(wanted if wanted is not None else pause * random.uniform(0.5, 1.0))
             pause *= 2
     raise AssertionError("unreachable: the last attempt returns or raises")
@@ -172,11 +172,11 @@ def until_intact(call: Callable[[], T]) -> T:
     """Return the result of a call, which is repeated while content is damaged in transit.
 
     Args:
-        call: safe to repeat; it raises one of the errors below when the content is not as expected.
+        call: function that is safe to repeat; raises one of the errors below if the content is not as expected.
 
     Raises:
-        DatasetCorruptError: what was read was damaged each time.
-        DamagedInTransitError: what was sent was damaged each time.
+        DatasetCorruptError: the content that was read was damaged in every attempt.
+        DamagedInTransitError: the content that was sent was damaged in every attempt.
     """
     for attempts_left in reversed(range(ATTEMPTS_AT_DAMAGED)):
         try:

@@ -1,6 +1,6 @@
 """Manifest of a dataset on a remote: its files with their sizes and checksums.
 
-The manifest is made when a dataset is uploaded and lies beside the data; a download is checked against it.
+The manifest is created by the upload of a dataset and stored beside the data; downloads are verified with it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from minari.errors import DatasetCorruptError
 
 __all__ = ["MANIFEST_NAME", "PIECE_SIZE", "Manifest", "ManifestFile"]
 
-#: Of the file, in the directory of a dataset.
+#: Path of the manifest in the directory of a dataset.
 MANIFEST_NAME = "data/manifest.json"
 
-#: Bytes that are fetched, checked and counted as one.
+#: Size of the pieces that are fetched and verified, in bytes.
 PIECE_SIZE = 1 << 22
 
 _VERSION = 1
-_LARGEST_FILE = (1 << 63) - 1  # bytes; what file systems can count
+_LARGEST_FILE = (1 << 63) - 1  # bytes; the limit of file systems
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PIECE_SIZES = range(1 << 16, (1 << 26) + 1)  # those that a manifest may name: each is held in memory
+_PIECE_SIZES = range(1 << 16, (1 << 26) + 1)  # that a manifest may have, since each is held in memory
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """One file of a dataset.
+    """File of a dataset.
 
     Attributes:
         size: in bytes.
-        sha256: of the content, in hexadecimal digits.
-        pieces: the same of each piece of the content; empty where there is only one.
+        sha256: checksum of the content, in hexadecimal digits.
+        pieces: checksum of each piece of the content; empty if there is only one.
     """
 
     size: int
@@ -47,12 +47,12 @@ class ManifestFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All files of a dataset but the manifest itself.
+    """All files of a dataset except the manifest itself.
 
     Attributes:
         dataset_id: of the dataset.
-        format_version: that of the dataset's layout, as in its metadata; None where that has none.
-        files: by their names relative to the directory of the dataset.
+        format_version: format version of the dataset, as in its metadata; None if that has none.
+        files: path relative to the directory of the dataset -> file.
         piece_size: in bytes.
     """
 
@@ -62,7 +62,7 @@ class Manifest:
     piece_size: int = PIECE_SIZE
 
     def dump(self) -> bytes:
-        """Return the content of the file; the same for the same dataset."""
+        """Return the content of the manifest file, which is equal for equal datasets."""
         value = {
             "manifest_version": _VERSION,
             "format_version": self.format_version,
@@ -84,25 +84,25 @@ class Manifest:
         """Read a manifest.
 
         Args:
-            content: of the file.
-            source: where it comes from, for messages.
+            content: content of the file.
+            source: origin of the content, for messages.
 
         Raises:
-            DatasetCorruptError: it is damaged, or of a later version.
+            DatasetCorruptError: it is damaged, or its version is newer.
         """
         try:
             value = parse_json(content)
             version = value["manifest_version"]
             if version != _VERSION:
                 raise DatasetCorruptError(
-                    f"The manifest {source} is of version {shortened(version)}, and this release reads {_VERSION}; "
+                    f"The manifest {source} has version {shortened(version)}, and this release reads {_VERSION}; "
                     "upgrade minari to download the dataset."
                 )
             digest = value.pop("digest")
             files = {str(name): _parsed_file(entry) for name, entry in value["files"].items()}
             found = cls(value["dataset_id"], value["format_version"], files, value["piece_size"])
             if digest != _digest(value):
-                raise ValueError("its digest is another")
+                raise ValueError("its digest does not match")
             if not isinstance(found.dataset_id, str) or not isinstance(found.format_version, str | None):
                 raise ValueError("its dataset id or format version is not text")
             if type(found.piece_size) is not int or found.piece_size not in _PIECE_SIZES:
@@ -132,6 +132,6 @@ def _fits(file: ManifestFile, piece_size: int) -> bool:
 
 
 def _digest(value: Mapping[str, Any]) -> str:
-    """Of all that the file says, however it is laid out."""
+    """Digest of the values, independent of the layout of the file."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

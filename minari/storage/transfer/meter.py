@@ -1,4 +1,4 @@
-"""Counts of what a transfer has moved, reported to the observer of the moment."""
+"""Progress of transfers, reported to the current observer."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Advance", "FileMeter", "Meter", "transfer_progress", "unreported"]
 
 
 class Advance(Protocol):
-    """Receives the progress of a transfer, from the thread that began it."""
+    """Callback for the progress of a transfer, called in the thread that began it."""
 
     def __call__(self, size: int, files: int = 0) -> None:
-        """Count ``size`` further bytes, and ``files`` files that are complete with these."""
+        """Count ``size`` further bytes, and ``files`` files that these complete."""
 
 
 @contextmanager
 def transfer_progress(description: str, size: int, files: int) -> Iterator[Advance]:
-    """Report a transfer to the observer of the moment, as bytes and as files.
+    """Report a transfer to the current observer, in bytes and in files.
 
     Args:
-        description: such as ``"downloading cartpole/random-v0"``.
+        description: description such as ``"downloading cartpole/random-v0"``.
         size: in bytes.
         files: number of files.
     """
@@ -43,14 +43,14 @@ def transfer_progress(description: str, size: int, files: int) -> Iterator[Advan
 
 
 def unreported(size: int, files: int = 0) -> None:
-    """Ignore progress that nobody wants."""
+    """Ignore progress."""
 
 
 class Meter:
-    """Adds up what several threads move, for the one thread that reports it.
+    """Sum of the progress of several threads, reported by one of them.
 
     Args:
-        advance: receives the sums, in :meth:`report`.
+        advance: called by :meth:`report` with the sums.
     """
 
     def __init__(self, advance: Advance) -> None:
@@ -63,12 +63,12 @@ class Meter:
         return FileMeter(self, size)
 
     def add(self, size: int) -> None:
-        """Count further bytes; from any thread."""
+        """Count further bytes; can be called from any thread."""
         with self._lock.current:
             self._unreported += size
 
     def report(self) -> None:
-        """Report what has been added since the last time."""
+        """Report the progress since the last report."""
         with self._lock.current:
             size, self._unreported = self._unreported, 0
         if size:
@@ -76,10 +76,10 @@ class Meter:
 
 
 class FileMeter:
-    """Counts each byte of one file once, however often it has to be moved.
+    """Counter of one file that counts each byte once, even if it is transferred several times.
 
     Args:
-        meter: of the transfer.
+        meter: meter of the transfer.
         size: of the file, in bytes.
     """
 
@@ -89,7 +89,7 @@ class FileMeter:
         self._moved = self._reported = 0
 
     def __call__(self, size: int) -> None:
-        """Count further bytes; from any thread."""
+        """Count further bytes; can be called from any thread."""
         with self._lock.current:
             self._moved = min(self._moved + size, self._size)
             further = max(self._moved - self._reported, 0)
@@ -97,7 +97,7 @@ class FileMeter:
         self._meter.add(further)
 
     def restart(self) -> None:
-        """Begin at the start of the file again."""
+        """Start again at the beginning of the file."""
         with self._lock.current:
             self._moved = 0
 

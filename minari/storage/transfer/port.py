@@ -27,26 +27,26 @@ __all__ = ["Remote"]
 
 
 class Remote(ABC):
-    """A bucket, an organization or a directory that datasets are shared from.
+    """Bucket, organization or directory from which datasets are shared.
 
-    A remote knows neither the user's directories nor what is in them: :mod:`minari.storage.transfer` decides what
-    is moved and checks it, whatever the remote. Names of files are relative to the root of the remote, their parts
-    joined by ``/``: the files of the dataset ``a/x-v0`` are ``a/x-v0/data/metadata.json`` and so on.
+    A remote knows nothing of local directories and their content: :mod:`minari.storage.transfer` decides what is
+    transferred and verifies it. Names of files are relative to the root of the remote, with parts joined by ``/``:
+    the files of the dataset ``a/x-v0`` are ``a/x-v0/data/metadata.json`` and so on.
 
-    The seven abstract methods are the primitives. They are called from several threads at once, and again after a
-    :class:`RemoteUnreachableError`, so that they need not retry themselves. Each raises a :class:`RemoteError` when
-    the remote cannot do what it is asked: :class:`RemoteUnreachableError` when it does not answer,
-    :class:`RemoteAccessError` when it does not let this user do it.
+    The seven abstract methods are the primitives. They are called from several threads concurrently, and are called
+    again after a :class:`RemoteUnreachableError`, so that they need not retry. Each raises a :class:`RemoteError` on
+    failure: :class:`RemoteUnreachableError` if the remote does not respond, :class:`RemoteAccessError` if it denies
+    access.
 
     Attributes:
         max_workers: number of concurrent requests.
     """
 
-    #: Whether single datasets, or groups of them, can be private.
+    #: True if single datasets, or groups of them, can be private.
     PRIVATE: ClassVar[bool] = False
-    #: Whether people move datasets there with the tools of the system, so that a manifest may name another id.
+    #: True if users may move datasets there with system tools, so that a manifest may name another id.
     MOVABLE: ClassVar[bool] = False
-    #: Algorithms of the checksums that the store reports of its files, and that are computed of what is sent.
+    #: Algorithms of the checksums that the store reports, which are computed for the files that are sent.
     CHECKSUMS: ClassVar[tuple[str, ...]] = ()
 
     max_workers: int
@@ -56,17 +56,17 @@ class Remote(ABC):
     def address(self) -> str:
         """Address of the remote, ``scheme://name``."""
 
-    # The primitives.
+    # Primitives
 
     @abstractmethod
     def list_with_metadata(self, prefix: str | None = None) -> Mapping[str, bytes | None]:
-        """List the complete datasets, with their metadata where it can be had together.
+        """List the complete datasets, with their metadata if it can be listed as well.
 
         Args:
-            prefix: only ids that begin with this text; it may end inside a part.
+            prefix: return only ids that begin with this text, which may end inside a part.
 
         Returns:
-            Id -> the content of ``metadata.json``, or None where it has to be asked for.
+            Id -> the content of ``metadata.json``, or None if it has to be requested.
         """
 
     @abstractmethod
@@ -75,67 +75,67 @@ class Remote(ABC):
 
     @abstractmethod
     def list_files(self, directory: str) -> Iterable[RemoteFile]:
-        """List all files below a directory, at any depth; none where there is no such directory.
+        """List all files below a directory, at any depth; none if there is no such directory.
 
         Args:
-            directory: exactly this one: ``x-v1`` does not mean ``x-v10``.
+            directory: the exact directory: ``x-v1`` does not mean ``x-v10``.
         """
 
     @abstractmethod
     def read_file(self, name: str) -> bytes:
-        """Read a small file; of a file larger than :data:`SMALL_FILE_LIMIT`, no more than that is held in memory.
+        """Read a small file, holding at most :data:`SMALL_FILE_LIMIT` bytes in memory.
 
         Raises:
-            RemoteFileNotFoundError: there is no file of that name.
+            RemoteFileNotFoundError: there is no file with that name.
             DatasetCorruptError: the file is larger.
         """
 
     @abstractmethod
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Read the bytes of a file from ``start`` up to ``stop``, fewer where it ends before, and never more.
+        """Read the bytes of a file from ``start`` up to ``stop``, fewer if it ends before, and never more.
 
         Raises:
-            RemoteFileNotFoundError: there is no file of that name.
+            RemoteFileNotFoundError: there is no file with that name.
         """
 
     @abstractmethod
     def write_file(self, name: str, content: bytes) -> None:
-        """Write a small file, in place of the one that may be there."""
+        """Write a small file, replacing an existing one."""
 
     @abstractmethod
     def send_snapshot(self, snapshot: UploadSnapshot, advance: Advance, *, force: bool) -> None:
         """Send the files of a dataset with its manifest; the dataset appears when it is complete.
 
-        What an earlier call has left of the same dataset is not sent again. The implementation calls
+        Files of the same dataset from an earlier call are not sent again. The implementation calls
         ``snapshot.check_unchanged()`` before the last step.
 
         Args:
             snapshot: the dataset.
-            advance: receives the progress, from this thread.
-            force: whether to take the place of an upload of other data that was never finished.
+            advance: called with the progress, in this thread.
+            force: True to replace an unfinished upload of other data.
 
         Raises:
-            DatasetExistsError: the remote has it already.
-            DatasetBusyError: it is changed meanwhile, or an upload of other data was never finished.
+            DatasetExistsError: the remote already has the dataset.
+            DatasetBusyError: it was changed during the upload, or there is an unfinished upload of other data.
         """
 
-    # Look-ups, which a kind of remote may answer with fewer requests.
+    # Queries, which a remote may override if it needs fewer requests
 
     def list_datasets(self, prefix: str | None = None) -> list[str]:
-        """Return the ids of the datasets, sorted, optionally only those that begin with a prefix."""
+        """Return the ids of the datasets, sorted; optionally only those that begin with a prefix."""
         return sorted(with_retries(lambda: self.list_with_metadata(prefix)), key=dataset_id_sort_key)
 
     def has_dataset(self, dataset_id: str) -> bool:
-        """Return whether there is a complete dataset of this id."""
+        """Return whether there is a complete dataset with this id."""
         return self.has_file(f"{DatasetId.parse(dataset_id)}/{METADATA_NAME}")
 
     def has_namespace(self, namespace: str) -> bool:
-        """Return whether there is a namespace of this name that has metadata."""
+        """Return whether there is a namespace with this name that has metadata."""
         parse_namespace(namespace)
         return self.has_file(f"{namespace}/{NAMESPACE_METADATA_FILENAME}")
 
     def has_file(self, name: str) -> bool:
-        """Return whether there is a small file of this name."""
+        """Return whether there is a small file with this name."""
         try:
             self.read_small(name)
         except RemoteFileNotFoundError:
@@ -146,13 +146,13 @@ class Remote(ABC):
         """Read a file of at most ``limit`` bytes, with retries.
 
         Raises:
-            RemoteFileNotFoundError: there is no file of that name.
+            RemoteFileNotFoundError: there is no file with that name.
             DatasetCorruptError: the file is larger.
         """
         return check_size(with_retries(lambda: self.read_file(name)), limit, name)
 
     def get_dataset_metadata(self, dataset_id: str) -> dict[str, Any]:
-        """Return the metadata of a dataset as it is stored, under the id that it has on the remote.
+        """Return the stored metadata of a dataset, with its id on the remote.
 
         Spaces and environment specs are JSON strings.
 
@@ -169,13 +169,13 @@ class Remote(ABC):
         return with_id_of_place(parse_metadata(content, f"{name} of {self.address}"), dataset_id)
 
     def missing_dataset(self, dataset_id: str) -> RemoteDatasetNotFoundError:
-        """Return the error about a dataset that is not there."""
+        """Return the error for a missing dataset."""
         return RemoteDatasetNotFoundError(f"There is no dataset {dataset_id} in {self.address}; check the spelling.")
 
     def unchanged(self, dataset_id: str) -> AbstractContextManager[None]:
-        """Make sure that a dataset does not change while its files are read in the block.
+        """Raise if a dataset changes while its files are read in the block.
 
-        On most remotes a dataset never changes, and nothing is checked.
+        On most remotes datasets never change, and nothing is checked.
 
         Raises:
             DatasetBusyError: it has changed.
@@ -183,9 +183,9 @@ class Remote(ABC):
         return nullcontext()
 
     def check_writable(self) -> None:
-        """Make sure that remotes of this kind can be written to.
+        """Raise if remotes of this kind are read-only.
 
         Raises:
-            RemoteError: they can only be read.
+            RemoteError: they are read-only.
         """
         return None

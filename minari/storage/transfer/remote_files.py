@@ -1,4 +1,4 @@
-"""Files of a remote: their entries in listings, their errors, and the names that are accepted."""
+"""Files of a remote: entries of listings, errors, and checks of names."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ __all__ = [
     "too_large",
 ]
 
-_LONGEST_PART, _LONGEST_NAME = 255, 2048  # bytes; what file systems take
+_LONGEST_PART, _LONGEST_NAME = 255, 2048  # bytes; the limit of file systems
 
-#: The most bytes of a file that is read at once: the metadata of a dataset, its manifest, or an index.
+#: Maximum size of a file that is read as a whole: the metadata of a dataset, its manifest, or an index.
 SMALL_FILE_LIMIT = METADATA_LIMIT
 
-#: Name of the file by which a dataset is known, in the directory of a dataset.
+#: Path, in the directory of a dataset, of the file that identifies it as a dataset.
 METADATA_NAME = "data/metadata.json"
 
 
 class RemoteDatasetNotFoundError(RemoteError, DatasetNotFoundError):
-    """The remote has no dataset of that id; a ``ValueError`` and a ``FileNotFoundError`` alike."""
+    """The remote has no dataset with that id; also a ``ValueError`` and a ``FileNotFoundError``."""
 
 
 class RemoteFileNotFoundError(RemoteError, FileNotFoundError):
-    """The remote has no file of that name."""
+    """The remote has no file with that name."""
 
 
 class UnsafeNameError(RemoteError, UnsafePathError):
-    """A file of a dataset on a remote has a name that cannot be used here."""
+    """The name of a file on a remote cannot be used locally."""
 
 
 def check_size(content: bytes, limit: int, name: str) -> bytes:
-    """Return a content that has no more bytes than are allowed.
+    """Return the content, unless it is larger than a limit.
 
     Raises:
-        DatasetCorruptError: it has.
+        DatasetCorruptError: it is larger.
     """
     if len(content) > limit:
         raise too_large(name, limit)
@@ -62,29 +62,29 @@ def check_size(content: bytes, limit: int, name: str) -> bytes:
 
 
 def too_large(name: str, limit: int) -> DatasetCorruptError:
-    """Return the error about a small file that is too large."""
+    """Return the error for a small file that is too large."""
     return DatasetCorruptError(
-        f"{name} on the remote is larger than {limit:,} bytes, which no such file needs; whoever keeps it there should "
-        "upload it again."
+        f"{name} on the remote is larger than {limit:,} bytes, which no such file needs; its owner should upload it "
+        "again."
     )
 
 
 def already_there(address: str, dataset_id: str) -> DatasetExistsError:
-    """Return the error about an upload of a dataset that the remote has."""
+    """Return the error for the upload of a dataset that the remote already has."""
     return DatasetExistsError(
-        f"{address} has the dataset {dataset_id} already, and datasets are never overwritten; upload it as another "
+        f"{address} already has the dataset {dataset_id}, and datasets are never overwritten; upload it as another "
         "version."
     )
 
 
 class RemoteFile(NamedTuple):
-    """A file in the listing of a remote.
+    """Entry of a file in the listing of a remote.
 
     Attributes:
         name: relative to the root of the remote, its parts joined by ``/``.
         size: in bytes.
-        checksum: of the content, where the store reports one.
-        version: a value that changes whenever the file is written, where the store reports one.
+        checksum: checksum of the content, if the store reports one.
+        version: a value that changes whenever the file is written, if the store reports one.
     """
 
     name: str
@@ -93,7 +93,7 @@ class RemoteFile(NamedTuple):
     version: str | None = None
 
     def holds(self, content: bytes) -> bool:
-        """Return whether a content has the size of the file, and its checksum if there is one."""
+        """Return whether the content has the size of the file, and its checksum if there is one."""
         if self.size != len(content):
             return False
         if self.checksum is None or not can_compute(self.checksum.algorithm):
@@ -102,22 +102,22 @@ class RemoteFile(NamedTuple):
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether the name of a file, or of a directory around it, begins with a dot.
+    """Return whether the name of a file, or of a directory that contains it, begins with a dot.
 
-    Such files stay on their machine. Names that lead upwards are not meant; :func:`file_within` refuses them.
+    Such files are not transferred. Names with ``..`` do not count; :func:`file_within` rejects them.
     """
     return any(part.startswith(".") and part.strip(".") for part in name.split("/"))
 
 
 def file_within(directory: Path, name: str) -> Path:
-    """Return the path of a file of a dataset, by the name that it has on a remote.
+    """Return the local path of a file of a dataset, given its name on a remote.
 
     >>> file_within(Path("x-v0"), "data/metadata.json").parts
     ('x-v0', 'data', 'metadata.json')
 
     Args:
         directory: directory of the dataset.
-        name: relative to that directory, its parts joined by ``/``.
+        name: path relative to that directory, with parts joined by ``/``.
 
     Raises:
         UnsafeNameError: the name would lead out of the directory, on this or on another system.
@@ -135,18 +135,18 @@ def _parts(name: str) -> tuple[str, ...]:
         pass
     raise UnsafeNameError(
         f"The dataset holds a file called {shortened(name)}, which may not be the same file on every system; "
-        "nothing is copied until it has been renamed or taken out of the dataset."
+        "nothing is copied until it is renamed or removed from the dataset."
     )
 
 
 def refuse_bad_names(names: Iterable[str]) -> None:
-    """Make sure that the files of a dataset can lie beside each other, on this and on every other system.
+    """Check that the files of a dataset can exist together on every operating system.
 
     Args:
-        names: relative to the directory of the dataset, each once.
+        names: distinct paths relative to the directory of the dataset.
 
     Raises:
-        UnsafeNameError: a name would lead out of the directory, two names are the same to some systems,
+        UnsafeNameError: a name would lead out of the directory, two names are equal on some systems,
             or a file has the name of a directory.
     """
     taken: dict[tuple[str, ...], str] = {}
@@ -154,13 +154,13 @@ def refuse_bad_names(names: Iterable[str]) -> None:
         folded = tuple(unicodedata.normalize("NFC", part).casefold() for part in _parts(name))
         if folded in taken:
             raise UnsafeNameError(
-                f"The dataset holds the files {shortened(taken[folded])} and {shortened(name)}, which are one to some "
-                "systems; nothing is copied until one has been renamed."
+                f"The dataset holds the files {shortened(taken[folded])} and {shortened(name)}, which are the same "
+                "file on some systems; nothing is copied until one is renamed."
             )
         taken[folded] = name
     for parts in taken:
         if any(parts[:end] in taken for end in range(1, len(parts))):
             raise UnsafeNameError(
                 f"The dataset holds both a file {shortened(taken[parts])} and a file in place of its directory; "
-                "nothing is copied until one has been renamed."
+                "nothing is copied until one is renamed."
             )

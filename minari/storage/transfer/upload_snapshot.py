@@ -39,10 +39,10 @@ _HASHING_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """One file of a local dataset.
+    """File of a local dataset.
 
     Attributes:
-        name: relative to the directory of the dataset, its parts joined by ``/``.
+        name: path relative to the directory of the dataset, with parts joined by ``/``.
         size: in bytes.
         stamp: changes whenever the file is written.
     """
@@ -54,14 +54,14 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFile:
-    """One file of a snapshot.
+    """File of a snapshot.
 
     Attributes:
-        name: relative to the directory of the dataset, its parts joined by ``/``.
+        name: path relative to the directory of the dataset, with parts joined by ``/``.
         directory: directory of the dataset.
         size: in bytes.
-        checksums: of its content, by their algorithm: sha256, and those of the remote.
-        pieces: the sha256 of each piece, where it is more than one.
+        checksums: algorithm -> checksum of the content: sha256, and those of the remote.
+        pieces: sha256 of each piece, if there are several.
     """
 
     name: str
@@ -76,7 +76,7 @@ class SnapshotFile:
         return file_within(self.directory, self.name)
 
     def open(self) -> BinaryIO:
-        """Open the file for reading, as a regular file beneath the directory of the dataset."""
+        """Open the file for reading; it must be a regular file beneath the directory of the dataset."""
         with Directory(self.directory) as directory:
             return os.fdopen(directory.open(self.name), "rb")
 
@@ -86,7 +86,7 @@ class SnapshotFile:
         return self.checksums["sha256"].value
 
     def is_held_by(self, stored: RemoteFile) -> bool | None:
-        """Return whether a file of a remote has this content; None where the remote reports too little to decide."""
+        """Return whether a file of a remote has this content; None if the remote reports too little to decide."""
         if stored.size != self.size:
             return False
         if stored.checksum is None or stored.checksum.algorithm not in self.checksums:
@@ -96,16 +96,16 @@ class SnapshotFile:
 
 @dataclass(frozen=True, slots=True)
 class UploadSnapshot:
-    """A local dataset at one moment.
+    """State of a local dataset at one moment.
 
     Attributes:
-        dataset_id: of the dataset.
+        dataset_id: id of the dataset.
         directory: its directory.
         files: all but the hidden ones, ``data/metadata.json`` and ``data/manifest.json``.
-        manifest: the content of ``data/manifest.json``, made now.
-        metadata: the content of ``data/metadata.json``, None where an old dataset has none.
+        manifest: the content of ``data/manifest.json``, which is created with the snapshot.
+        metadata: the content of ``data/metadata.json``; None for an old dataset without one.
         raw_metadata: the values in that.
-        at_rest: the files as they were, without hidden ones.
+        at_rest: the files when the snapshot was taken, without hidden ones.
     """
 
     dataset_id: str
@@ -127,20 +127,20 @@ class UploadSnapshot:
         return len(self.files) + 1 + (self.metadata is not None)
 
     def check_unchanged(self) -> None:
-        """Make sure that the dataset is still that of the snapshot.
+        """Raise if the dataset has changed since the snapshot.
 
         Raises:
-            DatasetBusyError: a file has been written meanwhile.
+            DatasetBusyError: a file has been written since.
         """
         if local_files(self.directory) != self.at_rest:
             raise _changed(self.directory)
 
 
 def old_layout(dataset_id: str) -> RemoteError:
-    """Return the error about a dataset without a metadata file, by which remotes know datasets."""
+    """Return the error for a dataset without a metadata file, which remotes need."""
     return RemoteError(
-        f"{dataset_id} is of an old release that kept no metadata.json, by which remotes know datasets; upload a copy "
-        f"in today's layout: `minari convert {dataset_id} NEW_ID`."
+        f"{dataset_id} was written by an old release without metadata.json, which remotes need; upload a copy in the "
+        f"current layout: `minari convert {dataset_id} NEW_ID`."
     )
 
 
@@ -150,15 +150,15 @@ def take_snapshot(
     """Take a snapshot of a local dataset; every file is read once.
 
     Args:
-        dataset_id: of the dataset.
-        root: of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
-        algorithms: further checksums of each file that are wanted, beside sha256.
+        dataset_id: id of the dataset.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
+        algorithms: algorithms of further checksums of each file, in addition to sha256.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetNotFoundError: there is no such dataset here.
+        DatasetNotFoundError: there is no such local dataset.
         DatasetCorruptError: its metadata is damaged.
-        RemoteError: a file in it cannot be sent.
+        RemoteError: one of its files cannot be sent.
     """
     directory = get_dataset_path(str(DatasetId.parse(dataset_id)), root=root)
     if not dataset_exists(directory):
@@ -215,7 +215,7 @@ def _look_at(directory: Path, algorithms: Collection[str], file: LocalFile) -> S
 
 def _changed(directory: Path) -> DatasetBusyError:
     return DatasetBusyError(
-        f"The dataset {directory} was changed while it was copied; try again when nobody is writing it."
+        f"The dataset {directory} was changed while it was copied; try again when no program is writing it."
     )
 
 
@@ -223,7 +223,7 @@ def local_files(directory: Path) -> tuple[LocalFile, ...]:
     """Return the files in the directory of a dataset, sorted, without hidden ones and the manifest of a remote.
 
     Raises:
-        RemoteError: a link leads elsewhere, or something is no file.
+        RemoteError: a link leads out of the dataset, or an entry is not a file.
     """
     files = (file for file in _files_below(directory) if file.name != MANIFEST_NAME)
     return tuple(sorted(files, key=lambda file: file.name.split("/")))
@@ -244,13 +244,12 @@ def _files_below(directory: Path) -> Iterator[LocalFile]:
 
 
 def regular_file(path: Path, base: Path) -> tuple[int, tuple[int, int]]:
-    """Return the size of a regular file in bytes, and its stamp; links that lead elsewhere are refused."""
-    if not Path(os.path.realpath(path)).is_relative_to(base):  # which, unlike `resolve`, ends at links in a circle
+    """Return the size of a regular file in bytes, and its stamp; links that lead out of the dataset are rejected."""
+    if not Path(os.path.realpath(path)).is_relative_to(base):  # which, unlike `resolve`, raises for circular links
         raise RemoteError(
-            f"{path} is a link that leads out of {base}, and only what lies there is copied; put the file "
-            "itself in its place."
+            f"{path} is a link that leads out of {base}, and only files in it are copied; replace the link by the file."
         )
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise RemoteError(f"{path} is a link to a directory, or no file at all; take it out of the dataset.")
+        raise RemoteError(f"{path} is a link to a directory, or no file at all; remove it from the dataset.")
     return status.st_size, (status.st_ino, status.st_mtime_ns)

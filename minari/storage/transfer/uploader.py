@@ -1,4 +1,4 @@
-"""Uploads local datasets and namespaces, whatever the remote."""
+"""Upload of local datasets and namespaces to any remote."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["upload_dataset", "upload_namespace"]
 def upload_dataset(
     remote: Remote, dataset_id: str, *, root: str | os.PathLike[str] | None = None, force: bool = False
 ) -> None:
-    """Send a local dataset and nothing else; it appears on the remote when it is complete.
+    """Send a single local dataset, which appears on the remote when it is complete.
 
     Args:
         remote: the destination.
         dataset_id: id of the dataset.
         root: directory of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
-        force: whether to take the place of an upload of other data that was never finished.
+        force: True to replace an unfinished upload of other data.
 
     Raises:
         DatasetIdError: the id is malformed.
-        DatasetNotFoundError: there is no such dataset here.
-        DatasetExistsError: the remote has it already.
-        DatasetBusyError: another program is changing it.
-        RemoteError: the remote cannot take it.
+        DatasetNotFoundError: there is no such local dataset.
+        DatasetExistsError: the remote already has the dataset.
+        DatasetBusyError: another program is changing the dataset.
+        RemoteError: the remote cannot store it.
     """
     remote.check_writable()
     snapshot = take_snapshot(dataset_id, root=root, algorithms=remote.CHECKSUMS)
@@ -41,21 +41,21 @@ def upload_dataset(
 
 
 def upload_namespace(remote: Remote, namespace: str, *, root: str | os.PathLike[str] | None = None) -> None:
-    """Send the metadata of a local namespace, in place of what the remote may have.
+    """Send the metadata of a local namespace, replacing that of the remote.
 
     Args:
         remote: the destination.
-        namespace: such as ``"D4RL/door"``; those around it are not sent.
+        namespace: a namespace such as ``"D4RL/door"``; its parents are not sent.
         root: directory of the local datasets; by default that of ``MINARI_DATASETS_PATH``.
 
     Raises:
         DatasetIdError: the namespace is malformed.
-        NamespaceError: there is no such namespace here.
-        RemoteError: the remote cannot take it.
+        NamespaceError: there is no such local namespace.
+        RemoteError: the remote cannot store it.
     """
     remote.check_writable()
     file = get_dataset_path(namespace, root=root) / NAMESPACE_METADATA_FILENAME
     if not file.is_file():
-        raise NamespaceError(f"Namespace {namespace!r} does not exist locally; create it before it is uploaded.")
+        raise NamespaceError(f"Namespace {namespace!r} does not exist locally; create it before the upload.")
     content = read_regular(file, NAMESPACE_METADATA_LIMIT)
     with_retries(lambda: remote.write_file(f"{namespace}/{NAMESPACE_METADATA_FILENAME}", content))

@@ -1,4 +1,4 @@
-"""Hidden work directories of operations that may be interrupted: one program at a time uses one, the next resumes."""
+"""Hidden work directories of operations that can be resumed, each used by one program at a time."""
 
 from __future__ import annotations
 
@@ -17,29 +17,34 @@ from minari.progress import progress
 
 __all__ = ["LOCK_FILE_NAME", "work_dir"]
 
-#: Name of the file in a work directory that is locked as long as a program works there.
+#: Name of the file in a work directory that is locked while a program uses it.
 LOCK_FILE_NAME = "lock"
-_PAUSE = 0.1  # seconds between two looks whether the other program has finished
-_PATIENCE = 600.0  # seconds in which it changes nothing, as when it computes checksums
+_PAUSE = 0.1  # seconds between two checks whether the other program has finished
+#: Seconds without a change, which computing checksums may take.
+PATIENCE = 600.0
 
 
 @contextmanager
-def work_dir(directory: Path, purpose: str) -> Iterator[Path]:
-    """Work alone in a hidden directory; another program that works there is waited for.
+def work_dir(directory: Path, purpose: str, *, patience: float = PATIENCE) -> Iterator[Path]:
+    """Use a hidden directory exclusively, waiting for another program that uses it.
 
-    The directory is removed when the block succeeds. When it fails, or the process is killed, its content
-    stays for the next program, unless nothing was achieved.
+    The directory is removed when the block succeeds. If it fails, or the process is killed, its content stays
+    for the next program, unless it has no files yet.
 
     Args:
         directory: the directory, created if missing, with its parents.
-        purpose: shown to those who wait for it, such as ``"downloading x-v0"``.
+        purpose: phrase that is shown to waiting programs, such as ``"downloading x-v0"``.
+        patience: seconds without a change after which the other program is considered to hang.
 
     Yields:
         The directory.
+
+    Raises:
+        DatasetBusyError: the other program seems to hang.
     """
     created = make_parents(directory.parent)
     try:
-        held = _locked(directory, purpose)
+        held = _locked(directory, purpose, patience)
         try:
             yield directory
         except BaseException:
@@ -56,18 +61,18 @@ def work_dir(directory: Path, purpose: str) -> Iterator[Path]:
         raise
 
 
-def _locked(directory: Path, purpose: str) -> Lock:
+def _locked(directory: Path, purpose: str, patience: float) -> Lock:
     while True:
         held = _opened(directory)
         if held is None:
-            held = _waited_for(directory, purpose)
+            held = _waited_for(directory, purpose, patience)
         if held.is_at_its_path():
             return held
-        held.release()  # the other program has finished, and removed the directory
+        held.release()  # the other program has finished and removed the directory
 
 
 def _opened(directory: Path) -> Lock | None:
-    while True:  # as the directory, and empty ones around it, may be removed between any two lines
+    while True:  # since the directory and its empty parents may be removed at any time
         make_directory(directory)
         try:
             return try_lock(directory / LOCK_FILE_NAME)
@@ -75,16 +80,16 @@ def _opened(directory: Path) -> Lock | None:
             continue
 
 
-def _waited_for(directory: Path, purpose: str) -> Lock:
+def _waited_for(directory: Path, purpose: str, patience: float) -> Lock:
     seen, since = _newest(directory), time.monotonic()
     with progress(f"waiting for another program that is {purpose}", None, unit="looks") as advance:
         while (held := _opened(directory)) is None:
             time.sleep(_PAUSE)
             advance(1)
-            if time.monotonic() - since > _PATIENCE:
+            if time.monotonic() - since > patience:
                 if seen == (newest := _newest(directory)):
                     raise DatasetBusyError(
-                        f"Another program that is {purpose} has changed nothing in {directory} for {_PATIENCE / 60:g} "
+                        f"Another program that is {purpose} has changed nothing in {directory} for {patience / 60:g} "
                         f"minutes; see whether it hangs, end it, and try again."
                     )
                 seen, since = newest, time.monotonic()
@@ -92,7 +97,7 @@ def _waited_for(directory: Path, purpose: str) -> Lock:
 
 
 def _newest(directory: Path) -> tuple[int, int]:
-    """Return the number of files in a directory and the newest time, which change while a program writes there."""
+    """Return the number of files in a directory and the latest time, which change while a program writes to it."""
     times = [0]
     for path, _, names in os.walk(directory):
         for name in names:

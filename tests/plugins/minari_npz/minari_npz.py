@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import uuid
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ class NpzStorage(MinariStorage):
     FORMAT: ClassVar[str] = "npz"
     CODECS: ClassVar[Codecs] = {"deflate": range(1, 10)}
     FRAME_CODEC: ClassVar[Codec | None] = Codec("deflate")
+    FILES: ClassVar[re.Pattern[str] | None] = re.compile(r"episodes\.jsonl|[0-9a-f]{32}\.npz")
 
     def _lines(self) -> list[dict[str, Any]]:
         """Return the table without lines that a killed writer left beyond the total."""

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, suppress
+from contextlib import ExitStack, closing, suppress
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from minari.storage.remotes import object_index
 from minari.storage.transfer import limits
-from support.servers.backends import KINDS, Backend, FileBackend, GCSBackend, HubBackend, S3Backend, WebBackend
+from minari.testing.sharing import write_dataset
+from support.servers.backends import KINDS, Backend, FileBackend, WebBackend
 from support.servers.gcs import GCSServer, running_gcs_server
 from support.servers.hub import HubServer
+from support.servers.moving import ID, LARGE, upload_in_pieces
 from support.servers.proxy import FaultyProxy
 from support.servers.web import WebServer, web_server
 
@@ -26,63 +29,19 @@ if TYPE_CHECKING:
     from support.servers.s3 import S3Server
     from support.servers.token import TokenServer
 
+# The login of whoever runs the tests stays out of them; the client looks for it where this says when it is loaded.
+os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "minari-tests-without-a-login")
+# Parts of files may be smaller than at Amazon, so that tests of them are fast; read when moto is loaded.
+os.environ["S3_UPLOAD_PART_MIN_SIZE"] = str(1 << 20)
 
-# Google Cloud Storage.
-@pytest.fixture(scope="session")
-def gcs_server(started: Callable[[str], Any]) -> GCSServer:
-    """fake-gcs-server, running until the end of the session."""
-    server: GCSServer = started("gcs")
-    return server
-
-
-@pytest.fixture(scope="session")
-def token_server() -> Iterator[TokenServer]:
-    """Gives access tokens to the one service account that it knows."""
-    token = pytest.importorskip("support.servers.token", reason="the package cryptography is not installed")
-    with token.running_token_server() as server:
-        yield server
-
-
-@pytest.fixture
-def gcs(gcs_server: GCSServer, monkeypatch: pytest.MonkeyPatch) -> GCSServer:
-    """fake-gcs-server, which the client library finds by its environment; without credentials of this machine."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    monkeypatch.setenv("CLOUDSDK_CONFIG", "/nonexistent")
-    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    return gcs_server
-
-
-@pytest.fixture
-def bucket(gcs: GCSServer) -> str:
-    """The name of a new, empty bucket."""
-    return gcs.make_bucket()
-
-
-@pytest.fixture
-def gcs_proxy(gcs: GCSServer, proxied: Callable[[int], FaultyProxy], monkeypatch: pytest.MonkeyPatch) -> FaultyProxy:
-    """A proxy between the client library and fake-gcs-server."""
-    proxy = proxied(gcs.port)
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-    return proxy
-
-
-# Faults, over all kinds of remotes.
-@pytest.fixture
-def proxied() -> Iterator[Callable[[int], FaultyProxy]]:
-    """A function ``proxied(port)``: a proxy before the server on that port, until the end of the test."""
-    with ExitStack() as proxies:
-
-        def make(port: int) -> FaultyProxy:
-            return proxies.enter_context(closing(FaultyProxy(port)))
-
-        yield make
+HUB_TOKEN = "hf_WritesForAnnOfTheLab"
 
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between attempts at what fails, so that tests of what fails in the end do not wait."""
     monkeypatch.setattr(limits, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(object_index, "PAUSE", 0.0)
     with suppress(ImportError):  # the client of the Hub pauses for seconds between its own attempts
         impatient = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 100))
         monkeypatch.setattr(import_module("huggingface_hub.utils._http"), "time", impatient)
@@ -91,26 +50,35 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
     """A function ``started("s3")``: the server of a kind of remote, running until the end of the session."""
-    with ExitStack() as running:
-        servers: dict[str, Any] = {}
+    running, servers = ExitStack(), dict[str, Any]()
 
-        def start(kind: str) -> Any:
-            if kind not in servers:
-                servers[kind] = running.enter_context(_server_of(kind, tmp_path_factory))
-            return servers[kind]
+    def make(kind: str) -> Any:
+        if kind == "gcs":
+            return running_gcs_server()
+        if kind == "s3":
+            pytest.importorskip("moto", reason="moto is not installed")
+            return pytest.importorskip("support.servers.s3").s3_server()
+        return HubServer() if kind == "hub" else web_server(tmp_path_factory.mktemp("web"))
 
+    def start(kind: str) -> Any:
+        if (package := KINDS[kind].requires) is not None:
+            pytest.importorskip(package, reason=f"{package} is not installed")
+        if kind not in servers:
+            servers[kind] = running.enter_context(make(kind))
+        return servers[kind]
+
+    with running:
         yield start
 
 
-def _server_of(kind: str, directories: pytest.TempPathFactory) -> AbstractContextManager[Any]:
-    if kind == "gcs":
-        return running_gcs_server()
-    if kind == "s3":
-        pytest.importorskip("moto", reason="moto is not installed")
-        return pytest.importorskip("support.servers.s3").s3_server()
-    if kind == "hub":
-        return HubServer()
-    return web_server(directories.mktemp("web"))
+@pytest.fixture
+def proxied() -> Iterator[Callable[[int], FaultyProxy]]:
+    """A function ``proxied(port)``: a proxy before the server on that port, until the end of the test."""
+    with ExitStack() as proxies:
+        yield lambda port: proxies.enter_context(closing(FaultyProxy(port)))
+
+
+# All kinds of remotes.
 
 
 @pytest.fixture(params=KINDS)
@@ -128,91 +96,74 @@ def backend(
     tmp_path: Path,
 ) -> Backend:
     """An empty remote of that kind, behind a proxy, that the client libraries find by their environment."""
-    if (package := KINDS[kind].requires) is not None:
-        pytest.importorskip(package, reason=f"{package} is not installed")
-    made = _empty(kind, started, proxied, tmp_path)
+    (directory := tmp_path / "served").mkdir()
+    if kind == "file":
+        return FileBackend(directory)
+    server = started(kind)
+    if kind == "web":
+        server.directory = directory
+        return WebBackend(server, proxied(server.port))
+    made = KINDS[kind](server, proxied(server.port))
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
     return made
 
 
-def _empty(kind: str, started: Callable[[str], Any], proxied: Callable[[int], FaultyProxy], tmp_path: Path) -> Backend:
-    if kind in ("file", "web"):
-        directory = tmp_path / "served"
-        directory.mkdir()
-        if kind == "file":
-            return FileBackend(directory)
-        server = started(kind)
-        server.directory = directory
-        return WebBackend(server, proxied(server.server_address[1]))
-    server = started(kind)
-    proxy = proxied(server.port)
-    if kind == "gcs":
-        return GCSBackend(server, proxy)
-    return S3Backend(server, proxy) if kind == "s3" else HubBackend(server, proxy, tmp_path / "hf home")
-
-
 @pytest.fixture
-def arrival(tmp_path: Path) -> Path:
-    """A root of datasets that is empty, for those that are downloaded."""
-    directory = tmp_path / "arrival"
-    directory.mkdir()
+def uploaded(datasets_root: Path, backend: Backend) -> Path:
+    """The directory of a local dataset with one large file, which is on the remote too."""
+    directory = write_dataset(datasets_root, ID, files={"data/main_data.hdf5": LARGE})
+    upload_in_pieces(backend)
     return directory
 
 
-# The Hub.
-# The login of whoever runs the tests stays out of them; the client looks for it where this says when it is loaded.
-os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "minari-tests-without-a-login")
-
-HUB_TOKEN = "hf_WritesForAnnOfTheLab"
+# Google Cloud Storage.
 
 
 @pytest.fixture(scope="session")
-def hub_server(started: Callable[[str], Any]) -> HubServer:
-    """A Hub, running until the end of the session."""
-    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
-    server: HubServer = started("hub")
+def token_server() -> Iterator[TokenServer]:
+    """Gives access tokens to the one service account that it knows."""
+    token = pytest.importorskip("support.servers.token", reason="the package cryptography is not installed")
+    with token.running_token_server() as server:
+        yield server
+
+
+@pytest.fixture
+def gcs(started: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> GCSServer:
+    """fake-gcs-server, which the client library finds by its environment; without credentials of this machine."""
+    server: GCSServer = started("gcs")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", "/nonexistent")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     return server
 
 
 @pytest.fixture
-def hub(hub_server: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
-    """An empty Hub that the client library finds by its environment, where Ann of the lab is logged in."""
-    hub_server.clear()
-    hub_server.add_token(HUB_TOKEN, "ann", "lab")
-    monkeypatch.setenv("HF_ENDPOINT", hub_server.endpoint)
-    monkeypatch.setenv("HF_TOKEN", HUB_TOKEN)
-    return hub_server
+def bucket(gcs: GCSServer) -> str:
+    """The name of a new, empty bucket."""
+    return gcs.make_bucket()
 
 
 @pytest.fixture
-def hub_proxy(hub: HubServer, proxied: Callable[[int], FaultyProxy], monkeypatch: pytest.MonkeyPatch) -> FaultyProxy:
-    """A proxy between the client library and the Hub, and the Hub's CDN."""
-    proxy = proxied(hub.port)
-    monkeypatch.setenv("HF_ENDPOINT", proxy.url)
+def gcs_proxy(gcs: GCSServer, proxied: Callable[[int], FaultyProxy], monkeypatch: pytest.MonkeyPatch) -> FaultyProxy:
+    """A proxy between the client library and fake-gcs-server."""
+    proxy = proxied(gcs.port)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
     return proxy
 
 
 # S3.
-# Parts of files may be smaller than at Amazon, so that tests of them are fast; read when moto is loaded.
-os.environ["S3_UPLOAD_PART_MIN_SIZE"] = str(1 << 20)
-
-
-@pytest.fixture(scope="session")
-def s3_server(started: Callable[[str], Any]) -> S3Server:
-    """moto's server for S3, running until the end of the session."""
-    server: S3Server = started("s3")
-    return server
 
 
 @pytest.fixture
-def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """The server, which the client libraries find by their environment; without credentials of this machine."""
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    for name, value in s3_server.environment().items():
+def s3(started: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """moto's server, which the client libraries find by their environment; without credentials of this machine."""
+    server: S3Server = started("s3")
+    for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    return s3_server
+    return server
 
 
 @pytest.fixture
@@ -229,7 +180,20 @@ def s3_proxy(s3: S3Server, proxied: Callable[[int], FaultyProxy], monkeypatch: p
     return proxy
 
 
-# Web servers.
+# The Hub, and web servers.
+
+
+@pytest.fixture
+def hub(started: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """An empty Hub that the client library finds by its environment, where Ann of the lab is logged in."""
+    server: HubServer = started("hub")
+    server.clear()
+    server.add_token(HUB_TOKEN, "ann", "lab")
+    monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+    monkeypatch.setenv("HF_TOKEN", HUB_TOKEN)
+    return server
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[WebServer]:
     """A web server of an empty directory."""

@@ -18,9 +18,9 @@ import pytest
 
 from minari import errors
 from minari.storage.remotes import get_cloud_storage
-from minari.storage.remotes.object_storage import ABSENT, ConflictError
 from minari.storage.transfer.checksums import checksum_of
 from minari.testing import RemoteConformance
+from support.object_store import check_conditions
 
 
 CONNECTION = os.environ.get("MINARI_TEST_AZURE", "")
@@ -66,21 +66,7 @@ class TestAzureBelowAPrefix(RemoteConformance):
 
 
 def test_conditions(container: str) -> None:
-    remote: Any = get_cloud_storage(f"az://{container}")
-    remote.put("x", b"1", match=ABSENT)
-    with pytest.raises(ConflictError):
-        remote.put("x", b"2", match=ABSENT)
-    content, version = remote.read_version("x")
-    assert content == b"1"
-    remote.put("x", b"3", match=version)
-    with pytest.raises(ConflictError):
-        remote.put("x", b"4", match=version)
-    assert remote.read_file("x") == b"3"
-    assert remote.read_range("x", 5, 9) == b""
-    remote.delete("x")
-    remote.delete("x")
-    with pytest.raises(ConflictError):
-        remote.put("x", b"5", match=version)
+    check_conditions(get_cloud_storage(f"az://{container}"))
 
 
 @pytest.mark.parametrize("size", [0, 5, 70 * MIB])

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,63 +33,88 @@ from support.servers.hub import HubServer
 
 
 NAMESPACE_FILE = "namespace_metadata.json"
+short_pauses = pytest.mark.usefixtures("short_pauses")
 
 
 def content(size: int, seed: int = 0) -> bytes:
     return bytes((index * 131 + seed) % 251 for index in range(1000)) * (size // 1000)
 
 
-def test_what_lies_in_a_repository(hub: HubServer, datasets_root: Path) -> None:
-    """Large contents as LFS, small ones not; in one commit, registered, with an index and cards."""
+def sha256(of: bytes) -> str:
+    return hashlib.sha256(of).hexdigest()
+
+
+def upload(*dataset_ids: str) -> None:
+    for dataset_id in dataset_ids:
+        get_cloud_storage("hf://lab").upload_dataset(dataset_id)
+
+
+def assert_downloads(dataset_id: str, arrival: Path, directory: Path) -> None:
+    get_cloud_storage("hf://lab").download_dataset(dataset_id, arrival)
+    assert tree(arrival / dataset_id) == tree(directory)
+
+
+def commits(hub: HubServer, repository: str = "lab/n") -> int:
+    """Return their number, with that which makes the repository."""
+    return len(hub.repositories.by_name[repository].commits)
+
+
+@pytest.fixture
+def parts(hub: HubServer) -> Iterator[Callable[[int], None]]:
+    """A function ``parts(size)``: contents larger than that are sent in parts of that size."""
+    whole = hub.part_size
+    yield lambda size: setattr(hub, "part_size", size)
+    hub.part_size = whole
+
+
+# What lies there
+
+
+def test_repository_has_data_index_and_cards_in_one_commit(hub: HubServer, datasets_root: Path) -> None:
+    """Large contents as LFS, small ones not."""
     files = {"data/main_data.hdf5": content(50_000), "data/0/part-0.arrow": b"a", "data/0/metadata.json": b"{}"}
     directory = write_dataset(datasets_root, "n/deep/x-v0", files=files, description="About it.")
-    get_cloud_storage("hf://lab").upload_dataset("n/deep/x-v0")
+    upload("n/deep/x-v0")
     there = hub.files("lab/n")
-    assert sorted(there) == [
-        "README.md",
-        INDEX_FILE_NAME,
-        f"deep/{NAMESPACE_FILE}",
-        "deep/x-v0/README.md",
-        *sorted(f"deep/x-v0/{name}" for name in [*files, "data/manifest.json", "data/metadata.json"]),
-        NAMESPACE_FILE,
-    ]
+    own = ["README.md", *files, "data/manifest.json", "data/metadata.json"]
+    beside = ["README.md", INDEX_FILE_NAME, f"deep/{NAMESPACE_FILE}", NAMESPACE_FILE]
+    assert sorted(there) == sorted([*beside, *(f"deep/x-v0/{name}" for name in own)])
     metadata = (directory / "data/metadata.json").read_bytes()
     assert there["deep/x-v0/data/metadata.json"] == metadata
     assert json.loads(there[NAMESPACE_FILE]) == {"datasets": ["n/deep/x-v0"], "namespaces": ["n/deep"]}
     assert parse_index(there[INDEX_FILE_NAME]) == {"deep/x-v0": metadata}
     manifest = Manifest.parse(there["deep/x-v0/data/manifest.json"], "there")
     assert sorted(manifest.files) == sorted([*files, "data/metadata.json"])
-    assert CARD_MARKER in there["README.md"].decode()
-    assert "n/deep/x-v0" in there["README.md"].decode()
-    assert "About it." in there["deep/x-v0/README.md"].decode()
-    assert "minari download hf://lab/n/deep/x-v0" in there["deep/x-v0/README.md"].decode()
+    for name, texts in {
+        "README.md": [CARD_MARKER, "n/deep/x-v0"],
+        "deep/x-v0/README.md": ["About it.", "minari download hf://lab/n/deep/x-v0"],
+    }.items():
+        assert all(text in there[name].decode() for text in texts)
     large = {path for path, blob in hub.blobs("lab/n").items() if blob.lfs}
     assert large == {"deep/x-v0/data/main_data.hdf5", "deep/x-v0/data/0/part-0.arrow", INDEX_FILE_NAME}
-    assert len(hub.repositories.by_name["lab/n"].commits) == 2  # with that which makes it
+    assert commits(hub) == 2
     assert hub.repositories.by_name["lab/n"].tags == ["minari", "reinforcement-learning", "offline-rl"]
 
 
-def test_one_without_a_namespace(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+def test_dataset_without_a_namespace_is_a_repository(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
     directory = write_dataset(datasets_root, "x-v0", files={"data/a.txt": b"a"})
-    remote = get_cloud_storage("hf://lab")
-    remote.upload_dataset("x-v0")
+    upload("x-v0")
     there = hub.files("lab/x-v0")
     assert json.loads(there[NAMESPACE_FILE]) == {}
     assert "minari download hf://lab/x-v0" in there["README.md"].decode()
-    assert remote.list_namespaces() == []
-    remote.download_dataset("x-v0", tmp_path)
-    assert tree(tmp_path / "x-v0") == tree(directory)
+    assert get_cloud_storage("hf://lab").list_namespaces() == []
+    assert_downloads("x-v0", tmp_path, directory)
 
 
-def test_texts_of_others_stay(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+def test_texts_of_others_are_kept(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
     """Cards and the keys of a namespace: only those created by this library are rewritten."""
     remote = get_cloud_storage("hf://lab")
     write_namespace(datasets_root, "n", description="Mine.", datasets=["left/over-v0"])
     remote.upload_namespace("n")
     write_dataset(datasets_root, "n/x-v0", files={"README.md": b"Read this."})
-    remote.upload_dataset("n/x-v0")
-    write_dataset(datasets_root, "n/y-v0")
-    remote.upload_dataset("n/y-v0")
+    for dataset_id in ("n/y-v0", "n/z-v0"):
+        write_dataset(datasets_root, dataset_id)
+    upload("n/x-v0", "n/y-v0")
     there = hub.files("lab/n")
     assert json.loads(there[NAMESPACE_FILE]) == {"description": "Mine.", "datasets": ["n/x-v0", "n/y-v0"]}
     assert there["x-v0/README.md"] == b"Read this."
@@ -97,145 +122,115 @@ def test_texts_of_others_stay(hub: HubServer, datasets_root: Path, tmp_path: Pat
     remote.download_namespace_metadata("n", tmp_path)
     assert json.loads((tmp_path / "n" / NAMESPACE_FILE).read_text()) == {"description": "Mine."}
 
-    hub.put("lab/n", {"README.md": b"# Ours, by hand", "z-v0/README.md": b"# Before the data"})
-    write_dataset(datasets_root, "n/z-v0")
+    by_hand = {"README.md": b"# Ours, by hand", "z-v0/README.md": b"# Before the data"}
+    hub.put("lab/n", by_hand)
     remote.upload_dataset("n/z-v0")
-    there = hub.files("lab/n")
-    assert there["README.md"] == b"# Ours, by hand"
-    assert there["z-v0/README.md"] == b"# Before the data"
+    assert by_hand.items() <= hub.files("lab/n").items()
     write_namespace(datasets_root, "n", description="Changed.")
-    commits = len(hub.repositories.by_name["lab/n"].commits)
+    before = commits(hub)
     for _ in range(2):
         remote.upload_namespace("n")
-    assert len(hub.repositories.by_name["lab/n"].commits) == commits + 1
+    assert commits(hub) == before + 1
     register = json.loads(hub.files("lab/n")[NAMESPACE_FILE])
     assert register == {"description": "Changed.", "datasets": ["n/x-v0", "n/y-v0", "n/z-v0"]}
 
 
-def test_a_register_that_is_damaged(hub: HubServer, datasets_root: Path) -> None:
-    hub.put("lab/n", {NAMESPACE_FILE: b"[1]"})
-    write_dataset(datasets_root, "n/x-v0")
-    with pytest.raises(RemoteError, match="not a JSON object"):
-        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
-
-
-def test_what_was_left_of_something_else_goes(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+def test_rest_of_something_else_is_removed(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
     hub.put("lab/n", {"x-v0/data/0/part-0.arrow": b"old", "x-v0/data/main_data.hdf5": b"old", "x-v01/data/a": b"?"})
     directory = write_dataset(datasets_root, "n/x-v0")
-    remote = get_cloud_storage("hf://lab")
-    remote.upload_dataset("n/x-v0")
+    upload("n/x-v0")
     assert "x-v0/data/0/part-0.arrow" not in hub.files("lab/n")
     assert "x-v01/data/a" in hub.files("lab/n")
-    remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(directory)
+    assert_downloads("n/x-v0", tmp_path, directory)
 
 
-def test_contents_in_parts(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
-    big = content(1_000_000)
-    directory = write_dataset(
-        datasets_root, "n/x-v0", files={"data/main_data.hdf5": big, "data/b.hdf5": content(64_000)}
-    )
-    remote = get_cloud_storage("hf://lab")
-    hub.part_size, whole = 64_000, hub.part_size
-    hub.fail(r"/upload/\w+/3", status=403)  # as one whose address has become too old
-    try:
-        remote.upload_dataset("n/x-v0")
-    finally:
-        hub.part_size = whole
-    assert hub.received[hashlib.sha256(big).hexdigest()] >= 1_000_000
-    remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(directory)
-
-
-def test_what_the_hub_has_is_not_sent_again(hub: HubServer, datasets_root: Path) -> None:
-    """The same contents under another id, and several times in one dataset."""
-    big = content(300_000)
-    digest = hashlib.sha256(big).hexdigest()
-    for version in range(2):
-        write_dataset(datasets_root, f"n/x-v{version}", files={"data/a.hdf5": big, "data/b.hdf5": big})
-        get_cloud_storage("hf://lab").upload_dataset(f"n/x-v{version}")
-    assert hub.received[digest] == len(big)
-
-
-def test_files_that_a_repository_ignores_are_uploaded(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
+def test_ignored_files_are_uploaded(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
     """Also those that have the same content as another, about which the Hub is asked later."""
     hub.put("lab/n", {".gitignore": b"*.hdf5\n*.json\n"})
     files = {"data/a.hdf5": b"same", "data/b.hdf5": b"same", "data/c.json": b"{}"}
     directory = write_dataset(datasets_root, "n/x-v0", files=files)
-    remote = get_cloud_storage("hf://lab")
-    remote.upload_dataset("n/x-v0")
-    remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(directory)
+    upload("n/x-v0")
+    assert_downloads("n/x-v0", tmp_path, directory)
 
 
-def test_a_name_that_no_repository_has(hub: HubServer, datasets_root: Path) -> None:
-    write_dataset(datasets_root, "a--b/x-v0")
-    with pytest.raises(RemoteError, match="no repositories of such a name"):
-        get_cloud_storage("hf://lab").upload_dataset("a--b/x-v0")
+def test_content_in_parts_is_complete(
+    hub: HubServer, parts: Callable[[int], None], datasets_root: Path, tmp_path: Path
+) -> None:
+    files = {"data/main_data.hdf5": content(1_000_000), "data/b.hdf5": content(64_000)}
+    directory = write_dataset(datasets_root, "n/x-v0", files=files)
+    hub.fail(r"/upload/\w+/3", status=403)  # as one whose address has become too old
+    parts(64_000)
+    upload("n/x-v0")
+    assert hub.received[sha256(files["data/main_data.hdf5"])] >= 1_000_000
+    assert_downloads("n/x-v0", tmp_path, directory)
 
 
-def test_a_card_that_the_hub_refuses(hub: HubServer, datasets_root: Path) -> None:
-    write_dataset(datasets_root, "x-v0", files={"README.md": b"---\nlicense: unheard-of\n---\n"})
-    with pytest.raises(RemoteError, match='"license" must be one of'):
-        get_cloud_storage("hf://lab").upload_dataset("x-v0")
+def test_content_that_the_hub_has_is_not_sent_again(hub: HubServer, datasets_root: Path) -> None:
+    """The same contents under another id, and several times in one dataset."""
+    big = content(300_000)
+    for version in range(2):
+        write_dataset(datasets_root, f"n/x-v{version}", files={"data/a.hdf5": big, "data/b.hdf5": big})
+        upload(f"n/x-v{version}")
+    assert hub.received[sha256(big)] == len(big)
 
 
-@pytest.mark.parametrize("gone", ["before", "while"])
-def test_a_file_that_is_gone_when_it_is_sent(
-    gone: str, hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+def test_card_has_the_returns(hub: HubServer, make_toy_env: type) -> None:
+    spaces = gym.spaces.Box(-1.0, 1.0, (2,)), gym.spaces.Discrete(3)
+    with minari.DataCollector(make_toy_env(*spaces)) as collector, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for seed in range(3):
+            collector.reset(seed=seed)
+            for _ in range(seed + 1):
+                collector.step(collector.action_space.sample())
+        dataset = collector.create_dataset("ns/toy-v0")
+    upload("ns/toy-v0")
+    returns = dataset.statistics().summary()["return"]
+    assert returns["std"] > 0
+    row = ", ".join(f"{name} {number(value)}" for name, value in returns.items())
+    assert f"| Returns | {row} |" in hub.files("lab/ns")["toy-v0/README.md"].decode()
+
+
+@pytest.mark.parametrize(
+    ("dataset_id", "files", "there", "words"),
+    [
+        ("a--b/x-v0", {}, {}, "no repositories of such a name"),
+        ("n/x-v0", {}, {NAMESPACE_FILE: b"[1]"}, "not a JSON object"),
+        ("x-v0", {"README.md": b"---\nlicense: unheard-of\n---\n"}, {}, '"license" must be one of'),
+    ],
+)
+def test_impossible_upload_is_refused(
+    dataset_id: str, files: dict[str, bytes], there: dict[str, bytes], words: str, hub: HubServer, datasets_root: Path
+) -> None:
+    hub.put("lab/n", there)
+    write_dataset(datasets_root, dataset_id, files=files)
+    with pytest.raises(RemoteError, match=words):
+        upload(dataset_id)
+
+
+# What happens meanwhile
+
+
+@pytest.mark.parametrize(
+    ("request_path", "change"),
+    [
+        ("", lambda data: (data / "a.hdf5").unlink(missing_ok=True)),
+        ("/lfs/objects", lambda data: (data / "a.hdf5").unlink(missing_ok=True)),
+        ("/verify", lambda data: (data / "more.txt").write_text("more")),
+    ],
+    ids=["removed before", "removed while it is sent", "added"],
+)
+def test_dataset_that_changes_is_not_uploaded(
+    request_path: str, change: Callable[[Path], object], hub: HubServer, datasets_root: Path
 ) -> None:
     directory = write_dataset(datasets_root, "n/x-v0", files={"data/a.hdf5": b"a"})
-    remote = get_cloud_storage("hf://lab")
-    original = hub.note
-
-    def note(method: str, path: str) -> None:
-        if gone == "before" or "/lfs/objects" in path:
-            (directory / "data/a.hdf5").unlink(missing_ok=True)
-        original(method, path)
-
-    monkeypatch.setattr(hub, "note", note)
-    with pytest.raises(DatasetBusyError, match=r"a\.hdf5"):
-        remote.upload_dataset("n/x-v0")
-
-
-def test_a_dataset_that_changes_while_it_is_sent(
-    hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory = write_dataset(datasets_root, "n/x-v0")
-    original = hub.note
-
-    def note(method: str, path: str) -> None:
-        if "/verify" in path:
-            (directory / "data/more.txt").write_text("more")
-        original(method, path)
-
-    monkeypatch.setattr(hub, "note", note)
-    with pytest.raises(DatasetBusyError):
-        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
+    hub.meanwhile = lambda path: change(directory / "data") if request_path in path else None
+    with pytest.raises(DatasetBusyError, match=None if request_path == "/verify" else r"a\.hdf5"):
+        upload("n/x-v0")
     assert get_cloud_storage("hf://lab").list_datasets() == []
 
 
-@pytest.mark.usefixtures("short_pauses")
-@pytest.mark.parametrize("part", ["repos/create", "preupload", "lfs/objects", "validate-yaml", "/commit/"])
-def test_a_hub_that_falls_silent(
-    part: str, hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever waits in the client of the Hub does not do so for longer than we let it."""
-    write_dataset(datasets_root, "n/x-v0")
-    for module in ("client", "upload"):
-        monkeypatch.setattr(f"minari.storage.remotes.hub.{module}.LONG", 0.2)
-    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(bytes_per_second=1e6, interval=0.3))
-    monkeypatch.setattr(limits, "PATIENCE", 1.0)
-    hub.fail(part, seconds=3, times=99)
-    begun = time.monotonic()
-    with pytest.raises(RemoteUnreachableError):
-        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
-    assert time.monotonic() - begun < 8
-
-
-def test_others_commit_at_the_same_time(hub: HubServer, datasets_root: Path) -> None:
-    """Nothing that others have done meanwhile is undone."""
-    ids = [f"n/x-v{number}" for number in range(6)]
+def test_commits_of_others_are_kept(hub: HubServer, datasets_root: Path) -> None:
+    ids = [f"n/x-v{version}" for version in range(6)]
     for dataset_id in ids:
         write_dataset(datasets_root, dataset_id)
     hub.fail("/commit/", status=412, times=2)
@@ -247,149 +242,28 @@ def test_others_commit_at_the_same_time(hub: HubServer, datasets_root: Path) -> 
     assert all(dataset_id in there["README.md"].decode() for dataset_id in ids)
 
 
-@pytest.mark.usefixtures("short_pauses")
-@pytest.mark.parametrize("part", ["repos/create", "preupload", "lfs/objects", "/upload/", "verify", "/commit/"])
-def test_an_answer_that_is_lost(part: str, hub: HubServer, datasets_root: Path) -> None:
-    """The request was successful; that must not look like the work of another program."""
-    write_dataset(datasets_root, "n/x-v0")
-    hub.fail(part, lost=True)
-    remote = get_cloud_storage("hf://lab")
-    remote.upload_dataset("n/x-v0")
-    assert remote.list_datasets() == ["n/x-v0"]
-    assert len(hub.repositories.by_name["lab/n"].commits) == 2
-
-
-@pytest.mark.usefixtures("short_pauses")
-def test_a_peer_that_stops_reading(hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    big = content(30_000_000)
-    write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": big})
-    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=0.2))
-    monkeypatch.setattr(limits, "PATIENCE", 1.0)  # less than the client's own attempts take, as with its real pauses
-    huggingface_hub.close_session()  # the next one gets this limit
-    hub.fail(f"/upload/{hashlib.sha256(big).hexdigest()}", times=99, seconds=3)
-    remote = get_cloud_storage("hf://lab")
-    begun = time.monotonic()
-    with pytest.raises(RemoteUnreachableError, match="sending x-v0"):
-        remote.upload_dataset("n/x-v0")
-    assert time.monotonic() - begun < 8
-    assert remote.list_datasets() == []
-    huggingface_hub.close_session()
-
-
-@pytest.mark.usefixtures("short_pauses")
-def test_an_upload_that_is_broken_off_goes_on(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
-    files = {f"data/{number}.hdf5": content(100_000, number) for number in range(8)}
-    directory = write_dataset(datasets_root, "n/x-v0", files=files)
-    digests = {hashlib.sha256(file).hexdigest() for file in files.values()}
-    last = sorted(digests)[-1]
-    hub.fail(f"/upload/{last}", times=99, cut=True)
-    remote = get_cloud_storage("hf://lab", max_workers=2)
-    with pytest.raises(RemoteUnreachableError):
-        remote.upload_dataset("n/x-v0")
-    assert remote.list_datasets() == []
-    sent = {digest for digest in digests if hub.received[digest]}
-    assert sent
-    hub.faults.clear()
-    remote.upload_dataset("n/x-v0")
-    assert all(hub.received[digest] == 100_000 for digest in digests)
-    remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(directory)
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes cannot be killed here as they are elsewhere")
-def test_an_upload_that_is_killed_goes_on(hub: HubServer, datasets_root: Path, tmp_path: Path) -> None:
-    files = {f"data/{number}.hdf5": content(100_000, number) for number in range(8)}
-    directory = write_dataset(datasets_root, "n/x-v0", files=files)
-    digests = [hashlib.sha256(file).hexdigest() for file in files.values()]
-    hub.delay = 0.05
-    program = """
-        from minari.storage.remotes import get_cloud_storage
-        get_cloud_storage("hf://lab", max_workers=1).upload_dataset("n/x-v0")
-    """
-    process = start(program)
-    try:
-        while sum(hub.received[digest] > 0 for digest in digests) < 3:
-            assert process.poll() is None
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.communicate()
-    hub.delay = 0.0
-    remote = get_cloud_storage("hf://lab")
-    assert remote.list_datasets() == []
-    remote.upload_dataset("n/x-v0")
-    assert sum(hub.received[digest] for digest in digests) <= 9 * 100_000  # one may have been on its way
-    remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(directory)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="programs cannot be interrupted there as elsewhere")
-def test_an_interrupted_upload_ends_at_once(hub: HubServer, datasets_root: Path) -> None:
-    """Files that wait for their turn are not sent any more, although the threads of the client outlive the call."""
-    write_dataset(
-        datasets_root, "n/x-v0", files={f"data/{number}.hdf5": content(1000, number) for number in range(200)}
-    )
-    hub.delay, hub.delayed = 0.2, "/upload/"
-    program = """
-        from minari.storage.remotes import get_cloud_storage
-        get_cloud_storage("hf://lab", max_workers=2).upload_dataset("n/x-v0")
-    """
-    process = start(program)
-    try:
-        while sum(path.startswith("/upload/") for _, path in hub.requests) < 3:
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=8)
-    finally:
-        process.kill()
-        process.communicate()
-    assert len(hub.received) < 20
-    assert "lab/n" not in hub.repositories.by_name or len(hub.repositories.by_name["lab/n"].commits) == 1
-
-
-def test_one_that_came_meanwhile(hub: HubServer, datasets_root: Path) -> None:
-    """Between the look whether it is there and the commit."""
+@pytest.mark.parametrize("request_path", ["/preupload/", "/commit/"])
+def test_dataset_that_came_meanwhile_is_kept(request_path: str, hub: HubServer, datasets_root: Path) -> None:
+    """Between the look and how to store the files, when nothing is left to commit; and before the commit."""
     write_dataset(datasets_root, "n/x-v0", description="mine")
     hub.put("lab/n", {"a.txt": b""})
-    remote = get_cloud_storage("hf://lab")
-    outgoing_files = {"x-v0/data/metadata.json": b'{"description": "theirs"}'}
-    hub.fail("/commit/", status=412)
-    fault = hub.faults[-1]
+    theirs = {"x-v0/data/metadata.json": b'{"description": "theirs"}'}
 
-    original = hub.fault
+    def meanwhile(path: str) -> None:
+        if request_path in path:
+            hub.meanwhile = lambda path: None
+            if request_path == "/commit/":
+                hub.fail("/commit/", status=412)
+                hub.put("lab/n", theirs)
+            else:
+                upload("n/x-v0")
 
-    def meanwhile(method: str, path: str) -> object:
-        if "/commit/" in path and fault.times:
-            hub.put("lab/n", outgoing_files)
-        return original(method, path)
-
-    hub.fault = meanwhile  # type: ignore[method-assign, assignment]
-    try:
-        with pytest.raises(DatasetExistsError):
-            remote.upload_dataset("n/x-v0")
-    finally:
-        hub.fault = original  # type: ignore[method-assign]
-    assert hub.files("lab/n")["x-v0/data/metadata.json"] == outgoing_files["x-v0/data/metadata.json"]
-
-
-def test_the_same_dataset_that_came_meanwhile(
-    hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Between the look and the question how to store the files; then there is nothing left to commit."""
-    write_dataset(datasets_root, "n/x-v0")
-    hub.put("lab/n", {"a.txt": b""})
-    original, others = hub.note, [get_cloud_storage("hf://lab")]
-
-    def note(method: str, path: str) -> None:
-        if "/preupload/" in path and others:
-            others.pop().upload_dataset("n/x-v0")
-        original(method, path)
-
-    monkeypatch.setattr(hub, "note", note)
+    hub.meanwhile = meanwhile
     with pytest.raises(DatasetExistsError):
-        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
-    assert len(hub.repositories.by_name["lab/n"].commits) == 3
+        upload("n/x-v0")
+    assert commits(hub) == 3
+    if request_path == "/commit/":
+        assert theirs.items() <= hub.files("lab/n").items()
 
 
 def by_others(hub: HubServer) -> None:
@@ -407,15 +281,14 @@ def deleted(hub: HubServer) -> None:
 @pytest.mark.parametrize("looks", [1, 2])
 @pytest.mark.parametrize("before", ["nothing", "something", "the same"])
 @pytest.mark.parametrize("meanwhile", [by_others, all_removed, deleted])
-def test_what_happens_between_a_look_and_an_upload(
+def test_upload_does_not_rely_on_an_earlier_look(
     meanwhile: Callable[[HubServer], None], before: str, looks: int, hub: HubServer, datasets_root: Path, tmp_path: Path
 ) -> None:
-    """A remote does not rely on what it has seen before."""
     directory = write_dataset(datasets_root, "n/x-v0")
     if before == "something":
         hub.put("lab/n", {"a.txt": b""})
     elif before == "the same":
-        get_cloud_storage("hf://lab").upload_dataset("n/x-v0")
+        upload("n/x-v0")
     remote = get_cloud_storage("hf://lab")
     for _ in range(looks):
         assert remote.has_dataset("n/x-v0") == (before == "the same")
@@ -430,32 +303,100 @@ def test_what_happens_between_a_look_and_an_upload(
     if meanwhile == by_others:
         assert there["README.md"] == b"# Ours"
         assert json.loads(there[NAMESPACE_FILE])["datasets"] == ["n/x-v0", "n/y-v0"]
-    remote.download_dataset("n/x-v0", tmp_path)
-    assert tree(tmp_path / "n/x-v0") == tree(directory)
+    assert_downloads("n/x-v0", tmp_path, directory)
 
 
-def test_a_namespace_that_others_change_between_a_look_and_an_upload(hub: HubServer, datasets_root: Path) -> None:
-    remote = get_cloud_storage("hf://lab")
-    write_namespace(datasets_root, "n", description="Mine.")
-    remote.upload_namespace("n")
-    assert remote.has_namespace("n")
-    hub.put("lab/n", {NAMESPACE_FILE: b'{"description": "Theirs."}'})
-    remote.upload_namespace("n")
-    assert json.loads(hub.files("lab/n")[NAMESPACE_FILE]) == {"description": "Mine."}
-
-
-def test_what_was_just_seen_is_not_asked_again(hub: HubServer, datasets_root: Path) -> None:
+def test_later_calls_rely_on_little(hub: HubServer, datasets_root: Path) -> None:
     for dataset_id in ("n/x-v0", "n/y-v0"):
         write_dataset(datasets_root, dataset_id)
     remote = get_cloud_storage("hf://lab")
     remote.upload_dataset("n/x-v0")
     with hub.counted() as requests:
         remote.upload_dataset("n/y-v0")
-    assert ("GET", "/api/datasets/lab/n") not in requests
+    assert ("GET", "/api/datasets/lab/n") not in requests, "what was just seen"
     assert sum("/commit/" in path for _, path in requests) == 1
+    write_namespace(datasets_root, "m", description="Mine.")
+    remote.upload_namespace("m")
+    assert remote.has_namespace("m")
+    hub.put("lab/m", {NAMESPACE_FILE: b'{"description": "Theirs."}'})
+    remote.upload_namespace("m")
+    assert json.loads(hub.files("lab/m")[NAMESPACE_FILE]) == {"description": "Mine."}
 
 
-class _Told:
+# A network that fails
+
+
+@short_pauses
+@pytest.mark.parametrize("part", ["repos/create", "preupload", "lfs/objects", "validate-yaml", "/commit/"])
+def test_silent_hub_is_given_up(
+    part: str, hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits in the client of the Hub does not do so for longer than we let it."""
+    write_dataset(datasets_root, "n/x-v0")
+    for module in ("client", "upload"):
+        monkeypatch.setattr(f"minari.storage.remotes.hub.{module}.LONG", 0.2)
+    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(bytes_per_second=1e6, interval=0.3))
+    monkeypatch.setattr(limits, "PATIENCE", 1.0)
+    hub.fail(part, seconds=3, times=99)
+    begun = time.monotonic()
+    with pytest.raises(RemoteUnreachableError):
+        upload("n/x-v0")
+    assert time.monotonic() - begun < 8
+
+
+@short_pauses
+def test_store_that_stops_reading_is_given_up(
+    hub: HubServer, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big = content(30_000_000)
+    write_dataset(datasets_root, "n/x-v0", files={"data/main_data.hdf5": big})
+    monkeypatch.setattr(CloudStorage, "LIMITS", Limits(read_timeout=0.2))
+    monkeypatch.setattr(limits, "PATIENCE", 1.0)  # less than the client's own attempts take, as with its real pauses
+    huggingface_hub.close_session()  # the next one gets this limit
+    hub.fail(f"/upload/{sha256(big)}", times=99, seconds=3)
+    begun = time.monotonic()
+    with pytest.raises(RemoteUnreachableError, match="sending x-v0"):
+        upload("n/x-v0")
+    assert time.monotonic() - begun < 8
+    assert get_cloud_storage("hf://lab").list_datasets() == []
+    huggingface_hub.close_session()
+
+
+@short_pauses
+@pytest.mark.parametrize("part", ["repos/create", "preupload", "lfs/objects", "/upload/", "verify", "/commit/"])
+def test_lost_answer_does_not_look_like_another_upload(part: str, hub: HubServer, datasets_root: Path) -> None:
+    write_dataset(datasets_root, "n/x-v0")
+    hub.fail(part, lost=True)
+    upload("n/x-v0")
+    assert get_cloud_storage("hf://lab").list_datasets() == ["n/x-v0"]
+    assert commits(hub) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="programs cannot be interrupted there as elsewhere")
+def test_interrupted_upload_ends_at_once(hub: HubServer, datasets_root: Path) -> None:
+    """Files that wait for their turn are not sent any more, although the threads of the client outlive the call."""
+    files = {f"data/{number}.hdf5": content(1000, number) for number in range(200)}
+    write_dataset(datasets_root, "n/x-v0", files=files)
+    hub.delay, hub.delayed = 0.2, "/upload/"
+    program = """
+        from minari.storage.remotes import get_cloud_storage
+        get_cloud_storage("hf://lab", max_workers=2).upload_dataset("n/x-v0")
+    """
+    process = start(program)
+    try:
+        while sum(path.startswith("/upload/") for _, path in hub.requests) < 3:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=8)
+    finally:
+        process.kill()
+        process.communicate()
+    assert len(hub.received) < 20
+    assert "lab/n" not in hub.repositories.by_name or commits(hub) == 1
+
+
+class Reported:
     """Progress reports of an upload, by thread, with the bytes that had arrived by then."""
 
     def __init__(self, arrived: Callable[[], int]) -> None:
@@ -476,43 +417,21 @@ class _Told:
         pass
 
 
-@pytest.mark.usefixtures("short_pauses")
-@pytest.mark.parametrize("in_parts", [False, True])
-@pytest.mark.parametrize("fault", ["none", "an answer that is lost", "a refusal"])
-def test_bytes_are_told_while_they_are_sent(fault: str, in_parts: bool, hub: HubServer, datasets_root: Path) -> None:
-    """Each once, however often they have to be sent."""
+@short_pauses
+@pytest.mark.parametrize("part_size", [6_000_000, 64 << 20])
+@pytest.mark.parametrize("fault", [{}, {"lost": True}, {"status": 403}], ids=["none", "lost answer", "refusal"])
+def test_bytes_are_reported_once_while_they_are_sent(
+    fault: dict[str, int], part_size: int, hub: HubServer, parts: Callable[[int], None], datasets_root: Path
+) -> None:
     big = content(16_000_000)
-    digest = hashlib.sha256(big).hexdigest()
     write_dataset(datasets_root, "n/x-v0", files={"data/a.hdf5": big, "data/b.hdf5": big, "data/c.txt": b"c"})
-    if fault == "an answer that is lost":
-        hub.fail(f"/upload/{digest}", lost=True)
-    elif fault == "a refusal":
-        hub.fail(f"/upload/{digest}", status=403)
+    if fault:
+        hub.fail(f"/upload/{sha256(big)}", **fault)
     hub.delay, hub.delayed = 0.3, "/upload/"  # for so long what is sent waits in the buffers, as far as it fits
-    told = _Told(lambda: hub.received[digest])
-    whole = hub.part_size
-    try:
-        hub.part_size = 6_000_000 if in_parts else whole
-        with observe_progress(told):
-            get_cloud_storage("hf://lab", max_workers=3).upload_dataset("n/x-v0")
-    finally:
-        hub.part_size = whole
-    assert sum(amount for amount, _ in told.steps) == told.total
-    assert told.threads == {threading.get_ident()}
-    assert sum(amount for amount, arrived in told.steps if not arrived) > 0
-
-
-def test_the_card_tells_the_returns(hub: HubServer, make_toy_env: type) -> None:
-    spaces = gym.spaces.Box(-1.0, 1.0, (2,)), gym.spaces.Discrete(3)
-    with minari.DataCollector(make_toy_env(*spaces)) as collector, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for seed in range(3):
-            collector.reset(seed=seed)
-            for _ in range(seed + 1):
-                collector.step(collector.action_space.sample())
-        dataset = collector.create_dataset("ns/toy-v0")
-    get_cloud_storage("hf://lab").upload_dataset("ns/toy-v0")
-    told = dataset.statistics().summary()["return"]
-    assert told["std"] > 0
-    row = ", ".join(f"{name} {number(value)}" for name, value in told.items())
-    assert f"| Returns | {row} |" in hub.files("lab/ns")["toy-v0/README.md"].decode()
+    reported = Reported(lambda: hub.received[sha256(big)])
+    parts(part_size)
+    with observe_progress(reported):
+        get_cloud_storage("hf://lab", max_workers=3).upload_dataset("n/x-v0")
+    assert sum(amount for amount, _ in reported.steps) == reported.total
+    assert reported.threads == {threading.get_ident()}
+    assert sum(amount for amount, arrived in reported.steps if not arrived) > 0

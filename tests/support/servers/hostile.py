@@ -10,19 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from support.servers import serving
+
 
 @dataclass(frozen=True)
 class Asked:
-    """A request.
+    """A request: its path with the query, headers by their names in lower case, and number, from 0."""
 
-    Attributes:
-        method: of HTTP.
-        path: with its query.
-        headers: by their names in lower case.
-        number: of the request, from 0.
-    """
-
-    method: str
     path: str
     headers: dict[str, str]
     number: int
@@ -33,13 +27,7 @@ Answering = Callable[[Asked], Iterator[bytes]]
 
 
 class HostileServer(socketserver.ThreadingTCPServer):
-    """Answers each request by a function.
-
-    Attributes:
-        answering: that function.
-        asked: the requests so far.
-        sent: how many bytes clients took in.
-    """
+    """Answers each request by a function, and counts the requests and the bytes that clients took in."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -52,12 +40,8 @@ class HostileServer(socketserver.ThreadingTCPServer):
         self.is_closed = threading.Event()
 
     @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up is what tests wait for."""
@@ -75,7 +59,7 @@ class _Handler(socketserver.StreamRequestHandler):
             name, _, value = text.partition(":")
             headers[name.lower()] = value.strip()
         self.rfile.read(int(headers.get("content-length", 0)))
-        asked = Asked(line[0], line[1], headers, len(self.server.asked))
+        asked = Asked(line[1], headers, len(self.server.asked))
         self.server.asked.append(asked)
         with suppress(OSError):
             for piece in self.server.answering(asked):
@@ -86,15 +70,11 @@ class _Handler(socketserver.StreamRequestHandler):
 @contextmanager
 def hostile_server() -> Iterator[HostileServer]:
     """A server on a free port of this computer, while it is needed."""
-    with HostileServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
+    with serving(server := HostileServer()):
         try:
             yield server
         finally:
             server.is_closed.set()
-            server.shutdown()
-            thread.join()
 
 
 def head(status: int = 200, *, length: int | None = None, **headers: str) -> bytes:

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
@@ -27,32 +27,39 @@ __all__ = ["HubServer"]
 
 @dataclass(slots=True)
 class Fault:
-    """An answer that stands in for the real one, so many times."""
+    """Fault in the answers to requests, so many times.
 
-    method: str
-    path: re.Pattern[str]
-    times: int
+    Attributes:
+        path: a regular expression that is searched for in theirs.
+        times: how often.
+        status: of the error that is answered, where nothing else is asked for.
+        headers: of that answer.
+        body: of that answer, where it is not the usual one.
+        seconds: for so long the request is not even read; then the connection ends.
+        cut: the connection ends at once.
+        lost: what was asked for is done, but instead of the answer the connection ends.
+    """
+
+    path: str
+    times: int = 1
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
     seconds: float = 0.0
     cut: bool = False
     lost: bool = False
-    body: bytes | None = None
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-    hub: HubServer
-
-
-class HubServer:
-    """The server, from its construction to its :meth:`close`.
+class HubServer(ThreadingHTTPServer):
+    """The server; it answers inside of a ``with`` block.
 
     Args:
         page_size: how many entries a page of a listing has.
         part_size: contents larger than this are sent in parts of this size, in bytes.
     """
+
+    daemon_threads = True
+    request_queue_size = 256
 
     def __init__(self, *, page_size: int = 1000, part_size: int = 64 << 20) -> None:
         self.page_size, self.part_size = page_size, part_size
@@ -64,17 +71,20 @@ class HubServer:
         self.delayed = ""  # a regular expression for the paths that this is about
         self.tells_siblings = True  # whether the list of repositories has their files
         self.faults: list[Fault] = []
+        self.meanwhile: Callable[[str], object] = lambda path: None  # what others do before each request
         self.lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), HubHandler)
-        self._server.hub = self
-        self.port = self._server.server_address[1]
+        super().__init__(("127.0.0.1", 0), HubHandler)
+        self.port = int(self.server_address[1])
         self.endpoint = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def __enter__(self) -> HubServer:
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.shutdown()
+        self.server_close()
         self._thread.join()
 
     def environment(self, home: Path) -> dict[str, str]:
@@ -104,39 +114,15 @@ class HubServer:
     def blobs(self, repository: str) -> dict[str, Blob]:
         return dict(self.repositories.by_name[repository].files)
 
-    def fail(
-        self,
-        path: str,
-        *,
-        method: str = "",
-        times: int = 1,
-        status: int = 500,
-        headers: Mapping[str, str] | None = None,
-        seconds: float = 0.0,
-        cut: bool = False,
-        lost: bool = False,
-        body: bytes | None = None,
-    ) -> None:
-        """Let something go wrong with requests whose path matches.
+    def fail(self, path: str, **fault: Any) -> None:
+        """Let something go wrong with requests whose path matches; see :class:`Fault`."""
+        self.faults.append(Fault(path, **fault))
 
-        Args:
-            path: a regular expression that is searched for in it.
-            method: of HTTP; empty for all.
-            times: how often.
-            status: of the error that is answered, where nothing else is asked for.
-            headers: of that answer.
-            seconds: for so long the request is not even read; then the connection ends.
-            cut: the connection ends at once.
-            lost: what was asked for is done, but instead of the answer the connection ends.
-            body: of the answer, where it is not the usual one.
-        """
-        self.faults.append(Fault(method, re.compile(path), times, status, headers or {}, seconds, cut, lost, body))
-
-    def fault(self, method: str, path: str) -> Fault | None:
+    def fault(self, path: str) -> Fault | None:
         """Return the fault for this request."""
         with self.lock:
             for fault in self.faults:
-                if fault.times > 0 and fault.method in ("", method) and fault.path.search(path):
+                if fault.times > 0 and re.search(fault.path, path):
                     fault.times -= 1
                     return fault
         return None
@@ -151,6 +137,7 @@ class HubServer:
             seen += self.requests[first:]
 
     def note(self, method: str, path: str) -> None:
+        self.meanwhile(path)
         with self.lock:
             self.requests.append((method, path))
         if self.delay and re.search(self.delayed, path):
@@ -163,12 +150,7 @@ class HubServer:
         self.requests.clear()
         self.received.clear()
         self.faults.clear()
+        self.meanwhile = lambda path: None
         self.delay = 0.0
         self.delayed = ""
         self.tells_siblings = True
-
-    def __enter__(self) -> HubServer:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import yaml
+
 
 LFS_ENDINGS = (".arrow", ".bin", ".gz", ".h5", ".hdf5", ".npz", ".parquet", ".zip")
 LFS_SIZE = 10 * 1024 * 1024  # bytes: from here on a file is large whatever it is called
@@ -62,21 +64,10 @@ class Repository:
 
     @property
     def tags(self) -> list[str]:
-        """Those that the card names in its front matter, as far as a line each goes."""
+        """Those that the card names in its front matter."""
         card = self.files.get("README.md", Blob()).content.decode("utf-8", "replace")
-        if not card.startswith("---\n"):
-            return []
-        tags, in_tags = [], False
-        for line in card[4:].partition("\n---")[0].splitlines():
-            if line.startswith("tags:"):
-                in_tags = True
-                rest = line.removeprefix("tags:").strip().strip("[]")
-                tags += [tag.strip(" \"'") for tag in rest.split(",") if tag.strip()]
-            elif in_tags and line.lstrip().startswith("- "):
-                tags.append(line.lstrip()[2:].strip(" \"'"))
-            elif line and not line.startswith(" "):
-                in_tags = False
-        return tags
+        front_matter = card[4:].partition("\n---")[0] if card.startswith("---\n") else ""
+        return list((yaml.safe_load(front_matter) or {}).get("tags", ()))
 
     def commit(self, files: dict[str, Blob], summary: str) -> str:
         oid = hashlib.sha1(f"{self.name} {len(self.commits)} {summary}".encode()).hexdigest()

@@ -61,14 +61,21 @@ def one_by_one(backend: Backend) -> CloudStorage:
     return backend.remote(max_workers=1)
 
 
+def assert_arrives(backend: Backend, arrival: Path, directory: Path) -> None:
+    """Download the dataset, piece after piece, and require what a local directory has."""
+    one_by_one(backend).download_dataset(ID, arrival)
+    assert_same(arrival, directory)
+
+
+def assert_same(arrival: Path, directory: Path) -> None:
+    """Require the dataset of a local directory, and nothing hidden beside."""
+    assert tree(arrival / ID) == tree(directory)
+    assert tree(arrival) == visible(arrival)
+
+
 def put_in_place(root: Path) -> list[str]:
     """The files that are not hidden."""
     return [name for name, content in visible(root).items() if content is not None]
-
-
-def same(one: Path, other: Path) -> bool:
-    """Return whether two directories have the same content."""
-    return tree(one) == tree(other)
 
 
 def kill_when(condition: Callable[[], bool], program: subprocess.Popen[str]) -> None:

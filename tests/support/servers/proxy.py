@@ -8,10 +8,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from typing import IO
+from typing import IO, Any
 
-from support.servers.faults import CutError, Exchange, Fault, Faults, Side
-from support.servers.messages import BrokenMessageError, Head, framed, read_body, read_head
+from support.servers.faults import (
+    BrokenMessageError,
+    CutError,
+    Exchange,
+    Fault,
+    Faults,
+    Head,
+    Side,
+    framed,
+    read_body,
+    read_head,
+)
 
 
 _HOST = "127.0.0.1"
@@ -51,44 +61,17 @@ class FaultyProxy:
 
     # What is to go wrong.
 
-    def cut(
-        self,
-        at: int,
-        *,
-        side: Side = "answer",
-        times: int | None = 1,
-        larger_than: int = 0,
-        method: str = "",
-        path: str = "",
-    ) -> None:
-        """End the connection after ``at`` bytes of a body.
+    def cut(self, at: int, **where: Any) -> None:
+        """End the connection after ``at`` bytes of a body; see :class:`Fault` for which bodies."""
+        self._faults.add(Fault("cut", at, **where))
 
-        Args:
-            at: bytes of the body that still pass.
-            side: whose body.
-            times: how often; None is always.
-            larger_than: bytes; bodies up to that size are left alone.
-            method: only requests of that method.
-            path: only requests whose path holds this text.
-        """
-        self._faults.add(Fault("cut", side, at, times, larger_than, method, path))
+    def flip(self, at: int, **where: Any) -> None:
+        """Flip a bit of the byte at ``at`` of a body; see :class:`Fault` for which bodies."""
+        self._faults.add(Fault("flip", at, **where))
 
-    def flip(
-        self,
-        at: int,
-        *,
-        side: Side = "answer",
-        times: int | None = 1,
-        larger_than: int = 0,
-        method: str = "",
-        path: str = "",
-    ) -> None:
-        """Flip a bit of the byte at ``at`` of a body; the arguments are those of :meth:`cut`."""
-        self._faults.add(Fault("flip", side, at, times, larger_than, method, path))
-
-    def answer_with(self, status: int, *, times: int | None = 1, method: str = "", path: str = "") -> None:
+    def answer_with(self, status: int, **where: Any) -> None:
         """Answer with a status of our own; the server does not hear of the request."""
-        self._faults.add(Fault("status", "answer", status, times, 0, method, path))
+        self._faults.add(Fault("status", status, **where))
 
     def break_after(self, total: int, *, side: Side = "answer") -> None:
         """Let so many bytes of bodies pass in all, over all connections, then end these and refuse others."""

@@ -20,11 +20,7 @@ KEY_ID, SECRET = "AKIDTESTTESTTESTTEST", "a-secret-that-must-not-be-seen"
 
 
 class S3Server:
-    """A running server; every bucket is new, so that tests do not meet.
-
-    Args:
-        server: already answering.
-    """
+    """A running server; every bucket is new, so that tests do not meet."""
 
     def __init__(self, server: ThreadedMotoServer) -> None:
         self._names = (f"bucket-{number}" for number in itertools.count())
@@ -51,13 +47,10 @@ class S3Server:
     def client(self, service: str = "s3") -> Any:
         """A client of boto3, for looking at the server from another side; made once, as that takes long."""
         if service not in self._clients:
-            self._clients[service] = self._new_client(service)
+            keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
+            config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 1})
+            self._clients[service] = boto3.client(service, endpoint_url=self.url, config=config, **keys)
         return self._clients[service]
-
-    def _new_client(self, service: str) -> Any:
-        keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
-        config = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 1})
-        return boto3.client(service, endpoint_url=self.url, region_name="us-east-1", config=config, **keys)
 
     def new_bucket(self) -> str:
         name = next(self._names)

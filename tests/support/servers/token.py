@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,8 @@ from urllib.parse import parse_qs
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from support.servers import serving
 
 
 ACCESS_TOKEN = "ya29.access-token-of-the-tests"
@@ -96,14 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def running_token_server() -> Iterator[TokenServer]:
     """A server on a free port, until the end of the block."""
-    with TokenServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(server := TokenServer()):
+        yield server
 
 
 def _decoded(text: str) -> bytes:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from support.servers import serving
+
 
 class WebServer(ThreadingHTTPServer):
     """Serves the files of a directory, with ranges and tags; it lists nothing.
@@ -46,8 +48,12 @@ class WebServer(ThreadingHTTPServer):
         self.connections = 0
 
     @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up in the middle of an answer is nothing to report."""
@@ -133,11 +139,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def web_server(directory: Path) -> Iterator[WebServer]:
     """A server of a directory on a free port of this computer, while it is needed."""
-    with WebServer(directory) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(server := WebServer(directory)):
+        yield server

@@ -29,7 +29,7 @@ _BLOCK: Final = struct.Struct("<4sBBQ")
 _CHECKSUM: Final = struct.Struct("<I")
 _ADDRESS, _MASK = 8, 4  # bytes in an element; those in between hold the size of the chunk
 
-_ENOUGH_FOR_A_THREAD: Final = 2**18  # bytes
+ENOUGH_FOR_A_THREAD = 2**18  # bytes
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -146,7 +146,7 @@ def fill_from_chunks(
 
 
 def _chunks_at_a_time(size: int) -> int:
-    return max(1, _ENOUGH_FOR_A_THREAD // max(size, 1))
+    return max(1, ENOUGH_FOR_A_THREAD // max(size, 1))
 
 
 def corners(shape: Sequence[int], chunk: Sequence[int]) -> Iterator[tuple[int, ...]]:

@@ -23,7 +23,7 @@ _LONGEST_STRING: Final = 2**16  # bytes of a text of fixed length
 
 # For each floating-point type, by its bytes and the bits of its fraction: position of the sign, normalization
 # of the fraction, precision, exponent (position, bits), fraction and bias.
-_FLOATS: Final[dict[tuple[int, int], tuple[int, int, bytes]]] = {
+FLOATS: Final[dict[tuple[int, int], tuple[int, int, bytes]]] = {
     (2, 10): (15, 0x20, struct.pack("<HHBBBBI", 0, 16, 10, 5, 0, 10, 15)),
     (4, 23): (31, 0x20, struct.pack("<HHBBBBI", 0, 32, 23, 8, 0, 23, 127)),
     (8, 52): (63, 0x20, struct.pack("<HHBBBBI", 0, 64, 52, 11, 0, 52, 1023)),
@@ -108,7 +108,7 @@ def _integer(dtype: np.dtype[Any]) -> bytes:
 
 def _float(dtype: np.dtype[Any]) -> bytes:
     try:
-        sign, bits, properties = _FLOATS[dtype.itemsize, np.finfo(dtype).nmant]
+        sign, bits, properties = FLOATS[dtype.itemsize, np.finfo(dtype).nmant]
     except KeyError:
         raise NoDatatype(f"HDF5 has no type for elements of dtype {dtype} as this machine has it") from None
     return _START.pack(_class(_FLOAT), bytes([bits | _is_big_endian(dtype), sign, 0]), dtype.itemsize) + properties

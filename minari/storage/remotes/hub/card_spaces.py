@@ -1,4 +1,4 @@
-"""Spaces as rows of a table, from their description in the metadata, without creating a space."""
+"""Rows of a table for spaces, from their description in the metadata, without creating a space."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Description = Mapping[str, Any]
 
 
 class SpaceRow(NamedTuple):
-    """One leaf of a space.
+    """Leaf of a space.
 
     Attributes:
-        path: of the leaf, such as ``observations/camera``.
+        path: path of the leaf, such as ``observations/camera``.
         kind: the type of its space.
-        shape: of a value; empty where values differ in it.
-        dtype: of a value.
-        values: which there may be.
+        shape: shape of a value; empty if it varies.
+        dtype: dtype of a value.
+        values: the possible values.
     """
 
     path: str
@@ -38,9 +38,9 @@ def space_rows(path: str, stored: object) -> list[SpaceRow]:
     [SpaceRow(path='actions', kind='Discrete', shape='()', dtype='int64', values='1 to 3')]
 
     Args:
-        path: what the space is called.
-        stored: its description as the metadata hold it, JSON or the object that the JSON stands for.
-            What is missing or damaged in it is left empty.
+        path: path of the space.
+        stored: its description in the metadata, as JSON or as the decoded object. Missing or damaged parts are
+            left empty.
     """
     try:
         description = parse_json(stored) if isinstance(stored, str) else stored
@@ -67,7 +67,7 @@ def _rows(path: str, description: object) -> Iterator[SpaceRow]:
 
 
 def _inner(description: Description) -> dict[str, Any]:
-    """Return the spaces that a space consists of, by the names of their values in it."""
+    """Return the parts of a space by their names."""
     subspaces = description.get("subspaces")
     if isinstance(subspaces, Mapping):
         return {str(key): subspace for key, subspace in subspaces.items()}

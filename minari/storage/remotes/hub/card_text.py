@@ -1,4 +1,4 @@
-"""Arbitrary texts, escaped for a dataset card."""
+"""Escaping of arbitrary text for a dataset card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 _MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>|&~$#!])")
-_MOST = 10**30  # a larger number counts nothing
+_MOST = 10**30  # larger numbers are not counts
 _TAG = re.compile(r"<(?=[A-Za-z/!?])(?!https?://|mailto:)")
 _ADDRESS = re.compile(r"https?://[^\s<>|\\\"`]+")
 
@@ -33,7 +33,7 @@ def one_line(value: object) -> str:
 
 
 def as_markdown(value: object) -> str:
-    r"""Return Markdown that shows the text of a value as it is, in a table as well.
+    r"""Return Markdown that shows the text of a value literally, also in a table.
 
     >>> as_markdown("a|b <i>")
     'a\\|b \\<i\\>'
@@ -52,7 +52,7 @@ def link_or_text(value: object) -> str:
 
 
 def as_quotation(text: str) -> str:
-    r"""Return foreign Markdown as a quotation: open constructs end with it, and HTML is text.
+    r"""Return untrusted Markdown as a quotation, which ends open constructs and shows HTML as text.
 
     >>> print(as_quotation("A *fence*, <b>\n```"))
     > A *fence*, &lt;b>
@@ -87,7 +87,7 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str
 
 
 def readable_size(size: int) -> str:
-    """Return a number of bytes for people.
+    """Return a number of bytes in readable form.
 
     >>> readable_size(999), readable_size(3_500_000), readable_size(999_999_999)
     ('999 bytes', '3.5 MB', '1.0 GB')
@@ -103,7 +103,7 @@ def readable_size(size: int) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a number of the metadata for people, and any other value as text.
+    """Return a number of the metadata in readable form, and any other value as escaped text.
 
     >>> number(6729), number(2940.578369140625), number("many")
     ('6,729', '2940.58', 'many')

@@ -1,8 +1,8 @@
-"""Requests to the Hugging Face Hub: bounded in time and size, with redirects that keep secrets and errors of ours.
+"""Requests to the Hugging Face Hub, with limits of time and size, safe redirects, and the errors of this library.
 
-The session, the login and the endpoint are those of ``huggingface_hub``, so that a user's settings for it (proxies,
-certificates, mirrors, offline mode) hold here too. Its ``HfApi`` writes to the Hub. Reading is done here, because
-``HfApi`` reads ranges of files not at all, follows pages forever, and waits for an answer that comes byte by byte.
+The session, login and endpoint are those of ``huggingface_hub``, so that its settings (proxies, certificates,
+mirrors, offline mode) apply. ``HfApi`` is used to write to the Hub. Reading is implemented here, because ``HfApi``
+cannot read ranges of files, follows the pages of listings forever, and waits for responses that arrive byte by byte.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ __all__ = ["LONG", "HubClient", "RefusedError", "understood"]
 
 T = TypeVar("T")
 
-#: Timeout of requests that take the Hub longer, in seconds.
+#: Timeout of slow operations of the Hub, in seconds.
 LONG = 60.0
 
 _LIBRARY = "minari"
 _AGENT = f"{_LIBRARY}; hf_hub/{huggingface_hub.__version__}"
-# The HTTP library's own error is a base of the Hub's. A closed session raises RuntimeError, for its other users.
+# The error of the HTTP library is a base of that of the Hub. A session closed by another thread raises RuntimeError.
 _FAILURES: tuple[type[Exception], ...] = (OSError, RuntimeError, *HfHubHTTPError.__bases__)
-_WRONG_TOKEN = "Invalid credentials in Authorization header"  # the one 401 that is about the token itself
+_WRONG_TOKEN = "Invalid credentials in Authorization header"  # the only 401 that concerns the token itself
 _NEXT_PAGE = re.compile(r'<([^<>]+)>\s*;\s*rel="next"')
 _MOST_PAGES = 10_000
 _MOST_ENTRIES = 1_000_000  # of a listing
-_LARGEST_REFUSAL = 1 << 16  # bytes of an answer that says why not
+_LARGEST_REFUSAL = 1 << 16  # bytes of an error response
 
 
 class RefusedError(RemoteError):
-    """The Hub refuses a request for an unusual reason.
+    """The Hub rejects a request for an unusual reason.
 
     Attributes:
-        status: of the answer.
+        status: status of the response.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -61,7 +61,7 @@ class RefusedError(RemoteError):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """An answer of the Hub, with its content decompressed."""
+    """Response of the Hub, with decompressed content."""
 
     status_code: int
     headers: Mapping[str, str] = field(repr=False)
@@ -72,14 +72,14 @@ class _Answer:
 
 
 class HubClient:
-    """The Hub, as one user sees it.
+    """Client of the Hub for one user.
 
     Args:
-        token: by default that of the Hub's own login or environment, looked up at each request.
-        limits: how long an answer may take.
+        token: by default that of the login or environment of the Hub, determined at each request.
+        limits: limits of the duration of a response.
 
     Raises:
-        RemoteAccessError: the token cannot be one.
+        RemoteAccessError: the token has invalid characters.
     """
 
     def __init__(self, token: str | None = None, limits: Limits | None = None) -> None:
@@ -88,7 +88,7 @@ class HubClient:
 
     @property
     def endpoint(self) -> str:
-        """The address of the Hub."""
+        """Return the address of the Hub."""
         return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
 
     @property
@@ -105,9 +105,9 @@ class HubClient:
         """Return the result of a call of ``huggingface_hub``, unless it takes too long.
 
         Args:
-            call: receives the client of ``huggingface_hub``.
-            action: for messages, such as ``"reading x"``.
-            size: of what is sent, in bytes.
+            call: function of the client of ``huggingface_hub``.
+            action: phrase for messages, such as ``"reading x"``.
+            size: number of bytes that are sent.
 
         Raises:
             RemoteError: as for :meth:`request`.
@@ -119,7 +119,9 @@ class HubClient:
     def api(self) -> HfApi:
         """Return the client of ``huggingface_hub``, for one call."""
         session = _session()
-        if session.timeout.read is None:  # nobody has set one; connections of the pool are given back by others
+        if (
+            session.timeout.read is None
+        ):  # not set by the user; without a timeout for the pool, whose connections other threads return
             session.timeout = (self.limits.connect_timeout, LONG, self.limits.read_timeout, None)
         return HfApi(self.endpoint, self._current_token() or False, library_name=_LIBRARY)
 
@@ -128,7 +130,7 @@ class HubClient:
         """Turn errors of ``huggingface_hub`` and its HTTP library in the block into errors of this library.
 
         Args:
-            action: for messages.
+            action: phrase for messages.
         """
         try:
             yield
@@ -138,18 +140,20 @@ class HubClient:
             raise self._error(error.response, action, self.has_token) from None
         except HFValidationError:
             raise RefusedError(
-                f"The Hub has no repositories of such a name, which was to be used while {action}; a name has at most "
-                "96 letters, digits, '-', '_' and '.', no '--' or '..', and none of '-' and '.' at its ends.",
+                f"The Hub has no repositories of such a name, used while {action}; a name has at most 96 "
+                "letters, digits, '-', '_' and '.', no '--' or '..', and no '-' or '.' at its ends.",
                 400,
             ) from None
         except _FAILURES as error:
-            # Its text and its traceback may hold a signed address.
+            # Its text and its traceback may contain a signed address.
             raise RemoteUnreachableError(
-                f"The Hub at {without_credentials(self.endpoint)} broke off or did not answer in time while {action} "
+                f"The Hub at {without_credentials(self.endpoint)} broke off or did not respond in time while {action} "
                 f"({type(error).__name__}); see that it can be reached, and try again."
             ) from None
         except ValueError as error:
-            raise RemoteError(f"{plain_text(error).rstrip('.')}, says the client of the Hub while {action}.") from None
+            raise RemoteError(
+                f"The client of the Hub failed while {action}: {plain_text(error).rstrip('.')}."
+            ) from None
         except (LookupError, TypeError, AttributeError):
             raise _no_hub(action) from None
 
@@ -163,22 +167,22 @@ class HubClient:
         signed: bool = False,
         span: tuple[int, int] | None = None,
     ) -> _Answer:
-        """Make one request and follow the redirects of its answer.
+        """Send a request and follow redirects.
 
         Args:
-            address: on the Hub, beginning with ``/``; or an absolute one that the Hub has given.
-            action: for messages, such as ``"reading x"``.
-            content: to be sent as JSON; nothing is sent and the request is a GET unless it is given.
-            headers: further ones.
-            signed: whether the address itself gives access, so that no token is sent.
-            span: the bytes of a file that are wanted, the last one excluded; all of them unless it is given.
+            address: path on the Hub, beginning with ``/``, or an absolute address that the Hub has given.
+            action: phrase for messages, such as ``"reading x"``.
+            content: value that is sent as JSON by a POST; without it, the request is a GET.
+            headers: further headers.
+            signed: True if the address itself grants access, so that no token is sent.
+            span: start and stop of the requested bytes of a file; by default all.
 
         Raises:
-            RemoteUnreachableError: there was no answer, or one that says to come again later.
-            RemoteAccessError: the token is missing, wrong or not enough.
-            RemoteFileNotFoundError: there is no such thing, or it is hidden from this user.
-            DatasetCorruptError: the answer is too large.
-            RefusedError: anything else.
+            RemoteUnreachableError: the Hub did not respond, or asked to try again later.
+            RemoteAccessError: the token is missing, invalid, or lacks permission.
+            RemoteFileNotFoundError: the resource does not exist, or is hidden from this user.
+            DatasetCorruptError: the response is too large.
+            RefusedError: the Hub rejects the request for another reason.
         """
         address = self._absolute(address)
         sent = {"User-Agent": _AGENT, "Accept-Encoding": "gzip", **(headers or {})}
@@ -211,14 +215,16 @@ class HubClient:
                 if not response.has_redirect_location or content is not None:
                     body = self._body(response, headers["Accept-Encoding"], span, action)
                     return _Answer(response.status_code, response.headers, body)
-                request = response.next_request  # without the token where it leads to another host
+                request = response.next_request  # without the token if it leads to another host
             finally:
                 response.close()
-        raise RemoteError(f"The Hub leads from one address to another while {action}, and to none that answers.")
+        raise RemoteError(f"The Hub redirects too often while {action}.")
 
     def _body(self, response: Any, accepted: str, span: tuple[int, int] | None, action: str) -> bytes:
         if (response.headers.get("Content-Encoding") or "identity") not in ("identity", accepted):
-            raise RemoteError(f"The Hub sent compressed what was not to be while {action}; it cannot be used.")
+            raise RemoteError(
+                f"The Hub sent a compressed response that was not requested while {action}; it cannot be used."
+            )
         pieces = _paced(response.iter_bytes(), Pace(self.limits))
         if response.status_code >= 300:
             return _beginning(pieces, 0, _LARGEST_REFUSAL)
@@ -228,24 +234,24 @@ class HubClient:
         if response.status_code == 206:
             check_range(response.headers, start, stop, f"The Hub, while {action},")
             return b"".join(_limited(pieces, stop - start, action))
-        return _beginning(pieces, start, stop - start)  # the whole file is sent
+        return _beginning(pieces, start, stop - start)  # the server sends the whole file
 
     def ask(self, address: str, action: str, **details: Any) -> Any:
-        """Make one request whose answer is JSON, and return its value; the rest is as for :meth:`request`."""
+        """Send a request whose response is JSON, and return its value; see :meth:`request`."""
         return _parsed(self.request(address, action, **details), action)
 
     def list(self, address: str, query: Mapping[str, object], action: str) -> list[dict[str, Any]]:
         """Return the entries of all pages of a listing.
 
         Raises:
-            RefusedError: the pages have no end.
+            RefusedError: the number of pages exceeds a limit.
         """
         following: str | None = f"{address}?{urlencode(query, doseq=True)}"
         seen: set[str] = set()
         entries: list[dict[str, Any]] = []
         while following is not None:
             if following in seen or len(seen) == _MOST_PAGES or len(entries) > _MOST_ENTRIES:
-                raise RefusedError(f"The Hub goes on without an end while {action}; try again later.", 200)
+                raise RefusedError(f"The Hub sends pages without an end while {action}; try again later.", 200)
             seen.add(following)
             answer = self.request(following, action)
             page = _parsed(answer, action)
@@ -257,7 +263,7 @@ class HubClient:
         return entries
 
     def _absolute(self, address: str) -> str:
-        """Return an absolute address; the endpoint, which may be a mirror, takes the place of the public Hub."""
+        """Return an absolute address, with the endpoint, which may be a mirror, instead of the public Hub."""
         if address.startswith("/"):
             return self.endpoint + address
         public = "https://huggingface.co/"
@@ -268,7 +274,7 @@ class HubClient:
         said = _message(answer)
         told = f" (it says: {said})" if said else ""
         if is_transient(status):
-            # The newer header for how long the Hub wants no requests: ratelimit: "api";r=0;t=55
+            # The newer header with the seconds to wait: ratelimit: "api";r=0;t=55
             found = re.search(r";\s*r=0\s*;\s*t=(\d{1,9})", answer.headers.get("RateLimit", ""))
             pause = retry_after(answer.headers.get("Retry-After") or (found[1] if found else None))
             return RemoteUnreachableError(
@@ -277,35 +283,35 @@ class HubClient:
         if answer.headers.get("X-Error-Code") == "GatedRepo":
             return RemoteAccessError(
                 f"The Hub does not allow {action}: the repository is gated; ask for access on its page, and log in "
-                "(`hf auth login`, or HF_TOKEN) as who has it."
+                "(`hf auth login`, or HF_TOKEN) as a user who has it."
             )
         if status == 401 and (has_token or answer.headers.get("X-Error-Message") == _WRONG_TOKEN):
             return RemoteAccessError(
-                f"The Hub does not accept the token that was given for {action}; make another at "
-                f"{without_credentials(self.endpoint)}/settings/tokens, and give that, or log in (`hf auth login`)."
+                f"The Hub does not accept the token given for {action}; create another one at "
+                f"{without_credentials(self.endpoint)}/settings/tokens, or log in (`hf auth login`)."
             )
         if status == 403:
             return RemoteAccessError(
-                f"The Hub does not allow {action}{told}; see that the token may do so, and that its user belongs "
-                "to the organization."
+                f"The Hub does not allow {action}{told}; check that the token has permission, and that its user "
+                "belongs to the organization."
             )
         if status in (401, 404):
             return RemoteFileNotFoundError(
-                f"The Hub knows nothing of it while {action}, or keeps it private: check the spelling, and log in "
-                "(`hf auth login`, or HF_TOKEN) as someone who may see it."
+                f"The Hub does not find the resource while {action}, or it is private: check the spelling, and log in "
+                "(`hf auth login`, or HF_TOKEN) as a user with access."
             )
         return RefusedError(f"The Hub answered with {status} while {action}{told}.", status)
 
 
 @contextmanager
 def understood(action: str) -> Iterator[None]:
-    """Turn errors in reading the value of an answer in the block into an error about the Hub.
+    """Turn errors of interpreting a response in the block into an error about the Hub.
 
     Args:
-        action: for the message.
+        action: phrase for the message.
 
     Raises:
-        RefusedError: the value is not that of a Hub.
+        RefusedError: the response is not one of a Hub.
     """
     try:
         yield
@@ -317,9 +323,7 @@ def understood(action: str) -> Iterator[None]:
 
 def _checked_token(token: str | None) -> str | None:
     if token is not None and not re.fullmatch(r"[!-~]+", token):
-        raise RemoteAccessError(
-            "The token holds blanks or letters that no token of the Hub has; copy it once more, as it is."
-        )
+        raise RemoteAccessError("The token contains characters that tokens of the Hub do not have; copy it once more.")
     return token
 
 
@@ -327,16 +331,16 @@ def _check_redirect(old: str, location: str, action: str) -> None:
     try:
         new = urlsplit(urljoin(old, location))
     except ValueError:
-        raise RemoteError(f"The Hub leads to something that is not an address while {action}.") from None
+        raise RemoteError(f"The Hub redirects to something that is not an address while {action}.") from None
     if new.scheme not in ("http", "https") or "@" in new.netloc or (old.startswith("https:") and new.scheme != "https"):
         raise RemoteError(
-            f"The Hub leads to an address that is not encrypted, or of another kind, while {action}; it is not "
+            f"The Hub redirects to an address that is not encrypted, or of another kind, while {action}; it is not "
             "followed."
         )
 
 
 def _session() -> Any:
-    """Return the session of ``huggingface_hub``, with the guard of answers to this library."""
+    """Return the session of ``huggingface_hub``, with a guard for the responses to this library."""
     session: Any = get_session()
     if _guard not in session.event_hooks["response"]:
         session.event_hooks = session.event_hooks | {"response": [*session.event_hooks["response"], _guard]}
@@ -344,15 +348,15 @@ def _session() -> Any:
 
 
 def _guard(response: Any) -> None:
-    """Check the redirect, and bound the size, of an answer to this library or to ``huggingface_hub`` on its behalf."""
+    """Check the redirect and limit the size of a response to this library, or to ``huggingface_hub`` on its behalf."""
     request = response.request
     agent = request.headers.get("User-Agent", "")
-    if request.method != "PUT" and not agent.startswith(_LIBRARY):  # contents are sent without a name
+    if request.method != "PUT" and not agent.startswith(_LIBRARY):  # uploads of content have no user agent
         return
     action = f"asking {request.url.host}"
     if response.has_redirect_location:
         _check_redirect(str(request.url), response.headers["Location"], action)
-    if agent != _AGENT:  # whose answers are bounded where they are read
+    if agent != _AGENT:  # whose responses are limited where they are read
         pieces = response.iter_bytes
         response.iter_bytes = lambda *size: _limited(pieces(*size), SMALL_FILE_LIMIT, action)
 
@@ -372,7 +376,7 @@ def _limited(pieces: Iterable[bytes], limit: int, action: str) -> Iterator[bytes
 
 
 def _beginning(pieces: Iterable[bytes], start: int, limit: int) -> bytes:
-    """Return so many bytes from a position; the rest is not read."""
+    """Return that many bytes from a position, without reading the rest."""
     content = bytearray()
     for piece in pieces:
         content += piece[start:]
@@ -389,14 +393,14 @@ def _parsed(answer: _Answer, action: str) -> Any:
 
 def _no_hub(action: str) -> RefusedError:
     return RefusedError(
-        f"What answered while {action} is no Hub, as it does not speak like one; see HF_ENDPOINT, and whether the "
-        "network asks for a login.",
+        f"The server that responded while {action} is no Hub; check HF_ENDPOINT, and whether the network "
+        "requires a login.",
         200,
     )
 
 
 def _message(answer: Any) -> str:
-    """Return what the Hub says about an error, as one short line."""
+    """Return the message of the Hub about an error, as one short line."""
     said = answer.headers.get("X-Error-Message")
     if not said:
         try:

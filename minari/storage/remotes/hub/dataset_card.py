@@ -1,7 +1,7 @@
-"""Dataset cards: the ``README.md`` in which the Hub shows what a dataset is and how to load it.
+"""Dataset cards: the ``README.md`` with which the Hub describes a dataset.
 
-A card is Markdown after a front matter in YAML, from which the Hub takes tags, license and size. All of it
-is made from the metadata of datasets, which may hold any text.
+A card is Markdown after a front matter in YAML, from which the Hub takes tags, license and size. All of it is
+created from the metadata of datasets, which may contain any text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from minari._base.json_text import parse_json
+from minari.dataset.description import Fact, dataset_facts
 from minari.storage.remotes.hub.card_spaces import space_rows
 from minari.storage.remotes.hub.card_text import (
     as_markdown,
@@ -28,7 +28,7 @@ from minari.storage.remotes.hub.card_text import (
 
 __all__ = ["CARD_MARKER", "dataset_card", "repository_card"]
 
-#: In every card that is written here, and in no other: a card that has it may be rewritten.
+#: Marker of the cards of this library, which may be rewritten.
 CARD_MARKER = "<!-- minari-card: written at every upload. To keep a text of your own, take this line out. -->"
 
 Metadata = Mapping[str, Any]
@@ -36,7 +36,24 @@ Metadata = Mapping[str, Any]
 _TAGS = ("minari", "reinforcement-learning", "offline-rl")
 _MOST_STEPS = 10**18
 _HUB = "https://huggingface.co"
-# Of the licenses that the Hub knows by name, those that datasets have. It refuses a name that it does not know.
+#: Facts that a card shows elsewhere, or omits because it is public, such as email addresses.
+_NOT_IN_TABLE = frozenset({"observation_space", "action_space", "author_email"})
+_FIRST = ("env_spec", "eval_env_spec")
+_TITLES = {
+    "total_episodes": "Episodes",
+    "total_steps": "Steps",
+    "code_permalink": "Code",
+    "minari_version": "Format version",
+}
+#: Columns in the table of a repository.
+_COLUMNS = {
+    "total_episodes": "Episodes",
+    "total_steps": "Steps",
+    "env_spec": "Environment",
+    "algorithm_name": "Algorithm",
+    "author": "Author",
+}
+# Names of the usual licenses of datasets on the Hub, which rejects unknown names.
 _LICENSES = frozenset(
     {
         *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-2.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0"),
@@ -61,11 +78,11 @@ def dataset_card(
     True
 
     Args:
-        dataset_id: its id.
-        metadata: what its ``metadata.json`` holds. What is missing or odd in it is left out or shown as it is.
-        size: of all its files, in bytes.
-        address: the whole address that ``minari download`` takes, such as ``hf://me/toy/a-v0``.
-        returns: ``min``, ``mean``, ``max`` and ``std`` of the returns of its episodes, where they are known.
+        dataset_id: id of the dataset.
+        metadata: content of its ``metadata.json``. Missing values are left out, invalid ones are shown literally.
+        size: size of all its files in bytes.
+        address: full address for ``minari download``, such as ``hf://me/toy/a-v0``.
+        returns: ``min``, ``mean``, ``max`` and ``std`` of the returns of its episodes, if they are known.
     """
     description = metadata.get("description")
     sections = [
@@ -88,26 +105,20 @@ def repository_card(repository: str, datasets: Mapping[str, Metadata]) -> str:
     True
 
     Args:
-        repository: its owner and its name, joined by ``/``.
-        datasets: id -> metadata of all datasets in it; the first part of an id is the name of the repository.
+        repository: owner and name, joined by ``/``.
+        datasets: id -> metadata of all its datasets; the first part of an id is the name of the repository.
     """
     owner, _, name = repository.partition("/")
-    rows = [
-        [
-            f"[{as_markdown(dataset_id)}]({_page(repository, dataset_id)})",
-            number(metadata.get("total_episodes", "")),
-            number(metadata.get("total_steps", "")),
-            as_markdown(_environment(metadata.get("env_spec"))),
-            as_markdown(metadata.get("algorithm_name") or ""),
-            as_markdown(_names(metadata.get("author"))),
-        ]
-        for dataset_id, metadata in datasets.items()
-    ]
+    rows = []
+    for dataset_id, metadata in datasets.items():
+        facts = {fact.key: _markdown(fact) for fact in dataset_facts(metadata) if fact.key in _COLUMNS}
+        link = f"[{as_markdown(dataset_id)}]({_page(repository, dataset_id)})"
+        rows.append([link, *(facts.get(key, "") for key in _COLUMNS)])
     example = next(iter(datasets), f"{name}/dataset-v0")
     sections = [
         f"# {as_markdown(name)}",
         f"Datasets of reinforcement-learning episodes: {len(rows)}.",
-        markdown_table(("Dataset", "Episodes", "Steps", "Environment", "Algorithm", "Author"), rows),
+        markdown_table(("Dataset", *_COLUMNS.values()), rows),
         "## Loading one of them",
         _loading(example, f"hf://{owner}/{example}"),
     ]
@@ -127,12 +138,12 @@ def _front_matter(name: str, datasets: list[Metadata]) -> DatasetCardData:
         tags=list(_TAGS),
         task_categories=["reinforcement-learning"],
         size_categories=[_size_category(sum(min(count, _MOST_STEPS) for count in steps if isinstance(count, int)))],
-        viewer=False,  # the files of an episode are not the rows of a table
+        viewer=False,  # the files are not tables that the Hub can show
     )
 
 
 def _license(datasets: list[Metadata]) -> dict[str, Any]:
-    """Return the license, if all datasets have the same; one that the Hub does not know becomes ``other``."""
+    """Return the license if all datasets have the same; unknown licenses become ``other``."""
     named = {one_line(metadata.get("license") or "") for metadata in datasets}
     (license_name,) = named if len(named) == 1 else ("",)
     if not license_name:
@@ -157,27 +168,27 @@ def _size_category(steps: int) -> str:
 
 
 def _facts(metadata: Metadata, size: int, returns: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """Return the facts of a dataset as rows of a table, without those that are unknown."""
-    scores = [metadata.get(f"ref_{bound}_score") for bound in ("min", "max")]
-    known = [score for score in scores if score is not None]
-    evaluated = _environment(metadata.get("eval_env_spec"))
-    facts = {
-        "Environment": as_markdown(_environment(metadata.get("env_spec"))),
-        "Evaluation environment": as_markdown(evaluated),
-        "Requirements": as_markdown(_names(metadata.get("requirements"))),
-        "Algorithm": as_markdown(metadata.get("algorithm_name") or ""),
-        "Author": as_markdown(_names(metadata.get("author"))),
-        "Code": link_or_text(metadata.get("code_permalink") or ""),
-        "License": as_markdown(metadata.get("license") or ""),
-        "Episodes": number(metadata.get("total_episodes", "")),
-        "Steps": number(metadata.get("total_steps", "")),
-        "Size": f"{readable_size(size)}, {as_markdown(metadata.get('data_format') or 'hdf5')}",
-        "Returns": ", ".join(f"{name} {_numbers(value)}" for name, value in (returns or {}).items()),
-        "Reference scores": " to ".join("?" if score is None else number(score) for score in scores) if known else "",
-        "Combined from": as_markdown(_names(metadata.get("combined_datasets"))),
-        "Format version": as_markdown(metadata.get("minari_version") or ""),
-    }
-    return [(name, value) for name, value in facts.items() if value]
+    """Return the known facts of a dataset as rows of a table, in Markdown."""
+    known = dataset_facts({**metadata, "dataset_size": size})
+    texts = {fact.key: _markdown(fact) for fact in known if fact.key not in _NOT_IN_TABLE}
+    texts["dataset_size"] = f"{readable_size(size)}, {as_markdown(metadata.get('data_format') or 'hdf5')}"
+    titles = {fact.key: _TITLES.get(fact.key, fact.title.capitalize()) for fact in known}
+    keys = sorted(texts, key=lambda key: key not in _FIRST)  # the others stay in their order
+    rows = [(titles[key], texts[key]) for key in keys]
+    rows.append(("Returns", ", ".join(f"{name} {_numbers(value)}" for name, value in (returns or {}).items())))
+    return [(title, text) for title, text in rows if text]
+
+
+def _markdown(fact: Fact) -> str:
+    """Return a fact as escaped Markdown; empty if it is not provided."""
+    if fact.value is None:
+        return ""
+    if fact.form == "link":
+        return link_or_text(fact.value)
+    if fact.key == "ref_scores":
+        return " to ".join("?" if score is None else number(score) for score in fact.value)
+    # A plain value is not converted to text before it is known to be short.
+    return number(fact.value) if fact.to_text is str else as_markdown(fact.to_text(fact.value))
 
 
 def _numbers(value: float | Sequence[Any]) -> str:
@@ -216,20 +227,6 @@ def _loading(dataset_id: str, address: str) -> str:
 
 
 def _page(repository: str, dataset_id: str) -> str:
-    """Return the address at which the Hub shows the files of a dataset."""
+    """Return the address of the files of a dataset on the Hub."""
     inside = dataset_id.partition("/")[2]
     return f"{_HUB}/datasets/{repository}/tree/main" + (f"/{inside}" if inside else "")
-
-
-def _environment(env_spec: object) -> str:
-    """Return the id of an environment, from its stored spec."""
-    try:
-        described = parse_json(env_spec) if isinstance(env_spec, str) else env_spec
-    except ValueError:
-        return ""
-    return one_line(described.get("id") or "") if isinstance(described, Mapping) else ""
-
-
-def _names(names: object) -> str:
-    listed = names if isinstance(names, (list, tuple, set, frozenset)) else [names] if names else []
-    return ", ".join(map(one_line, listed))

@@ -1,4 +1,4 @@
-"""Commits to a repository of the Hub, rebuilt from its new state when somebody else commits in between."""
+"""Commits to a repository of the Hub, recreated for its new state after a concurrent commit."""
 
 from __future__ import annotations
 
@@ -43,46 +43,46 @@ from minari.storage.transfer.upload_snapshot import UploadSnapshot
 if TYPE_CHECKING:
     from minari.dataset import minari_dataset
 else:
-    minari_dataset = LazyModule("minari.dataset.minari_dataset")  # listing and downloading do without Gymnasium
+    minari_dataset = LazyModule("minari.dataset.minari_dataset")  # listing and downloading do not need Gymnasium
 
 __all__ = ["HubPublisher", "Operations", "card_of"]
 
-#: The changes of one commit; they cannot be used for another, as the client stores what it finds out in them.
+#: Changes of one commit, which cannot be reused, since the client stores state in them.
 Operations = Sequence[CommitOperationAdd | CommitOperationDelete]
 
 _log = logging.getLogger(__name__)
 
-_CONFLICTS = 60  # commits by others before this one is given up
-_FAILURES = 3  # lost answers to a commit
+_CONFLICTS = 60  # concurrent commits before an attempt is abandoned
+_FAILURES = 3  # lost responses to a commit
 _PAUSE = 0.5  # seconds, at most, before the next attempt
 _UNSEEN = RepositoryState("", False, frozenset())
 
 
 class _OutdatedError(RemoteError):
-    """Somebody else has changed the repository since it was read."""
+    """The repository has changed since it was read."""
 
     def __init__(self, repository: str) -> None:
-        super().__init__(f"The repository {repository} was changed by someone else meanwhile.")
+        super().__init__(f"The repository {repository} was changed by another program.")
 
 
 class _CommittingApi(HfApi):
-    """The client of ``huggingface_hub``, which makes no commit without changes and then looks at the repository."""
+    """Client of ``huggingface_hub``, which requests the state of the repository if a commit has no changes."""
 
     def repo_info(self, repo_id: str, **_: Any) -> Any:
-        """Raise the error that the commit would have led to: somebody else has made all of its changes."""
+        """Raise the error of an outdated commit, since another program has made all of its changes."""
         raise _OutdatedError(repo_id)
 
 
 @dataclass(frozen=True, slots=True)
 class HubPublisher:
-    """Writes to one repository.
+    """Writer for one repository.
 
     Attributes:
-        repository: created if there is none.
-        private: whether it has to be private.
+        repository: the repository, created if it does not exist.
+        private: True if it must be private.
         max_workers: number of concurrent requests.
-        seen: recent states of repositories, by name, None for a missing one. Each is used once, and may be
-            outdated: a commit names the state that it was made for.
+        seen: name -> recent state of a repository, None for a missing one. Each is used once, and may be
+            outdated, since a commit names its parent.
     """
 
     repository: HubRepository
@@ -91,16 +91,16 @@ class HubPublisher:
     seen: dict[str, RepositoryState | None] = field(default_factory=dict)
 
     def _prepared(self) -> tuple[RepositoryState, bool]:
-        """Return the state of the repository, created if there is none, and whether it was known before.
+        """Return the state of the repository, created if it does not exist, and whether it was already known.
 
         Raises:
-            RemoteAccessError: the token is missing or not enough.
-            RemoteError: the repository is public and should be private.
+            RemoteAccessError: the token is missing or lacks permission.
+            RemoteError: the repository is public but must be private.
         """
         name, client = self.repository.name, self.repository.client
         if not client.has_token:
             raise RemoteAccessError(
-                f"Writing to the repository {name} takes a token; give one that may write, or log in "
+                f"Writing to the repository {name} takes a token; give one with write permission, or log in "
                 "(`hf auth login`, or HF_TOKEN)."
             )
         state = self.seen.pop(name, _UNSEEN)
@@ -111,7 +111,7 @@ class HubPublisher:
             except RemoteFileNotFoundError:
                 state = None
         if state is None:
-            private = self.private or None  # None: as the organization has chosen
+            private = self.private or None  # None for the default of the organization
             with_retries(
                 lambda: client.call(
                     lambda api: api.create_repo(name, private=private, repo_type="dataset", exist_ok=True),
@@ -121,7 +121,7 @@ class HubPublisher:
             state = with_retries(self.repository.state)
         if self.private and not state.private:
             raise RemoteError(
-                f"The repository {name} is there already and public, so what is uploaded to it cannot be private; "
+                f"The repository {name} is there already and public, so datasets in it cannot be private; "
                 "make it private on its page, or choose another namespace."
             )
         return state, was_seen
@@ -135,17 +135,17 @@ class HubPublisher:
         check: Callable[[], None] = lambda: None,
         is_done: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Make one commit, unless there is nothing to change.
+        """Make a commit, unless there is nothing to change.
 
         Args:
-            summary: for the history.
-            wanted: returns the changes to a state.
-            progress: of what is sent.
-            check: called when all contents have been sent.
-            is_done: returns whether a commit was made although its answer was lost.
+            summary: message of the commit.
+            wanted: returns the changes to a state of the repository.
+            progress: progress of the upload.
+            check: called after all contents were sent.
+            is_done: returns whether a commit was made whose response was lost.
 
         Raises:
-            DatasetBusyError: others keep changing the repository.
+            DatasetBusyError: other programs keep changing the repository.
         """
         progress = progress or UploadProgress(unreported, {})
         failures = 0
@@ -159,7 +159,7 @@ class HubPublisher:
                 if additions:
                     send_contents(self.repository.client, self.repository.name, additions, progress, self.max_workers)
             except (DatasetExistsError, RemoteFileNotFoundError):
-                if was_seen:  # this may no longer be true
+                if was_seen:  # the state may be outdated
                     continue
                 raise
             if not operations:
@@ -178,7 +178,7 @@ class HubPublisher:
                 time.sleep(error.retry_after or _PAUSE)
             else:
                 return
-        raise DatasetBusyError(f"Others change the repository {self.repository.name} all the time; try again later.")
+        raise DatasetBusyError(f"Other programs keep changing the repository {self.repository.name}; try again later.")
 
     def _commit(self, state: RepositoryState, summary: str, operations: Operations) -> None:
         name = self.repository.name
@@ -199,7 +199,7 @@ class HubPublisher:
         self.seen[name] = RepositoryState(commit.oid, state.private, files)
 
     def read(self, path: str, state: RepositoryState | None = None) -> bytes | None:
-        """Return a file in a state of the repository, by default the current one; None if there is no such file."""
+        """Return a file in a state of the repository, by default the current one; None if it does not exist."""
         if state is not None and path not in state.files:
             return None
         try:
@@ -208,7 +208,7 @@ class HubPublisher:
             return None
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a small file, and the index of the repository with it if it is the metadata of a namespace."""
+        """Write a small file, with the index of the repository if it is the metadata of a namespace."""
 
         def wanted(state: RepositoryState) -> Operations:
             files = {path: content}
@@ -227,14 +227,15 @@ class HubPublisher:
         files: frozenset[str],
         card: Callable[[], bytes],
     ) -> list[CommitOperationAdd]:
-        """Return the files that the repository has beside those of a new dataset: indexes and cards.
+        """Return the files that change in addition to those of a new dataset: indexes and cards.
 
         Args:
-            state: of the repository before.
+            state: state of the repository before the change.
             snapshot: the dataset.
-            path: of the dataset in the repository; empty if the dataset is the repository itself.
-            files: the names of its files in the repository.
-            card: returns the card of the dataset, needed unless it has one of its own; a second call is cheap.
+            path: path of the dataset in the repository; empty if the dataset is the whole repository.
+            files: names of its files in the repository.
+            card: returns the card of the dataset, which is needed unless the dataset has its own; a second call is
+                cheap.
         """
         card_name = f"{path}/{CARD_NAME}" if path else CARD_NAME
         cards = {card_name: card}
@@ -247,7 +248,7 @@ class HubPublisher:
             workers = max(self.max_workers - others, 1)
             reading = pool.submit(self.repository.metadata, state.files, workers, state.commit)
             if card_name not in state.files | files:
-                card()  # kept for below; it may take longer than all requests
+                card()  # cached for below; it may take longer than all requests
             there = reading.result()
         entries = there | {path: snapshot.metadata or b""}
         around = "/".join([*path.split("/")[:-1], NAMESPACE_METADATA_FILENAME])
@@ -260,7 +261,7 @@ class HubPublisher:
         return [CommitOperationAdd(*file) for file in wanted.items()]
 
     def _indexed(self, files: frozenset[str], path: str, own: bytes, given: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Return empty metadata of namespaces around a file that lack it, and the outermost one with its index."""
+        """Return empty metadata for the parent namespaces of a file that lack it, and the outermost with its index."""
         name = self.repository.name.partition("/")[2]
         directories = path.split("/")[:-1]
         around = [
@@ -276,7 +277,7 @@ def card_of(snapshot: UploadSnapshot, address: str) -> bytes:
 
     Args:
         snapshot: the dataset.
-        address: the absolute one, ``hf://owner/id``.
+        address: full address, ``hf://owner/id``.
     """
     dataset_id = address.removeprefix("hf://").partition("/")[2]
     try:

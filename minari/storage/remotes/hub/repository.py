@@ -1,4 +1,4 @@
-"""Dataset repositories of the Hub: searching for them, and reading their files and the metadata of their datasets."""
+"""Dataset repositories of the Hub: search, and reading of files and of the metadata of datasets."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, Remo
 
 __all__ = ["HubRepository", "RepositoryState", "search_repositories"]
 
-_AS_STORED = {"Accept-Encoding": "identity"}  # a range of compressed content would be another one
+_AS_STORED = {"Accept-Encoding": "identity"}  # a range of compressed content would be different
 _LFS_HEADERS = {"Accept": "application/vnd.git-lfs+json", "Content-Type": "application/vnd.git-lfs+json"}
-_LFS_AT_ONCE = 256  # contents that the Hub is asked about in one request
+_LFS_AT_ONCE = 256  # number of contents in one request
 _BRANCH = "main"
 
 _log = logging.getLogger(__name__)
@@ -32,12 +32,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RepositoryState:
-    """A repository at one moment.
+    """State of a repository at one moment.
 
     Attributes:
-        commit: identifies the moment.
-        private: whether it is hidden from the public.
-        files: the names of all files.
+        commit: id of the latest commit.
+        private: True if it is hidden from the public.
+        files: names of all files.
     """
 
     commit: str
@@ -47,11 +47,11 @@ class RepositoryState:
 
 @dataclass(frozen=True, slots=True)
 class HubRepository:
-    """A dataset repository, which need not exist.
+    """Dataset repository, which need not exist.
 
     Attributes:
-        client: asks the Hub.
-        name: of the owner and of the repository, joined by ``/``.
+        client: client of the Hub.
+        name: owner and name, joined by ``/``.
     """
 
     client: HubClient
@@ -73,23 +73,23 @@ class HubRepository:
             state = RepositoryState(str(told["sha"]), bool(told.get("private")), _siblings(told))
         if state.files:
             return state
-        # The Hub left them out, as every repository has some.
+        # The Hub omitted them, since every repository has files.
         return RepositoryState(
             state.commit, state.private, frozenset(file.name for file in self.tree("", state.commit))
         )
 
     def files(self) -> frozenset[str]:
-        """Return the names of the files, none if there is no such repository or it is hidden from this user."""
+        """Return the names of the files; none if the repository does not exist or is hidden from this user."""
         try:
             return self.state().files
         except RemoteFileNotFoundError:
             return frozenset()
 
     def tree(self, directory: str, revision: str = _BRANCH) -> Iterator[RemoteFile]:
-        """Return the files below a directory, named from the root of the repository.
+        """Return the files below a directory, with names relative to the root of the repository.
 
         Args:
-            directory: without slashes around it; empty for all files.
+            directory: path without leading and trailing slashes; empty for all files.
             revision: a branch or a commit.
 
         Raises:
@@ -107,21 +107,21 @@ class HubRepository:
             yield file
 
     def read(self, path: str, span: tuple[int, int] | None = None, revision: str = _BRANCH) -> bytes:
-        """Return a file, or the bytes of it from ``span[0]`` up to ``span[1]``, fewer where it ends before.
+        """Return a file, or its bytes from ``span[0]`` up to ``span[1]``, fewer if it ends before.
 
         Raises:
-            RemoteFileNotFoundError: there is none of that name.
+            RemoteFileNotFoundError: there is no file with that name.
         """
         address = f"/datasets/{quote(self.name)}/resolve/{quote(revision, safe='')}/{quote(path)}"
         return self._read(address, span, f"reading {path} of {self.name}")
 
     def read_signed(self, address: str, span: tuple[int, int], action: str) -> bytes:
-        """Return bytes of the file at an address of :meth:`find_contents`, as :meth:`read` does.
+        """Return bytes of the file at an address of :meth:`find_contents`, like :meth:`read`.
 
         Args:
-            address: gives access by itself.
-            span: the bytes that are wanted, the last one excluded.
-            action: for messages.
+            address: address that grants access by itself.
+            span: start and stop of the requested bytes.
+            action: phrase for messages.
         """
         return self._read(address, span, action, signed=True)
 
@@ -136,14 +136,14 @@ class HubRepository:
             raise
 
     def find_contents(self, wanted: Sequence[tuple[str, int]], max_workers: int) -> dict[str, str]:
-        """Return addresses at which large contents can be read for a while.
+        """Return temporary addresses of large contents.
 
         Args:
-            wanted: the sha256 and the size of each.
-            max_workers: how many requests may run concurrently.
+            wanted: sha256 and size of each.
+            max_workers: number of concurrent requests.
 
         Returns:
-            Sha256 -> address; the Hub may leave some out.
+            Sha256 -> address; the Hub may omit some.
         """
         groups = [wanted[start : start + _LFS_AT_ONCE] for start in range(0, len(wanted), _LFS_AT_ONCE)]
         answers = parallel_map(self._ask_downloads, groups, max_workers)
@@ -157,14 +157,14 @@ class HubRepository:
         told = with_retries(partial(self.client.ask, address, action, content=asked, headers=_LFS_HEADERS))
         with understood(action):
             found = {str(each["oid"]): (each.get("actions") or {}).get("download", {}) for each in told["objects"]}
-            # Contents that need more than the address are read the usual way.
+            # Contents that need further headers are read in the usual way.
             return {oid: str(act["href"]) for oid, act in found.items() if "href" in act and not act.get("header")}
 
     def read_index(self, files: Iterable[str] | None = None, revision: str = _BRANCH) -> dict[str, bytes]:
-        """Return the entries of the index, none if there is no index that can be read.
+        """Return the entries of the index; none if there is no readable index.
 
         Args:
-            files: the names of all files in the repository, if they are known.
+            files: names of all files in the repository, if known.
             revision: a branch or a commit.
         """
         if files is not None and INDEX_FILE_NAME not in files:
@@ -178,15 +178,15 @@ class HubRepository:
             return {}
 
     def metadata(self, files: Iterable[str], max_workers: int, revision: str = _BRANCH) -> dict[str, bytes]:
-        """Return the metadata of all datasets in the repository, from the index as far as possible.
+        """Return the metadata of all datasets in the repository, from the index if it has them.
 
         Args:
-            files: the names of all files in it.
-            max_workers: how many requests may run concurrently.
+            files: names of all files in the repository.
+            max_workers: number of concurrent requests.
             revision: a branch or a commit.
 
         Returns:
-            Path of the dataset in the repository -> the content of its ``metadata.json``.
+            Path of the dataset in the repository -> content of its ``metadata.json``.
         """
         known = frozenset(files)
         paths = {dataset_id.partition("/")[2] for dataset_id in datasets_in(self.name.partition("/")[2], known)}
@@ -203,17 +203,17 @@ class HubRepository:
 def search_repositories(
     client: HubClient, query: Mapping[str, str], action: str, max_workers: int
 ) -> dict[str, frozenset[str]]:
-    """Return the names of the files in each repository that the Hub finds.
+    """Return the names of the files in each repository of a search.
 
     Args:
-        client: asks the Hub.
-        query: the parameters of the search.
-        action: for messages.
-        max_workers: how many requests may run concurrently.
+        client: client of the Hub.
+        query: parameters of the search.
+        action: phrase for messages.
+        max_workers: number of concurrent requests.
 
     Returns:
-        Owner and name of the repository, joined by ``/`` -> names. Repositories whose names cannot be part of an id
-        are left out.
+        Owner and name of the repository, joined by ``/`` -> names of its files, without repositories whose names
+        cannot be part of an id.
     """
     told = client.list("/api/datasets", {**query, "expand": "siblings"}, action)
     with understood(action):

@@ -1,7 +1,7 @@
-"""The index of a repository of the Hub: the lists of its datasets and namespaces, and the card that shows them.
+"""Index of a repository of the Hub: the lists of its datasets and namespaces, and its card.
 
-``namespace_metadata.json`` at the root of a repository lists all datasets and namespaces in it, under the keys
-``datasets`` and ``namespaces``, which other programs read; its other keys are the user's.
+``namespace_metadata.json`` at the root of a repository lists all its datasets and namespaces under the keys
+``datasets`` and ``namespaces``, which other programs read; its other keys belong to the user.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ _log = logging.getLogger(__name__)
 
 
 def datasets_in(repository: str, files: Iterable[str]) -> list[str]:
-    """Return the ids of the complete datasets, from the names of the files.
+    """Return the ids of the complete datasets, given the names of the files.
 
     >>> datasets_in("door", ["human-v2/data/metadata.json", "human-v2/data/main_data.hdf5", "cloned-v0/data/x"])
     ['door/human-v2']
 
     Args:
-        repository: without its owner; it is the first part of the ids.
-        files: the names of all files in it.
+        repository: name without the owner, which is the first part of the ids.
+        files: names of all files in the repository.
     """
     return sorted(name for name in _directories_of(repository, files, METADATA_NAME) if is_dataset_id(name))
 
 
 def namespaces_in(repository: str, files: Iterable[str]) -> list[str]:
-    """Return the namespaces that have metadata, from the names of the files.
+    """Return the namespaces that have metadata, given the names of the files.
 
-    A dataset without a namespace is a repository of its own, which is not a namespace although it has the file too.
+    The repository of a dataset without a namespace is not a namespace, although it has the file as well.
 
     Args:
-        repository: without its owner; it is the outermost namespace.
-        files: the names of all files in it.
+        repository: name without the owner, which is the outermost namespace.
+        files: names of all files in the repository.
     """
     known = set(files)
     found = _directories_of(repository, known, NAMESPACE_METADATA_FILENAME)
@@ -77,9 +77,9 @@ def with_repository_index(content: bytes, repository: str, files: Iterable[str])
     b'{"description": "mine", "datasets": ["door/human-v2"]}'
 
     Args:
-        content: of the file, with outdated lists or without any.
-        repository: without its owner.
-        files: the names of all files that the repository is going to have.
+        content: content of the file, with outdated lists or without lists.
+        repository: name without the owner.
+        files: names of all files of the repository after the change.
 
     Raises:
         RemoteError: the content is not a JSON object.
@@ -93,7 +93,7 @@ def with_repository_index(content: bytes, repository: str, files: Iterable[str])
 
 
 def without_repository_index(content: bytes, repository: str) -> bytes:
-    """Return the metadata of the outermost namespace as the user wrote it, byte for byte if it has no lists.
+    """Return the metadata of the outermost namespace without the lists, unchanged if it has none.
 
     Raises:
         RemoteError: the content is not a JSON object.
@@ -120,13 +120,13 @@ def _dumped(value: Mapping[str, Any]) -> bytes:
         return json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (RecursionError, UnicodeEncodeError):
         raise RemoteError(
-            f"The metadata in {NAMESPACE_METADATA_FILENAME} are nested too deeply, or hold text that is not valid; "
+            f"The metadata in {NAMESPACE_METADATA_FILENAME} is nested too deeply, or contains invalid text; "
             "correct the file on the Hub, or remove it."
         ) from None
 
 
 def is_own_card(content: bytes) -> bool:
-    """Return whether a card was made by this library, so that it may be rewritten."""
+    """Return whether a card was created by this library, so that it may be rewritten."""
     return CARD_MARKER.encode() in content
 
 
@@ -134,8 +134,8 @@ def repository_card_of(repository: str, entries: Mapping[str, bytes]) -> bytes:
     """Return the card of a repository.
 
     Args:
-        repository: its owner and its name, joined by ``/``.
-        entries: the path of each dataset in it -> the content of its ``metadata.json``.
+        repository: owner and name, joined by ``/``.
+        entries: path of each dataset in the repository -> content of its ``metadata.json``.
     """
     name = repository.partition("/")[2]
     datasets = {}
@@ -143,5 +143,5 @@ def repository_card_of(repository: str, entries: Mapping[str, bytes]) -> bytes:
         try:
             datasets[f"{name}/{path}"] = parse_metadata(content, f"of {name}/{path}")
         except DatasetCorruptError as error:
-            _log.warning("%s The card of %s does without it.", error, repository)
+            _log.warning("%s The card of %s omits it.", error, repository)
     return repository_card(repository, datasets).encode("utf-8")

@@ -1,4 +1,4 @@
-"""Uploads to a repository through ``huggingface_hub``, by Xet or Git LFS, with progress and an end to waiting."""
+"""Uploads to a repository through ``huggingface_hub``, by Xet or Git LFS, with progress and a timeout."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _log = logging.getLogger(__name__)
 
 
 class UploadProgress:
-    """Counts what the threads of ``huggingface_hub`` read of files, for the one thread that reports it.
+    """Counter of the bytes that the threads of ``huggingface_hub`` read from files, reported by one thread.
 
     Args:
-        advance: receives the numbers of bytes and files.
-        sizes: in bytes, of the files that are counted, by their paths in the repository.
+        advance: called with the numbers of bytes and files.
+        sizes: path in the repository -> size in bytes of the files that are counted.
 
     Attributes:
-        current: the path of the file that was read last.
-        last_read: the time of that, by the monotonic clock.
-        is_stopped: whether the upload was given up.
+        current: path of the file that was read last.
+        last_read: time of the last read, by the monotonic clock.
+        is_stopped: True if the upload was abandoned.
     """
 
     def __init__(self, advance: Advance, sizes: Mapping[str, int]) -> None:
@@ -57,24 +57,24 @@ class UploadProgress:
         self.is_stopped = False
 
     def read(self, path: str, position: int) -> None:
-        """Note how far a file has been read; from any thread.
+        """Record how far a file has been read; can be called from any thread.
 
         Raises:
-            InterruptedError: the upload was given up.
+            InterruptedError: the upload was abandoned.
         """
         if self.is_stopped:
-            raise InterruptedError("the upload was given up")
+            raise InterruptedError("the upload was abandoned")
         self._moved[path] = max(position, self._moved[path])
         self.current, self.last_read = path, time.monotonic()
 
     def complete(self, additions: Sequence[CommitOperationAdd]) -> None:
-        """Count files as complete, sent or already known to the Hub, and report."""
+        """Count files as complete, whether sent or already known to the Hub, and report."""
         for path in {addition.path_in_repo for addition in additions} & self._sizes.keys():
             self._moved[path] = self._sizes[path]
         self.report()
 
     def report(self) -> None:
-        """Report what was read since the last report."""
+        """Report the progress since the last report."""
         size = sum(self._moved.values())
         files = sum(self._moved[path] >= size for path, size in self._sizes.items())
         self._advance(size - self._reported[0], files - self._reported[1])
@@ -83,11 +83,11 @@ class UploadProgress:
 
 @dataclass
 class FileAddition(CommitOperationAdd):
-    """A file of a local dataset that a commit adds.
+    """File of a local dataset that a commit adds.
 
     Attributes:
-        file: opened without following links; its checksum is known.
-        progress: of the upload.
+        file: the file, with its checksum; opened without following links.
+        progress: progress of the upload.
     """
 
     file: SnapshotFile = field(kw_only=True, repr=False)
@@ -101,7 +101,7 @@ class FileAddition(CommitOperationAdd):
 
     @contextmanager
     def as_file(self, with_tqdm: bool = False) -> Iterator[BinaryIO]:
-        """Open the file to be sent."""
+        """Open the file for sending."""
         with self._read_error():
             opened: Any = self.file.open()
         with _WatchedReader(opened.detach(), partial(self.progress.read, self.path_in_repo)) as reader:
@@ -113,8 +113,8 @@ class FileAddition(CommitOperationAdd):
             yield
         except (OSError, ValueError) as error:
             raise DatasetBusyError(
-                f"The file {self.file.path} can no longer be read; see that nobody is writing the dataset, and upload "
-                "it again."
+                f"The file {self.file.path} can no longer be read; check that no program is writing the dataset, and "
+                "upload it again."
             ) from error
 
 
@@ -136,23 +136,23 @@ def send_contents(
     progress: UploadProgress,
     max_workers: int,
 ) -> None:
-    """Send the contents of files that the Hub does not have, before the commit of these files.
+    """Send file contents that the Hub does not have, before the commit of these files.
 
     Args:
-        client: of the Hub.
-        repository: its owner and its name, joined by ``/``.
-        additions: the files; content that several of them have is sent once.
-        progress: reports from this thread.
+        client: client of the Hub.
+        repository: owner and name, joined by ``/``.
+        additions: the files; equal content is sent once.
+        progress: progress of the upload, reported in this thread.
         max_workers: number of contents that are sent concurrently.
 
     Raises:
-        RemoteError: the Hub does not take a content.
+        RemoteError: the Hub does not accept a content.
     """
     different = list({op.upload_info.sha256: op for op in additions}.values())
     sent = {id(op) for op in different}
-    copies = [op for op in additions if id(op) not in sent]  # the client still has to find out how they are stored
+    copies = [op for op in additions if id(op) not in sent]  # the client has to determine how they are stored
     for group in filter(None, (*_groups(different), copies)):
-        # Releases of the client before 2.0 give up at once where a connection breaks off.
+        # Releases of the client before 2.0 do not retry when a connection breaks.
         send = partial(with_retries, partial(_send, client, repository, group, progress, max_workers))
         until_intact(send)
         progress.complete(group)
@@ -163,7 +163,7 @@ def _uses_xet() -> bool:
 
 
 def _groups(additions: Sequence[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
-    """Yield what is sent in one call: everything, or less with Xet, which reports only that a call is complete."""
+    """Yield the files of each call: all of them, or fewer with Xet, which reports no progress within a call."""
     group: list[CommitOperationAdd] = []
     size = 0
     for addition in additions:
@@ -184,7 +184,7 @@ def _send(
 ) -> None:
     progress.current = additions[0].path_in_repo
     patience = LONG + client.limits.interval
-    if _uses_xet():  # reads files without our notice
+    if _uses_xet():  # reads files without reporting it
         patience += sum(op.upload_info.size for op in additions) / client.limits.bytes_per_second
     try:
         with client.translated(f"preparing to send {progress.current}"):
@@ -203,17 +203,17 @@ def _send(
     except Exception as error:
         of_content = isinstance(error, RuntimeError) and error.__cause__
         if isinstance(of_content, HfHubHTTPError) and not is_transient(of_content.response.status_code):
-            # It may also be that the address it was sent to has expired.
+            # Its address may also have expired.
             raise DamagedInTransitError(
-                f"The Hub did not take {progress.current}, as what arrived was not what had been announced; see that "
-                "nobody is writing the dataset, and try again."
+                f"The Hub rejected {progress.current}, since its content differs from the announced one; check that no "
+                "program is writing the dataset, and try again."
             ) from None
         with client.translated(f"sending {progress.current}"):
             raise (of_content or error) from None
 
 
 def _run(call: Callable[[], None], progress: UploadProgress, patience: float) -> None:
-    """Make a call in a thread of its own, which is abandoned when no file is read for so many seconds."""
+    """Run a call in a separate thread, which is abandoned if no file is read for that many seconds."""
     done: Future[None] = Future()
 
     def run() -> None:
@@ -238,7 +238,7 @@ def _run(call: Callable[[], None], progress: UploadProgress, patience: float) ->
 
 
 class _Quiet:
-    """Keeps the client from drawing progress bars and from warning of each attempt during uploads of this library."""
+    """Context that disables progress bars and retry warnings of the client during uploads of this library."""
 
     def __init__(self) -> None:
         self._lock = ThreadLock()
@@ -248,7 +248,7 @@ class _Quiet:
 
     def __enter__(self) -> None:
         with self._lock.current:
-            if not self._uploads:  # bars that the user asked for stay
+            if not self._uploads:  # progress bars that the user has enabled stay
                 self._draws = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
                 if self._draws:
                     disable_progress_bars()

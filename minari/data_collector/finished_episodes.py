@@ -1,0 +1,299 @@
+"""The finished episodes of a collector in memory: encoded when they end, and set aside if they cannot be stored."""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from minari._base.json_text import shortened
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_codec import REWARDS, size_of, without_info
+from minari._model.episode_metadata import checked_metadata
+from minari._model.infos import discard_info
+from minari._storages.write_session import other_reward_shape
+from minari.data_collector.open_recording import OpenRecording
+from minari.errors import EpisodeError, MetadataError, MinariError, UnfitEpisodeWarning
+from minari.spaces import EpisodeColumns
+
+
+#: What a collector warns about, once the lock is free: a warning may be an exception.
+PendingWarning: TypeAlias = str | UnfitEpisodeWarning
+
+_BUFFER_BYTES = 64 * 2**20
+
+
+@dataclass(eq=False, slots=True)
+class Finished:
+    """An episode in memory.
+
+    Attributes:
+        steps: number of its steps.
+        index: its number among all recorded episodes; that of a storable episode may change.
+        buffer: the recorded buffer, until it is encoded.
+        episode: the encoded episode.
+        error: the reason why it cannot be stored.
+        row: its row in the last attempt to write; it has been written if the recording has more episodes.
+    """
+
+    steps: int
+    index: int
+    buffer: EpisodeBuffer | None
+    episode: EpisodeColumns | None = None
+    error: Exception | None = None
+    row: int = sys.maxsize
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether it is encoded and can be stored."""
+        return self.episode is not None and self.error is None
+
+
+class FinishedEpisodes:
+    """Episodes in memory, with a limit to their steps and bytes. Not thread-safe.
+
+    Args:
+        written: the episodes before these, on disk.
+        describe: returns the metadata of an episode.
+        buffer_steps: maximum number of steps in memory, of these and of the current episode.
+
+    Attributes:
+        kept: the episodes, in order.
+        steps: number of steps of storable episodes.
+        warnings: problems that have not been reported.
+    """
+
+    def __init__(
+        self, written: OpenRecording, describe: Callable[[dict[str, Any]], Mapping[str, Any]], buffer_steps: int
+    ) -> None:
+        self._written, self._describe, self._buffer_steps = written, describe, buffer_steps
+        self.kept: list[Finished] = []
+        self.steps = 0
+        self.warnings: list[PendingWarning] = []
+        self._latest: weakref.ref[EpisodeBuffer] | None = None
+        self._oldest = 0.0  # end of the oldest storable episode
+        self.recount()
+
+    @property
+    def ready(self) -> list[Finished]:
+        """Return the episodes that can be stored."""
+        return [finished for finished in self.kept if finished.is_ready]
+
+    @property
+    def unfit(self) -> list[Finished]:
+        """Return the episodes that cannot be stored."""
+        return [finished for finished in self.kept if finished.error is not None]
+
+    # Limits
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether the episodes must be written."""
+        return self.steps >= self._next_flush or self._bytes >= _BUFFER_BYTES
+
+    @property
+    def age(self) -> float:
+        """Return for how many seconds the oldest storable episode has been finished; 0 if there is none."""
+        return time.monotonic() - self._oldest if self.steps else 0.0
+
+    @property
+    def remaining_capacity(self) -> int:
+        """Return how many steps the current episode may have before the finished ones must be written."""
+        return self._next_flush - self.steps if self.steps else sys.maxsize
+
+    def capacity_for(self, row_bytes: int) -> int:
+        """Return how many steps of that size the current episode may have before finished ones must be written."""
+        if not self.steps:
+            return sys.maxsize
+        return min(self.remaining_capacity, max(0, _BUFFER_BYTES - self._bytes) // max(row_bytes, 1))
+
+    def postpone(self, running: int) -> None:
+        """Wait for as many steps and bytes again, since the episodes cannot be written now.
+
+        Args:
+            running: number of steps of the current episode.
+        """
+        self._next_flush = 2 * (self.steps + running)
+        self._bytes = 0
+
+    def recount(self) -> None:
+        """Count the storable episodes again, after some of them or the written ones have changed."""
+        ready = self.ready
+        if not ready:
+            self._next_flush = self._buffer_steps
+        self._ready_count = len(ready)
+        self.steps = sum(finished.steps for finished in ready)
+        self._bytes = sum(size_of(finished.episode) for finished in ready if finished.episode is not None)
+        self._reward_shape = self._written.reward_shape  # of the storable episodes; None if there is none
+        first = next((finished.episode for finished in ready if finished.episode is not None), None)
+        if self._reward_shape is None and first is not None:
+            self._reward_shape = first.columns[REWARDS].shape[1:]
+
+    # Adding
+
+    def add(self, buffer: EpisodeBuffer) -> None:
+        """Add and encode an episode; a second call for the same one, after an interruption, completes the first."""
+        is_known = self._latest is not None and self._latest() is buffer
+        if not is_known and not (self.kept and self.kept[-1].buffer is buffer):
+            self.kept.append(Finished(len(buffer), self._written.episodes + len(self.kept), buffer))
+        self._latest = weakref.ref(buffer)
+        self.encode_new()
+
+    def encode_new(self) -> None:
+        """Encode the latest episodes that are not encoded yet, and report those that cannot be stored."""
+        first = len(self.kept)
+        while first and self.kept[first - 1].episode is None and self.kept[first - 1].error is None:
+            first -= 1
+        for finished in self.kept[first:]:
+            self._encode(finished)
+            if finished.error is not None:
+                self.warnings.append(_unfit_warning(finished))
+
+    def _encode(self, finished: Finished) -> None:
+        """Encode an episode, or keep the reason why that is not possible."""
+        if finished.buffer is not None:
+            try:
+                finished.episode = self._encoded(finished.buffer)
+            except Exception as error:  # including errors in a callback: the recording must continue
+                finished.error = error
+                return
+            finished.buffer = None
+        if finished.episode is not None:
+            shape = finished.episode.columns[REWARDS].shape[1:]
+            if self._reward_shape is None:
+                self._reward_shape = shape
+            finished.error = other_reward_shape(shape, self._reward_shape)
+            if finished.error is not None:
+                return
+            self._oldest = self._oldest if self.steps else time.monotonic()
+            self._ready_count += 1
+            self.steps += finished.steps
+            self._bytes += size_of(finished.episode)
+
+    def _encoded(self, buffer: EpisodeBuffer) -> EpisodeColumns:
+        codec, index = self._written.codec, self._written.episodes + self._ready_count
+        episode = codec.encode(buffer)
+        metadata = self._describe(codec.fields(index, episode.columns))
+        if not isinstance(metadata, Mapping):
+            raise MetadataError(
+                f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is "
+                f"based on what super().__call__ returns."
+            )
+        episode.metadata.update(checked_metadata(metadata))
+        return episode
+
+    # Removing
+
+    def remove_written(self) -> None:
+        """Remove the episodes that the recording has."""
+        rows = self._written.rows
+        if any(finished.row < rows for finished in self.kept):
+            self.kept = [finished for finished in self.kept if finished.row >= rows]
+            self.recount()
+
+    def renumber(self) -> None:
+        """Number the episodes from 0, since no written ones precede them any more."""
+        for number, finished in enumerate(self.kept):
+            finished.row, finished.index = sys.maxsize, number
+        self.recount()
+
+    def discard(self, index: int) -> None:
+        """Drop the episode with that number among all recorded ones, in memory or written."""
+        dropped = next((finished for finished in self.unfit if finished.index == index), None)
+        if dropped is None:
+            position = index - sum(finished.index < index for finished in self.unfit)  # among storable ones
+            written = self._written.episodes
+            if position < written:
+                self._written.discard_episode(position)
+            else:
+                dropped = self.ready[position - written]
+        self.kept = [finished for finished in self.kept if finished is not dropped]
+        self.recount()
+        self._close_gap(index)
+
+    def discard_info(self, name: str) -> None:
+        """Drop an info from all episodes in memory."""
+        for finished in self.kept:
+            if finished.buffer is not None and finished.buffer.infos is not None:
+                discard_info(finished.buffer.infos, name)
+            if finished.episode is not None:
+                finished.episode = without_info(finished.episode, name)
+
+    def _close_gap(self, index: int) -> None:
+        """Close the gap in the numbers after an episode was dropped."""
+        for other in self.unfit:
+            if other.index > index:
+                other.index -= 1
+
+    # Episodes that cannot be stored
+
+    def refuse(self, finished: Finished, error: Exception) -> None:
+        """Set an episode aside that the format cannot store."""
+        finished.error = error
+        self.warnings.append(_unfit_warning(finished))
+        self.recount()
+
+    def mend(self) -> None:
+        """Encode episodes again that could not be stored, since the cause may have been in a callback."""
+        self.encode_new()
+        for finished in self.unfit:
+            finished.error = None
+            self._encode(finished)
+            if finished.error is None:
+                self._close_gap(finished.index)
+
+    def report_other_problems(self, reported: set[str]) -> None:
+        """Warn of episodes that cannot be stored for another reason than those in a set, to which it is added."""
+        for finished in self.unfit:
+            if str(finished.error) not in reported:
+                reported.add(str(finished.error))
+                self.warnings.append(_unfit_warning(finished))
+
+    def check_unfit(self) -> None:
+        """Raise if there are episodes that cannot be stored.
+
+        Raises:
+            EpisodeError: or the exception of a callback.
+        """
+        unfit = self.unfit
+        if not unfit:
+            return
+        advice = "drop them with discard_episode, or leave them out with on_error='skip'"
+        error = unfit[0].error
+        if error is not None and not isinstance(error, (EpisodeError, MetadataError)):
+            if hasattr(error, "add_note"):
+                error.add_note(f"This was raised for {_numbers(unfit)}; {advice}.")
+            raise error
+        causes = " ".join(f"Episode {finished.index} cannot be stored. {finished.error}" for finished in unfit[:10])
+        more = f" The same holds for {_numbers(unfit)}." if len(unfit) > 10 else ""
+        message = f"{causes}{more} Fix the cause, {advice}."
+        if not isinstance(error, EpisodeError):
+            raise (MetadataError if error else EpisodeError)(message) from error
+        problem = f"Episode {unfit[0].index} cannot be stored. {error.problem}"
+        raise type(error)(message, info_path=error.info_path, problem=problem) from error
+
+    def skipped_warning(self) -> list[PendingWarning]:
+        """Return a sentence about the episodes that are left out of a dataset, if there are any."""
+        unfit = self.unfit
+        if not unfit:
+            return []
+        verb = "is" if len(unfit) == 1 else "are"
+        return [f"{_numbers(unfit).capitalize()} cannot be stored and {verb} left out: {unfit[0].error}"]
+
+
+def _unfit_warning(finished: Finished) -> UnfitEpisodeWarning:
+    error, index = finished.error, finished.index
+    if isinstance(error, MinariError):
+        problem = f"Episode {index} cannot be stored and stays in memory, apart from the others. {error}"
+    else:  # such as an exception of a callback, which is called again
+        problem = f"Episode {index} cannot be written yet and stays in memory ({type(error).__name__}: {error})."
+    advice = f"Drop the episode with discard_episode({index}), or save the others with on_error='skip'."
+    return UnfitEpisodeWarning(f"{problem} {advice}", error)
+
+
+def _numbers(unfit: list[Finished]) -> str:
+    numbers = ", ".join(str(finished.index) for finished in unfit)
+    return f"episode {numbers}" if len(unfit) == 1 else f"the {len(unfit)} episodes {numbers}"
