@@ -199,7 +199,14 @@ def short_share() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages show what a POSIX terminal does")
-@pytest.mark.parametrize("path", [p for p in PAGES if has_runnable_blocks(p)], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.name, marks=[pytest.mark.integrations] if path.name == "adapters.md" else [])
+        for path in PAGES
+        if has_runnable_blocks(path)
+    ],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_blocks_of_a_page_run(path: Path, short_root: Path, short_share: Path) -> None:
     if path.name in NEEDS_ZARR:
