@@ -21,7 +21,7 @@ def test_ranges_of_a_file(backend: Backend) -> None:
     # A server closes connections that are kept when it likes.
     read = {place: with_retries(partial(backend.remote().read_range, "a/x", *place)) for place in ranges}
     assert read == ranges
-    assert backend.remote().read_file("a/x") == b"0123456789"
+    assert with_retries(partial(backend.remote().read_file, "a/x")) == b"0123456789"
 
 
 def test_missing_file_is_not_found(backend: Backend) -> None:
