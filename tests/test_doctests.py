@@ -14,8 +14,8 @@ import minari
 
 MODULES = ["minari", *(module.name for module in pkgutil.walk_packages(minari.__path__, "minari."))]
 OPTIONAL = {
-    *("adlfs", "azure", "fsspec", "google", "google_crc32c", "huggingface_hub", "numcodecs", "pyarrow", "s3fs"),
-    *("upath", "zarr"),
+    *("adlfs", "azure", "fsspec", "google", "google_crc32c", "huggingface_hub", "jax", "numcodecs", "pyarrow"),
+    *("s3fs", "torch", "upath", "zarr"),
 }
 
 

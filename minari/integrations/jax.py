@@ -17,7 +17,7 @@ try:
     import jax.numpy as jnp
 except ImportError as error:
     raise MissingDependencyError(
-        "minari.integrations.jax needs JAX, which is not installed; run pip install jax."
+        'minari.integrations.jax needs JAX, which is not installed; run pip install "minari[jax]".', name="jax"
     ) from error
 
 

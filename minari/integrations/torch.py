@@ -25,7 +25,8 @@ try:
     from torch.utils.data import DataLoader, Dataset, Sampler
 except ImportError as error:
     raise MissingDependencyError(
-        "minari.integrations.torch needs PyTorch, which is not installed; run pip install torch."
+        'minari.integrations.torch needs PyTorch, which is not installed; run pip install "minari[torch]".',
+        name="torch",
     ) from error
 
 

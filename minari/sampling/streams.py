@@ -35,7 +35,7 @@ Drawn = tuple[Positions, npt.NDArray[np.float64] | None]
 
 
 class Elements(Protocol):
-    """What a stream needs of a sequence of transitions or windows."""
+    """Protocol of the sequences of transitions or windows that streams draw from."""
 
     @property
     def episode_starts(self) -> Positions:

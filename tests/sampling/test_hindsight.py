@@ -1,4 +1,4 @@
-"""Goals in hindsight: drawn from the right steps, rewarded anew, and the same for the same seed."""
+"""Goals in hindsight: drawn from the right steps, with their own rewards, and the same for the same seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What transitions and windows are, in slow and obvious code over whole episodes, to compare the samplers with."""
+"""A slow and obvious model of transitions and windows, over whole episodes, to compare the samplers with."""
 
 from __future__ import annotations
 
