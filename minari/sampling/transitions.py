@@ -113,8 +113,8 @@ class Transitions(Samples):
 
         In a batch, each transition gets another goal with the probability ``ratio``: the goal achieved after a step
         of its episode. It replaces the desired goal of ``observations`` and ``next_observations``, and ``rewards`` is
-        computed for it; flags stay as recorded. ``relabeled`` (B,) tells which ones were changed. Batches draw other goals
-        in each epoch; an index always has the same.
+        computed for it; flags stay as recorded. ``relabeled`` (B,) tells which ones were changed. Batches draw
+        other goals in each epoch; an index always has the same.
 
         Args:
             strategy: ``"future"`` for the goal after this or a later step, ``"final"`` for that after the last one,
