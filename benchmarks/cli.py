@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import charts, environments, formats, growth, machine, memory, reliability, remotes, tables
+from benchmarks import charts, environments, formats, growth, machine, memory, reliability, remotes, sampling, tables
 from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
 from benchmarks.progress import Progress
@@ -115,6 +115,32 @@ def store(repeat: Repeat = 3, quick: Quick = False, output: Output = RESULTS, sc
         echo(formats.page(figures, facts))
 
 
+@app.command("sampling")
+def draw(
+    repeat: Repeat = 3,
+    quick: Quick = False,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rival", metavar="NAME=PYTHON", help="Interpreter with torchrl, d3rlpy or tianshou; repeatable."
+        ),
+    ] = None,
+    released_python: Released = None,
+    output: Output = RESULTS,
+    scratch: Scratch = None,
+) -> None:
+    """Measure batches of transitions and windows, beside NumPy and other libraries."""
+    with errors_in_one_line():
+        rivals = sampling.interpreters(rival or [])
+        facts = describe((environments.our_side(),), repeat, quick)
+        with Progress(console) as progress:
+            figures = sampling.measure(
+                environments.our_side(), released_python, rivals, scratch, repeat, quick, progress
+            )
+        write(output, "sampling", sampling.as_json(figures, facts), sampling.page(figures, facts))
+        echo(sampling.page(figures, facts))
+
+
 @app.command("remotes")
 def share(
     repeat: Repeat = 3,
@@ -166,7 +192,7 @@ def stand(
 def render(output: Output = Path("docs/benchmarks")) -> None:
     """Rewrite the pages and charts of a directory from its stored results, without measuring."""
     with errors_in_one_line():
-        for name in ("results", "growth", "memory", "formats", "remotes", "reliability"):
+        for name in ("results", "growth", "memory", "formats", "sampling", "remotes", "reliability"):
             stored = output / f"{name}.json"
             if stored.exists():
                 facts = json.loads(stored.read_text(encoding="utf-8"))
@@ -184,6 +210,7 @@ def _render(name: str, facts: Mapping[str, Any], output: Path) -> None:
             "growth": growth,
             "memory": memory,
             "formats": formats,
+            "sampling": sampling,
             "remotes": remotes,
             "reliability": reliability,
         }[name]

@@ -113,6 +113,15 @@ def main(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
         from benchmarks.workloads.sharing import share
 
         return share(arguments)
+    if task == "sample":
+        from benchmarks.samplers import sample
+
+        return sample(arguments)
+    if task == "make_samples":
+        from benchmarks.workloads.samples import make_samples
+
+        make_samples(Path(arguments["data"]), arguments["kind"], arguments["size"])
+        return {}
     from benchmarks.workloads import DATA, WORKLOADS, Job
     from benchmarks.workloads.growing import GROWTH
     from benchmarks.workloads.holding import CASES, peak
