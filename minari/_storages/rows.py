@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +22,7 @@ _EXACT_BITS: Final = {2: 11, 4: 24, 8: 53}  # of whole numbers in a float of so 
 _RECENT: Final = 2**27  # bytes of episodes that are kept
 
 
-@dataclass(frozen=True, slots=True)
-class RowRequest:
+class RowRequest(NamedTuple):
     """Rows of one leaf: row ``rows[i]`` of episode ``episodes[i]``, or several rows of each.
 
     Attributes:

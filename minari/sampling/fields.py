@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from minari._base.json_text import shortened
+from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError, ArgumentTypeError
-from minari.spaces import ArrayCodec, ColumnPath, DictCodec, SpaceCodec, TupleCodec, path_name
+from minari.spaces import ArrayCodec, Column, ColumnPath, DictCodec, SpaceCodec, TupleCodec, path_name
 
 
-__all__ = ["NEXT_OBSERVATIONS", "FieldTree", "Part", "checked_names", "parts_of", "select"]
+__all__ = ["NEXT_OBSERVATIONS", "FieldTree", "Part", "Positions", "checked_names", "parts_of", "select"]
+
+Positions = npt.NDArray[np.int64]
 
 NEXT_OBSERVATIONS: Final = "next_observations"
 
@@ -32,6 +36,12 @@ class Part:
     path: ColumnPath
     shape: tuple[int, ...] | None
     codec: SpaceCodec | None = None
+
+    def at(
+        self, episodes: Positions, rows: Positions, length: int | None = None, out: Column | None = None
+    ) -> tuple[Part, RowRequest]:
+        """Return this part with a request of its rows; see :class:`~minari._storages.rows.RowRequest`."""
+        return self, RowRequest(self.path, self.shape or (), episodes, rows, length, out)
 
 
 def parts_of(codec: SpaceCodec) -> Iterator[Part]:
@@ -70,6 +80,8 @@ class FieldTree:
 
     def outs(self, nested: Any) -> list[Any]:
         """Return the arrays of the parts out of values nested as the space is; None for those that are not arrays."""
+        if nested is None:
+            return [None] * len(self.parts)
         found: list[Any] = []
         for part in self.parts:
             value = nested

@@ -14,9 +14,8 @@ import numpy.typing as npt
 from minari._base.json_text import shortened
 from minari._model.arguments import check_callable, check_seed
 from minari.errors import ArgumentError
-from minari.sampling.fields import NEXT_OBSERVATIONS, Part, parts_of
+from minari.sampling.fields import NEXT_OBSERVATIONS, Part, Positions, parts_of
 from minari.sampling.nested import Batch
-from minari.sampling.reader import Positions, Query
 from minari.sampling.samples import Draw, Samples
 from minari.spaces import DictCodec
 
@@ -115,8 +114,9 @@ class HindsightTransitions(Samples):
         lengths = self._reader.table.lengths[positions]
         least = {"future": steps, "episode": np.zeros_like(steps), "final": lengths - 1}[self._strategy]
         later = least + (place[chosen] * (lengths - least)).astype(np.int64)
+        episodes = self._reader.table.numbers[positions]
         goals, reached = self._reader.read(
-            [Query(self._achieved, positions, later + 1), Query(self._achieved, positions, steps + 1)]
+            [self._achieved.at(episodes, later + 1), self._achieved.at(episodes, steps + 1)]
         )
         name = self._desired.path[1]
         for field in ("observations", NEXT_OBSERVATIONS):

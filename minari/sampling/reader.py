@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,12 +14,12 @@ from minari._model.infos import decode_infos
 from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
 from minari.errors import DatasetCorruptError, EpisodeError
-from minari.sampling.fields import Part
+from minari.sampling.fields import Part, Positions
 from minari.sampling.row_cache import RowCache
 from minari.spaces import Column, ColumnPath
 
 
-__all__ = ["FLAGS", "EpisodeTable", "Positions", "Query", "StepReader"]
+__all__ = ["FLAGS", "EpisodeTable", "StepReader"]
 
 _MOST_RECENT: Final = 256  # episodes whose values without a fixed shape are kept
 _MOST_STEPS: Final = 2**22  # of which a table of their episodes is made, faster than a search and 16 MB at most
@@ -28,8 +27,6 @@ _INFOS: Final = "infos"
 _MISSING: Final = object()
 
 FLAGS: Final = (Part(TERMINATIONS, ()), Part(TRUNCATIONS, ()))
-
-Positions = npt.NDArray[np.int64]
 
 
 class EpisodeTable:
@@ -66,25 +63,6 @@ class EpisodeTable:
         """Return the table of these episodes of a storage."""
         episodes = np.asarray(numbers, np.int64)
         return cls(episodes, storage.get_episode_lengths(episodes))
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Values of one part at some steps: of step ``rows[i]`` of episode ``positions[i]`` of the view.
-
-    Attributes:
-        part: what is read.
-        positions: of the episodes in the view, shape (B,).
-        rows: numbers of the rows of each, shape (B,) or (B, L).
-        length: number of consecutive rows from each on; see :class:`~minari._storages.rows.RowRequest`.
-        out: an array for the values, if they are large.
-    """
-
-    part: Part
-    positions: Positions
-    rows: Positions
-    length: int | None = None
-    out: Any = None
 
 
 class StepReader:
@@ -131,19 +109,10 @@ class StepReader:
             self._reward_shape = self.storage.reward_shape or ()
         return Part(REWARDS, self._reward_shape)
 
-    def read(self, queries: Sequence[Query]) -> list[Any]:
-        """Return the values of each query: an array of shape (B, …) or (B, L, …), or nested lists of values."""
-        numbers = {id(query.positions): self.table.numbers[query.positions] for query in queries}
-        arrays = [query for query in queries if query.part.shape is not None]
-        requests = [
-            RowRequest(
-                query.part.path, query.part.shape, numbers[id(query.positions)], query.rows, query.length, query.out
-            )
-            for query in arrays
-            if query.part.shape is not None
-        ]
-        found = iter(self._rows(requests))
-        return [next(found) if query.part.shape is not None else self._values(query) for query in queries]
+    def read(self, wanted: Sequence[tuple[Part, RowRequest]]) -> list[Any]:
+        """Return the values of each request: an array of shape (B, …) or (B, L, …), or nested lists of values."""
+        found = iter(self._rows([request for part, request in wanted if part.shape is not None]))
+        return [next(found) if part.shape is not None else self._values(part, request) for part, request in wanted]
 
     def _rows(self, requests: list[RowRequest]) -> list[Column]:
         if self._cache is None:
@@ -153,11 +122,11 @@ class StepReader:
         read = iter(self.storage.read_rows(others) if others else ())
         return [next(read) if rows is None else rows for rows in cached]
 
-    def _values(self, query: Query) -> list[Any]:
+    def _values(self, part: Part, request: RowRequest) -> list[Any]:
         """Return values without a fixed shape."""
-        codec = query.part.codec
+        codec = part.codec
         if codec is None:
-            raise TypeError(f"{query.part} has neither a shape nor a codec")
+            raise TypeError(f"{part} has neither a shape nor a codec")
 
         def values_of(columns: Mapping[ColumnPath, Column]) -> list[Any]:
             try:
@@ -168,11 +137,16 @@ class StepReader:
                     f"is damaged, or belongs to another dataset."
                 ) from error
 
-        episodes = self._of_episodes(query.part.path, frozenset(codec.paths()), values_of, query.positions)
-        return _picked(episodes, query.positions, query.rows, query.length)
+        values = self._of_episodes(part.path, frozenset(codec.paths()), values_of, request.episodes)
+        return _picked(values, request.episodes, request.all_rows)
 
-    def infos(self, name: str, positions: Positions, rows: Positions, length: int | None = None) -> Any:
+    def infos(self, name: str, episodes: Positions, rows: Positions) -> Any:
         """Return the values of an info, an array if its values are numbers of one shape and otherwise lists.
+
+        Args:
+            name: of the info; keys of nested ones are joined by ``/``.
+            episodes: numbers of the episodes, shape (B,).
+            rows: of each, shape (B,) or (B, L).
 
         Raises:
             EpisodeError: an episode does not have it.
@@ -186,36 +160,32 @@ class StepReader:
                 value = value[key]
             return value
 
-        episodes = self._of_episodes((_INFOS, name), _Infos(), values_of, positions)
-        for position, values in episodes.items():
+        found = self._of_episodes((_INFOS, name), _Infos(), values_of, episodes)
+        for episode, values in found.items():
             if values is None:
                 raise EpisodeError(
-                    f"Episode {self.table.numbers[position]} has no info {name!r}; select the episodes that have it "
-                    f"with filter_episodes, or leave it out of infos."
+                    f"Episode {episode} has no info {name!r}; select the episodes that have it with filter_episodes, "
+                    f"or leave it out of infos."
                 )
-        all_rows = rows if length is None else rows[:, None] + np.arange(length)
-        arrays = [values for values in episodes.values() if _is_numbers(values)]
-        if len(arrays) == len(episodes) and len({array.shape[1:] for array in arrays}) == 1:
-            places = dict(zip(episodes, range(len(arrays)), strict=True))
-            starts = np.cumsum([0, *map(len, arrays)])[:-1]
-            first = starts[[places[position] for position in positions.tolist()]]
-            return np.concatenate(arrays)[(first if all_rows.ndim == 1 else first[:, None]) + all_rows]
-        return _picked(episodes, positions, all_rows)
+        arrays = [values for values in found.values() if _is_numbers(values)]
+        if len(arrays) < len(found) or len({array.shape[1:] for array in arrays}) > 1:
+            return _picked(found, episodes, rows)
+        starts = dict(zip(found, np.cumsum([0, *map(len, arrays)]).tolist(), strict=False))
+        first = np.array([starts[episode] for episode in episodes.tolist()], np.int64)
+        return np.concatenate(arrays)[(first if rows.ndim == 1 else first[:, None]) + rows]
 
     def _of_episodes(
         self,
         key: Any,
         paths: Container[ColumnPath],
         values_of: Callable[[Mapping[ColumnPath, Column]], Any],
-        positions: Positions,
+        episodes: Positions,
     ) -> dict[int, Any]:
-        """Return something of each episode, by its position."""
-        wanted = dict.fromkeys(positions.tolist())
-        known = {position: self._recent.get((key, position), _MISSING) for position in wanted}
-        missing = [position for position, values in known.items() if values is _MISSING]
-        read = self.storage.read_parts(self.table.numbers[missing].tolist(), paths)
-        for position, (_, columns) in zip(missing, read, strict=True):
-            known[position] = self._recent[key, position] = values_of(columns)
+        """Return something of each episode, by its number."""
+        known = {episode: self._recent.get((key, episode), _MISSING) for episode in episodes.tolist()}
+        missing = [episode for episode, values in known.items() if values is _MISSING]
+        for episode, columns in self.storage.read_parts(missing, paths):
+            known[episode] = self._recent[key, episode] = values_of(columns)
         while len(self._recent) > _MOST_RECENT:
             self._recent.popitem(last=False)
         return known
@@ -232,13 +202,9 @@ class _Infos:
         return isinstance(path, tuple) and path[0] == _INFOS
 
 
-def _picked(
-    episodes: Mapping[int, Sequence[Any]], positions: Positions, rows: Positions, length: int | None = None
-) -> list[Any]:
-    """Return the values at some rows, as a list for each element of the batch if it has several."""
-    if length is not None:
-        rows = rows[:, None] + np.arange(length)
-    pairs = zip(positions.tolist(), rows.tolist(), strict=True)
+def _picked(values: Mapping[int, Sequence[Any]], episodes: Positions, rows: Positions) -> list[Any]:
+    """Return the values of episodes at some rows, as a list for each element of the batch if it has several."""
+    pairs = zip(episodes.tolist(), rows.tolist(), strict=True)
     if rows.ndim == 1:
-        return [episodes[position][row] for position, row in pairs]
-    return [[episodes[position][row] for row in several] for position, several in pairs]
+        return [values[episode][row] for episode, row in pairs]
+    return [[values[episode][row] for row in several] for episode, several in pairs]

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from minari._base.checksums import bytes_checksum
 from minari._base.json_text import shortened
 from minari._storages.base import MinariStorage
+from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError, ArgumentTypeError, EpisodeError, SampleIndexError
 from minari.sampling.batches import Batches, checked_seed
-from minari.sampling.fields import NEXT_OBSERVATIONS, FieldTree, checked_names, select
+from minari.sampling.fields import NEXT_OBSERVATIONS, FieldTree, Part, Positions, checked_names, select
 from minari.sampling.nested import Batch, element_of, filled, without_batch
-from minari.sampling.reader import EpisodeTable, Positions, Query, StepReader
+from minari.sampling.reader import FLAGS, EpisodeTable, StepReader
 from minari.sampling.row_cache import CacheKind, RowCache
 from minari.sampling.streams import Weights, checked_shard, stream_of
 
@@ -80,10 +81,12 @@ class Samples(ABC):
         chosen = select(fields, spaces, self.SCALARS)
         self._names = list(chosen)
         self._trees = {name: FieldTree(spaces[name], chosen[name]) for name in self._names if name in spaces}
+        outcomes = {"rewards": self._reader.rewards, "terminations": FLAGS[0], "truncations": FLAGS[1]}
+        self._outcomes = {name: part for name, part in outcomes.items() if name in chosen}
         self._returns = _Returns(self._reader, self._discount) if self._with_returns else None
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_names", "_trees", "_returns")
+        derived = ("_names", "_trees", "_outcomes", "_returns")
         return {name: value for name, value in vars(self).items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -267,15 +270,13 @@ class Samples(ABC):
     def episode_positions(self) -> Positions:
         """Return the position of the episode of each element, shape (N,)."""
 
-    def _nested(self, queries: Sequence[Query], counts: Mapping[str, int]) -> dict[str, Any]:
-        """Read queries and return the values of each field, of which there are so many queries in turn."""
-        values = self._reader.read(queries)
-        found, begin = {}, 0
-        for name, count in counts.items():
-            several = values[begin : begin + count]
-            begin += count
-            found[name] = self._trees[name].nest(several) if name in self._trees else several[0]
-        return found
+    def _nested(self, wanted: Mapping[str, Sequence[tuple[Part, RowRequest]]]) -> dict[str, Any]:
+        """Return the values of each field, of which several parts may be read."""
+        values = iter(self._reader.read([one for several in wanted.values() for one in several]))
+        return {
+            name: tree.nest([next(values) for _ in several]) if (tree := self._trees.get(name)) else next(values)
+            for name, several in wanted.items()
+        }
 
 
 class _Returns:
@@ -306,7 +307,7 @@ class _Returns:
         table, rewards = self._reader.table, self._reader.rewards
         lengths = table.lengths[positions]
         steps = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        (found,) = self._reader.read([Query(rewards, np.repeat(positions, lengths), steps)])
+        (found,) = self._reader.read([rewards.at(np.repeat(table.numbers[positions], lengths), steps)])
         if self._values is None:
             self._values = np.zeros((int(table.starts[-1]), *found.shape[1:]))
         padded = np.zeros((int(lengths.max()), len(positions), *found.shape[1:]))

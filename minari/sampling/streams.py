@@ -15,8 +15,8 @@ import numpy.typing as npt
 from minari._base.json_text import shortened
 from minari._model.arguments import check_whole_number
 from minari.errors import ArgumentError, ArgumentTypeError
+from minari.sampling.fields import Positions
 from minari.sampling.nested import Batch, concatenated, filled, taken
-from minari.sampling.reader import Positions
 from minari.sampling.sum_tree import SumTree
 
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from minari._model.arguments import checked_count
 from minari._storages.base import MinariStorage
+from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError
-from minari.sampling.fields import NEXT_OBSERVATIONS
+from minari.sampling.fields import NEXT_OBSERVATIONS, Part, Positions
 from minari.sampling.hindsight import HindsightTransitions, RewardFunction, Strategy
 from minari.sampling.nested import Batch
-from minari.sampling.reader import FLAGS, Positions, Query
 from minari.sampling.row_cache import CACHE_BYTES, CacheKind
 from minari.sampling.samples import Draw, Samples
 
@@ -67,36 +67,34 @@ class Transitions(Samples):
     def _read(self, indices: Positions, out: Batch | None = None, draw: Draw | None = None) -> Batch:
         table = self._reader.table
         positions, steps = self.locate(indices)
-        spans = np.minimum(self._n_step, table.lengths[positions] - steps)
-        queries: list[Query] = []
-        counts: dict[str, int] = {}
-        for name, tree in self._trees.items():
-            rows = steps + spans if name == NEXT_OBSERVATIONS else steps
-            outs = tree.outs((out or {}).get(name))
-            queries += [Query(part, positions, rows, None, one) for part, one in zip(tree.parts, outs, strict=True)]
-            counts[name] = len(tree.parts)
+        episodes = table.numbers[positions]
         several = self._n_step > 1
-        rows = np.minimum(steps[:, None] + np.arange(self._n_step), (steps + spans - 1)[:, None]) if several else steps
-        for name, part in zip(("rewards", "terminations", "truncations"), (self._reader.rewards, *FLAGS), strict=True):
-            if name in self._names:
-                queries.append(Query(part, positions, rows))
-                counts[name] = 1
-        found = self._nested(queries, counts)
+        spans = np.minimum(self._n_step, table.lengths[positions] - steps) if several else 1
+        following = steps + spans
+        wanted: dict[str, list[tuple[Part, RowRequest]]] = {}
+        for name, tree in self._trees.items():
+            rows = following if name == NEXT_OBSERVATIONS else steps
+            outs = tree.outs(None if out is None else out.get(name))
+            wanted[name] = [part.at(episodes, rows, None, one) for part, one in zip(tree.parts, outs, strict=True)]
+        rows = np.minimum(steps[:, None] + np.arange(self._n_step), (following - 1)[:, None]) if several else steps
+        for name, part in self._outcomes.items():
+            wanted[name] = [part.at(episodes, rows)]
+        found = self._nested(wanted)
         for name in ("terminations", "truncations"):
             if name in found:
                 flags = found[name].astype(bool, copy=False)
                 found[name] = flags.any(axis=1) if several else flags
         if several and "rewards" in found:
-            found["rewards"] = self._discounted_sum(found["rewards"], spans)
-        found["episode_ids"], found["timesteps"] = table.numbers[positions], steps
+            found["rewards"] = self._discounted_sum(found["rewards"], following - steps)
+        found["episode_ids"], found["timesteps"] = episodes, steps
         batch = {name: found[name] for name in self._names}
         if self._returns is not None:
             batch["returns_to_go"] = self._returns.of(positions, steps)
         if several or self._discount != 1:
-            batch["discounts"] = self._discount ** spans.astype(np.float64)
+            batch["discounts"] = self._discount ** (following - steps).astype(np.float64)
         if self._infos:
-            batch["infos"] = {name: self._reader.infos(name, positions, steps) for name in self._infos}
-            batch["next_infos"] = {name: self._reader.infos(name, positions, steps + spans) for name in self._infos}
+            batch["infos"] = {name: self._reader.infos(name, episodes, steps) for name in self._infos}
+            batch["next_infos"] = {name: self._reader.infos(name, episodes, following) for name in self._infos}
         return batch
 
     def with_hindsight_goals(

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from minari._base.json_text import shortened
 from minari._model.arguments import checked_count
 from minari._storages.base import MinariStorage
+from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError, ArgumentTypeError
-from minari.sampling.fields import NEXT_OBSERVATIONS
+from minari.sampling.fields import NEXT_OBSERVATIONS, Part, Positions
 from minari.sampling.nested import Batch
-from minari.sampling.reader import FLAGS, Positions, Query
 from minari.sampling.row_cache import CACHE_BYTES, CacheKind
 from minari.sampling.samples import Draw, Samples
 
@@ -140,18 +140,15 @@ class Windows(Samples):
         positions, steps = self.locate(indices)
         last = table.lengths[positions] - 1
         spans = {name: span.rows(steps, last) for name, span in self._spans.items()}
-        queries: list[Query] = []
-        counts: dict[str, int] = {}
-        outcomes = {"rewards": self._reader.rewards, "terminations": FLAGS[0], "truncations": FLAGS[1]}
+        episodes = table.numbers[positions]
+        wanted: dict[str, list[tuple[Part, RowRequest]]] = {}
         for name, found in spans.items():
             tree = self._trees.get(name)
-            parts = [outcomes[name]] if tree is None else tree.parts
-            outs = [None] if tree is None else tree.outs((out or {}).get(name))
-            queries += [
-                Query(part, positions, found.rows, found.length, one) for part, one in zip(parts, outs, strict=True)
-            ]
-            counts[name] = len(parts)
-        batch = self._nested(queries, counts)
+            parts = [self._outcomes[name]] if tree is None else tree.parts
+            outs = [None] if tree is None else tree.outs(None if out is None else out.get(name))
+            pairs = zip(parts, outs, strict=True)
+            wanted[name] = [part.at(episodes, found.rows, found.length, one) for part, one in pairs]
+        batch = self._nested(wanted)
         for name in ("terminations", "truncations"):
             if name in batch:
                 batch[name] = batch[name].astype(bool, copy=False)
@@ -159,15 +156,15 @@ class Windows(Samples):
             if found.mask is not None:
                 batch[name] = self._filled(batch[name], found.mask)
         if self._offsets is None:
-            return self._with_steps(batch, positions, steps, last)
+            return self._with_steps(batch, positions, episodes, steps, last)
         for name, found in spans.items():
             batch[f"{name}_mask"] = found.whole_mask()
-        batch["episode_ids"], batch["timesteps"] = table.numbers[positions], steps
+        batch["episode_ids"], batch["timesteps"] = episodes, steps
         if self._returns is not None:
             batch["returns_to_go"] = self._returns.of(positions, steps)
         if self._infos:
-            batch["infos"] = {name: self._reader.infos(name, positions, steps) for name in self._infos}
-            batch["next_infos"] = {name: self._reader.infos(name, positions, steps + 1) for name in self._infos}
+            batch["infos"] = {name: self._reader.infos(name, episodes, steps) for name in self._infos}
+            batch["next_infos"] = {name: self._reader.infos(name, episodes, steps + 1) for name in self._infos}
         return batch
 
     def episode_positions(self) -> Positions:
@@ -179,11 +176,13 @@ class Windows(Samples):
         """Return a text that differs for other episodes or other windows of them."""
         return f"{super().fingerprint()}, length {self._length}, stride {self._stride}, pad {self._pad}"
 
-    def _with_steps(self, batch: Batch, positions: Positions, steps: Positions, last: Positions) -> Batch:
+    def _with_steps(
+        self, batch: Batch, positions: Positions, episodes: Positions, steps: Positions, last: Positions
+    ) -> Batch:
         """Add what each step of a window has besides its stored values."""
         found = self._steps_span.rows(steps, last)
         rows, mask = found.all_rows(), found.mask
-        batch["episode_ids"] = np.repeat(self._reader.table.numbers[positions][:, None], rows.shape[1], axis=1)
+        batch["episode_ids"] = np.repeat(episodes[:, None], rows.shape[1], axis=1)
         batch["timesteps"] = rows if mask is None else self._filled(rows.copy(), mask)
         batch = {name: batch[name] for name in self._names}
         if self._returns is not None:
@@ -193,7 +192,7 @@ class Windows(Samples):
         if self._infos:
             for key, span in (("infos", self._steps_span), ("next_infos", self._next_span)):
                 at = span.rows(steps, last)
-                values = {name: self._reader.infos(name, positions, at.rows, at.length) for name in self._infos}
+                values = {name: self._reader.infos(name, episodes, at.all_rows()) for name in self._infos}
                 batch[key] = values if at.mask is None else self._filled(values, at.mask)
         batch["mask"] = found.whole_mask()
         return batch

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.data_file import DataFile
+from minari.errors import DatasetCorruptError
 
 
 #: Pages of a map that have been read count as memory of the process. For a file that is larger than twice this
@@ -39,6 +40,18 @@ class MappedFile(mmap.mmap):
     def __init__(self, file: DataFile) -> None:
         self.stamp = file.stamp
         self._seen = 0
+
+    def check_size(self) -> None:
+        """Raise if the file has become shorter than the map, beyond whose end reading would kill the process.
+
+        Raises:
+            DatasetCorruptError: it has.
+        """
+        if self.size() < len(self):
+            raise DatasetCorruptError(
+                f"The file has been cut off to {self.size()} of {len(self)} bytes after it was opened; copy or "
+                f"download the dataset again."
+            )
 
     def array(
         self, offset: int, shape: Sequence[int], dtype: np.dtype[Any], stride: int | None = None

@@ -143,8 +143,6 @@ class LeafRows:
             dtype if is_number else np.dtype((np.void, size)),
             self._unit,
         )
-        if mapped.size() < len(mapped):  # (reading beyond the end would kill the process)
-            raise self._cut_off(mapped)
         shape = (*rows.shape, *(() if request.length is None else (length,)), *request.shape)
         out = self._usable(request.out, shape)
         try:

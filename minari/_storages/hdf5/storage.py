@@ -95,6 +95,8 @@ def _gathered(
     What is compressed is decoded once for all requests of a leaf.
     """
     found: list[Column | None] = [None] * len(wanted)
+    if mapped is not None:
+        mapped.check_size()
     for leaf in {leaf.path: leaf for leaf, _ in wanted}.values():
         places = [place for place, (other, _) in enumerate(wanted) if other is leaf]
         groups = [[place] for place in places] if leaf.is_mapped else [places]
@@ -238,6 +240,7 @@ class HDF5Storage(MinariStorage):
         found = [leaves.get(request.path) for request in requests]
         if not all(leaf is not None and leaf.is_mapped for leaf in found):
             return None
+        mapped.check_size()
         pairs = zip(found, requests, strict=True)
         return [leaf.from_map(mapped, request) for leaf, request in pairs if leaf is not None]
 
