@@ -2,6 +2,7 @@
 
 from minari.sampling.batches import Batches
 from minari.sampling.mixing import MixedBatches, Mixture, mix
+from minari.sampling.nested import Batch
 from minari.sampling.samples import Samples
 from minari.sampling.statistics import FieldStatistics, Normalizer
 from minari.sampling.transitions import Transitions
@@ -9,6 +10,7 @@ from minari.sampling.windows import Windows
 
 
 __all__ = [
+    "Batch",
     "Batches",
     "FieldStatistics",
     "MixedBatches",

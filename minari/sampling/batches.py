@@ -15,7 +15,7 @@ import numpy.typing as npt
 from minari._base.json_text import shortened
 from minari._model.arguments import check_count, check_seed, checked_count
 from minari.errors import ArgumentError, ArgumentTypeError
-from minari.sampling.nested import Batch
+from minari.sampling.nested import Batch, as_batch, as_fields
 from minari.sampling.streams import Drawn, Stream, WeightedStream
 
 
@@ -62,7 +62,8 @@ class Batches(Iterator[Batch]):
                 f"batch_size is {batch_size} and there are {stream.size} elements"
                 f"{'' if stream.world == 1 else ' in this shard'}; give a smaller one, or replace=True."
             )
-        self._stream, self._epochs, self._out = stream, epochs, out
+        self._stream, self._epochs = stream, epochs
+        self._out = None if out is None else as_fields(out)
         self._prefetch = prefetch if out is None else 0
         whole, rest = divmod(stream.size, self._batch_size)
         self._per_epoch = max(1, whole + (rest > 0 and not drop_last))
@@ -134,7 +135,7 @@ class Batches(Iterator[Batch]):
         return epoch, begin, self._stream.draw(epoch, begin, count)
 
     def _read(self, epoch: int, begin: int, drawn: Drawn) -> Batch:
-        return self._stream.read(epoch, begin, drawn, self._out)
+        return as_batch(self._stream.read(epoch, begin, drawn, self._out))
 
     def _read_ahead(self) -> None:
         if self._pool is None:
@@ -164,12 +165,12 @@ class Batches(Iterator[Batch]):
 
     # Weights
 
-    def set_weights(self, indices: npt.ArrayLike, weights: npt.ArrayLike) -> None:
+    def set_weights(self, indices: npt.ArrayLike, values: npt.ArrayLike) -> None:
         """Change the weights of some elements, in O(log N) for each; the next batch is drawn by the new ones.
 
         Args:
             indices: of the elements, shape (K,).
-            weights: finite and not negative, shape (K,).
+            values: their weights, finite and not negative, shape (K,).
 
         Raises:
             ArgumentError: elements are not drawn by weights, or a weight is invalid.
@@ -177,7 +178,7 @@ class Batches(Iterator[Batch]):
         """
         if not isinstance(self._stream, WeightedStream):
             raise ArgumentError("The batches are not drawn by weights; give weights to batches() first.")
-        self._stream.set(indices, weights)
+        self._stream.set(indices, values)
         for future in self._pending:
             future.cancel()
         self._pending.clear()

@@ -15,7 +15,7 @@ from minari._base.json_text import shortened
 from minari._model.arguments import check_callable, check_seed
 from minari.errors import ArgumentError
 from minari.sampling.fields import NEXT_OBSERVATIONS, Part, Positions, parts_of
-from minari.sampling.nested import Batch
+from minari.sampling.nested import Fields
 from minari.sampling.samples import Draw, Samples
 from minari.spaces import DictCodec
 
@@ -99,7 +99,7 @@ class HindsightTransitions(Samples):
         """Return the position of the episode of each element, shape (N,)."""
         return self._transitions.episode_positions()
 
-    def _read(self, indices: Positions, out: Batch | None = None, draw: Draw | None = None) -> Batch:
+    def _read(self, indices: Positions, out: Fields | None = None, draw: Draw | None = None) -> Fields:
         """Return a batch; goals are drawn by its place in a stream, or, if it has none, for each index on its own."""
         if out is not None:
             out = {name: values for name, values in out.items() if name != "relabeled"}

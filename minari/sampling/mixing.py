@@ -11,7 +11,7 @@ from minari._base.json_text import shortened
 from minari._model.arguments import checked_count
 from minari.errors import ArgumentError, ArgumentTypeError
 from minari.sampling.batches import checked_seed
-from minari.sampling.nested import Batch, concatenated
+from minari.sampling.nested import Batch, Fields, as_batch, concatenated
 from minari.sampling.samples import Samples
 from minari.sampling.streams import Stream, checked_shard, stream_of
 
@@ -133,8 +133,8 @@ class MixedBatches(Iterator[Batch]):
         parts = [batch for place, count in enumerate(counts) for batch in self._read(place, count)]
         for place, count in enumerate(counts):
             self._drawn[place] += count
-        batch: Batch = concatenated(parts)
-        return {**batch, "sources": np.repeat(np.arange(len(counts)), counts)}
+        sources = np.repeat(np.arange(len(counts)), counts)
+        return as_batch({**concatenated(parts), "sources": sources})
 
     def _counts(self) -> list[int]:
         """Return how many elements of each source bring it closest to its share of all so far."""
@@ -149,7 +149,7 @@ class MixedBatches(Iterator[Batch]):
             rest[chosen] -= step
         return counts
 
-    def _read(self, place: int, count: int) -> Iterator[Batch]:
+    def _read(self, place: int, count: int) -> Iterator[Fields]:
         """Yield the next elements of a source, epoch by epoch."""
         stream, position = self._streams[place], self._drawn[place]
         end = position + count

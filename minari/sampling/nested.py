@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,69 @@ import numpy.typing as npt
 from minari.errors import ArgumentError
 
 
-__all__ = ["Batch", "concatenated", "element_of", "filled", "taken", "without_batch"]
+__all__ = ["Batch", "Fields", "as_batch", "as_fields", "concatenated", "element_of", "filled", "taken", "without_batch"]
 
-#: A batch by the names of its fields.
-Batch = dict[str, Any]
+#: A batch by the names of its fields, some of which depend on the arguments.
+Fields = dict[str, Any]
+
+
+class Batch(TypedDict, total=False):
+    """A batch, for type checkers; at run time it is a plain dict with the fields that were asked for.
+
+    B is the number of elements. For windows of L steps, each array has the shape (B, L, …). Observations and actions
+    are nested as their spaces are; values without a fixed shape are lists.
+
+    Attributes:
+        observations: of the steps.
+        actions: of the steps.
+        next_observations: the recorded successors.
+        rewards: (B,), or (B, k) for several at each step.
+        terminations: (B,), bool.
+        truncations: (B,), bool.
+        episode_ids: the number of the episode in the whole dataset, (B,), int64.
+        timesteps: from 0 at the start of the episode, (B,), int64.
+        returns_to_go: discounted sums of the rewards to the end of the episode, (B,), float64.
+        discounts: the discount factor to the power of the steps up to the successors, (B,), float64.
+        infos: by name.
+        next_infos: those of the successors.
+        mask: True for steps, False for padding, (B, L), bool.
+        observations_mask: True for rows that exist, with ``offsets``.
+        actions_mask: the same for actions.
+        rewards_mask: the same for rewards.
+        probabilities: of drawing each element, with ``weights``, (B,), float64.
+        relabeled: True where the goal is another one, with hindsight, (B,), bool.
+        sources: the position of the source in a mixture, (B,), int64.
+    """
+
+    observations: Any
+    actions: Any
+    next_observations: Any
+    rewards: npt.NDArray[Any]
+    terminations: npt.NDArray[np.bool_]
+    truncations: npt.NDArray[np.bool_]
+    episode_ids: npt.NDArray[np.int64]
+    timesteps: npt.NDArray[np.int64]
+    returns_to_go: npt.NDArray[np.float64]
+    discounts: npt.NDArray[np.float64]
+    infos: dict[str, Any]
+    next_infos: dict[str, Any]
+    mask: npt.NDArray[np.bool_]
+    observations_mask: npt.NDArray[np.bool_]
+    actions_mask: npt.NDArray[np.bool_]
+    rewards_mask: npt.NDArray[np.bool_]
+    probabilities: npt.NDArray[np.float64]
+    relabeled: npt.NDArray[np.bool_]
+    sources: npt.NDArray[np.int64]
+
+
+def as_batch(fields: Fields) -> Batch:
+    """Return fields as a batch, for type checkers."""
+    return cast("Batch", fields)
+
+
+def as_fields(batch: Batch) -> Fields:
+    """Return a batch as its fields, for type checkers."""
+    return cast("Fields", batch)
 
 
 def _mapped(function: Callable[[Any], Any], value: Any) -> Any:

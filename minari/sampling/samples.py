@@ -16,7 +16,7 @@ from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError, ArgumentTypeError, EpisodeError, SampleIndexError
 from minari.sampling.batches import Batches, checked_seed
 from minari.sampling.fields import NEXT_OBSERVATIONS, FieldTree, Part, Positions, checked_names, select
-from minari.sampling.nested import Batch, element_of, filled, without_batch
+from minari.sampling.nested import Batch, Fields, as_batch, element_of, filled, without_batch
 from minari.sampling.reader import FLAGS, EpisodeTable, StepReader
 from minari.sampling.row_cache import CacheKind, RowCache
 from minari.sampling.streams import Weights, checked_shard, stream_of
@@ -105,10 +105,10 @@ class Samples(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def _read(self, indices: Positions, out: Batch | None = None, draw: Draw | None = None) -> Batch:
+    def _read(self, indices: Positions, out: Fields | None = None, draw: Draw | None = None) -> Fields:
         """Return the batch of elements that exist; large arrays may be those of ``out``."""
 
-    def read(self, indices: Positions, *, out: Batch | None = None, draw: Draw | None = None) -> Batch:
+    def read(self, indices: Positions, *, out: Fields | None = None, draw: Draw | None = None) -> Fields:
         """Return the batch of elements that exist.
 
         Args:
@@ -119,7 +119,7 @@ class Samples(ABC):
         Raises:
             ArgumentError: the fields, shapes or dtypes of ``out`` are others.
         """
-        batch: Batch = filled(self._read(indices, out, draw), out)
+        batch: Fields = filled(self._read(indices, out, draw), out)
         return batch
 
     def __getitem__(self, index: Any) -> Batch:
@@ -132,8 +132,8 @@ class Samples(ABC):
             element: Batch = without_batch(self._read(self.checked(np.array([index]))))
             return element
         if isinstance(index, slice):
-            return self._read(np.arange(*index.indices(len(self)), dtype=np.int64))
-        return self._read(self.checked(index))
+            return as_batch(self._read(np.arange(*index.indices(len(self)), dtype=np.int64)))
+        return as_batch(self._read(self.checked(index)))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Batch]:
         """Return single elements, as PyTorch's ``DataLoader`` asks for those of a batch.
@@ -152,7 +152,7 @@ class Samples(ABC):
 
     def arrays(self) -> Batch:
         """Return all elements as one batch, of shape (N, …)."""
-        return self._read(np.arange(len(self)))
+        return as_batch(self._read(np.arange(len(self))))
 
     def checked(self, given: Any) -> Positions:
         """Return the indices of elements, from 0 on.

@@ -21,7 +21,6 @@ from minari._storages.base import MinariStorage
 from minari._storages.paths import is_remote
 from minari.errors import ArgumentError, DatasetCorruptError, EpisodeError
 from minari.sampling.fields import Part, checked_names, parts_of, select
-from minari.sampling.nested import Batch
 from minari.spaces import Column, ColumnPath, path_name
 
 
@@ -272,14 +271,14 @@ class Normalizer:
             center, scale = (low + high) / 2, (high - low) / 2
         return center, np.where(scale > 0, scale, 1.0)
 
-    def normalize(self, batch: Batch) -> Batch:
+    def normalize(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the batch with scaled fields, in float32, or in float64 where the values have 64 bits.
 
         ``next_observations`` are scaled like ``observations``; fields without statistics stay as they are.
         """
         return {name: self._scaled(values, name.removeprefix("next_"), self._forth) for name, values in batch.items()}
 
-    def unnormalize(self, batch: Batch) -> Batch:
+    def unnormalize(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the batch with the fields that :meth:`normalize` scaled in their original scale, as floats."""
         return {name: self._scaled(values, name.removeprefix("next_"), self._back) for name, values in batch.items()}
 

@@ -16,7 +16,7 @@ from minari._base.json_text import shortened
 from minari._model.arguments import check_whole_number
 from minari.errors import ArgumentError, ArgumentTypeError
 from minari.sampling.fields import Positions
-from minari.sampling.nested import Batch, concatenated, filled, taken
+from minari.sampling.nested import Fields, concatenated, filled, taken
 from minari.sampling.sum_tree import SumTree
 
 
@@ -43,7 +43,7 @@ class Elements(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Positions, *, out: Batch | None = None, draw: tuple[int, int] | None = None) -> Batch:
+    def read(self, indices: Positions, *, out: Fields | None = None, draw: tuple[int, int] | None = None) -> Fields:
         """Return the batch of elements that exist."""
 
     def checked(self, given: Any) -> Positions:
@@ -81,7 +81,7 @@ class Stream:
         """Return the elements at positions ``begin`` to ``begin + count`` of an epoch."""
         return np.arange(begin, begin + count) * self.world + self.rank, None
 
-    def read(self, epoch: int, begin: int, drawn: Drawn, out: Batch | None = None) -> Batch:
+    def read(self, epoch: int, begin: int, drawn: Drawn, out: Fields | None = None) -> Fields:
         """Return the batch of drawn elements."""
         return self.samples.read(drawn[0], out=out, draw=(epoch, begin))
 
@@ -129,7 +129,7 @@ class BlockStream(Stream):
         super().__init__(samples, seed, shard)
         self._block = min(BLOCK, max(1, self.size // BLOCKS_AT_A_TIME))
         self._order: tuple[int, Positions] | None = None
-        self._groups: dict[tuple[int, int], Batch] = {}
+        self._groups: dict[tuple[int, int], Fields] = {}
         if self.world > 1:
             self.size -= self.size % self._block  # parts have whole blocks
         self._group_size = self._block * BLOCKS_AT_A_TIME
@@ -168,7 +168,7 @@ class BlockStream(Stream):
             return first + self._block * blocks[: self.world * (self.size // self._block)][self.rank :: self.world]
         return self._block * np.concatenate([blocks, np.full(int(rest > 0), whole)])
 
-    def read(self, epoch: int, begin: int, drawn: Drawn, out: Batch | None = None) -> Batch:
+    def read(self, epoch: int, begin: int, drawn: Drawn, out: Fields | None = None) -> Fields:
         """Return the batch of drawn elements, out of the groups in memory."""
         count, parts = len(drawn[0]), []
         wanted = self._groups_at(begin, count)
@@ -183,7 +183,7 @@ class BlockStream(Stream):
             start = max(0, begin - group * self._group_size)
             stop = min(self._group_size, begin + count - group * self._group_size)
             parts.append(taken(self._groups[epoch, group], np.arange(start, stop)))
-        batch: Batch = filled(concatenated(parts), out)
+        batch: Fields = filled(concatenated(parts), out)
         return batch
 
 
@@ -254,10 +254,10 @@ class WeightedStream(ReplacingStream):
         places = self._tree.find(self._fractions(epoch, begin, count))
         return places * self.world + self.rank, self._tree.weights[places] / self._tree.total
 
-    def read(self, epoch: int, begin: int, drawn: Drawn, out: Batch | None = None) -> Batch:
+    def read(self, epoch: int, begin: int, drawn: Drawn, out: Fields | None = None) -> Fields:
         """Return the batch of drawn elements, with their probabilities."""
         inner = None if out is None else {name: values for name, values in out.items() if name != PROBABILITIES}
-        batch: Batch = {**super().read(epoch, begin, drawn, inner), PROBABILITIES: drawn[1]}
+        batch: Fields = {**super().read(epoch, begin, drawn, inner), PROBABILITIES: drawn[1]}
         return batch if out is None else filled(batch, out)
 
 

@@ -14,7 +14,7 @@ from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError
 from minari.sampling.fields import NEXT_OBSERVATIONS, Part, Positions
 from minari.sampling.hindsight import HindsightTransitions, RewardFunction, Strategy
-from minari.sampling.nested import Batch
+from minari.sampling.nested import Fields
 from minari.sampling.row_cache import CACHE_BYTES, CacheKind
 from minari.sampling.samples import Draw, Samples
 
@@ -64,7 +64,7 @@ class Transitions(Samples):
         positions = self._reader.table.positions_of(indices)
         return positions, indices - self._reader.table.starts[positions]
 
-    def _read(self, indices: Positions, out: Batch | None = None, draw: Draw | None = None) -> Batch:
+    def _read(self, indices: Positions, out: Fields | None = None, draw: Draw | None = None) -> Fields:
         table = self._reader.table
         positions, steps = self.locate(indices)
         episodes = table.numbers[positions]

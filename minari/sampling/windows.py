@@ -15,7 +15,7 @@ from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError, ArgumentTypeError
 from minari.sampling.fields import NEXT_OBSERVATIONS, Part, Positions
-from minari.sampling.nested import Batch
+from minari.sampling.nested import Fields
 from minari.sampling.row_cache import CACHE_BYTES, CacheKind
 from minari.sampling.samples import Draw, Samples
 
@@ -135,7 +135,7 @@ class Windows(Samples):
         steps = (indices - self._window_starts[positions]) * self._stride
         return positions, steps - (self._steps_span.count - 1) if self._pad == "left" else steps
 
-    def _read(self, indices: Positions, out: Batch | None = None, draw: Draw | None = None) -> Batch:
+    def _read(self, indices: Positions, out: Fields | None = None, draw: Draw | None = None) -> Fields:
         table = self._reader.table
         positions, steps = self.locate(indices)
         last = table.lengths[positions] - 1
@@ -177,8 +177,8 @@ class Windows(Samples):
         return f"{super().fingerprint()}, length {self._length}, stride {self._stride}, pad {self._pad}"
 
     def _with_steps(
-        self, batch: Batch, positions: Positions, episodes: Positions, steps: Positions, last: Positions
-    ) -> Batch:
+        self, batch: Fields, positions: Positions, episodes: Positions, steps: Positions, last: Positions
+    ) -> Fields:
         """Add what each step of a window has besides its stored values."""
         found = self._steps_span.rows(steps, last)
         rows, mask = found.all_rows(), found.mask

@@ -130,7 +130,7 @@ class ReadingSuite(Suite):
         transitions, windows = MinariDataset(storage).transitions(), MinariDataset(storage).windows(3)
         assert len(transitions) == sum(lengths)
         for chosen in ([0], [43, 2, 2, 3], list(range(44))):
-            batch = transitions[chosen]
+            batch: Any = transitions[chosen]
             for position, (episode, step) in enumerate(steps[index] for index in chosen):
                 for key, values, row in (
                     ("observations", episode.observations, step),
