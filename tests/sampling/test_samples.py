@@ -84,7 +84,7 @@ def datasets(draw: st.DrawFn) -> MinariDataset:
     return dataset
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), dataset=datasets())
 def test_transitions_are_the_steps_of_the_episodes(data: st.DataObject, dataset: MinariDataset) -> None:
     n_step = data.draw(st.integers(1, 6))
@@ -110,7 +110,7 @@ def test_transitions_are_the_steps_of_the_episodes(data: st.DataObject, dataset:
     assert_same(pickle.loads(pickle.dumps(found))[indices], stacked(expected))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), dataset=datasets())
 def test_windows_are_parts_of_the_episodes(data: st.DataObject, dataset: MinariDataset) -> None:
     pad = data.draw(st.sampled_from([None, "left", "right"]))
@@ -135,7 +135,7 @@ def test_windows_are_parts_of_the_episodes(data: st.DataObject, dataset: MinariD
     assert_same(found[indices[-1]], expected[-1])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data(), dataset=datasets())
 def test_offsets_are_rows_around_a_step(data: st.DataObject, dataset: MinariDataset) -> None:
     some = st.lists(st.integers(-5, 9), min_size=1, max_size=5)

@@ -72,13 +72,20 @@ def episode(
     how = choices.get("ends", "terminated")
     infos = {"clock": rng.random(length + 1), "deep": {"word": [f"w{rng.integers(9)}" for _ in range(length + 1)]}}
     return EpisodeBuffer(
-        observations=[observation_space.sample() for _ in range(length + 1)],
-        actions=[action_space.sample() for _ in range(length)],
+        observations=sampled(observation_space, length + 1, rng),
+        actions=sampled(action_space, length, rng),
         rewards=rng.integers(-4, 5, (length, *choices.get("reward_shape", ()))).astype(np.float64),
         terminations=ends if how == "terminated" else never,
         truncations=ends if how == "truncated" else never,
         infos=infos if choices.get("infos") else None,
     )
+
+
+def sampled(space: gym.Space[Any], count: int, rng: np.random.Generator) -> Any:
+    """Return so many values of a space, frames all at once."""
+    if isinstance(space, gym.spaces.Box) and space.dtype == np.uint8:
+        return rng.integers(0, 256, (count, *space.shape), np.uint8)
+    return [space.sample() for _ in range(count)]
 
 
 @dataclass(frozen=True)
