@@ -29,7 +29,13 @@ def load(name: str) -> object:
         pytest.skip(f"{name} needs {error.name}")
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.integrations] if name.startswith("minari.integrations.") else [])
+        for name in MODULES
+    ],
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_examples_of_a_module_run(name: str, datasets_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(datasets_root)

@@ -73,6 +73,16 @@ def to_device(samples: Samples, device: jax.Device | None = None) -> DeviceSampl
 
     Raises:
         ArgumentError: a field has values without a fixed shape, or whole numbers that do not fit into 32 bits.
+
+    Example:
+        >>> import minari, numpy as np
+        >>> dataset = minari.create_dataset_from_arrays(
+        ...     "docs/jitted-v0", observations=np.arange(9.0), actions=np.zeros(8), rewards=np.ones(8),
+        ...     terminations=np.arange(8) == 7,
+        ... )
+        >>> samples = to_device(dataset.transitions())
+        >>> jax.jit(lambda samples, key: samples.sample(key, 3)["rewards"])(samples, jax.random.PRNGKey(0))
+        Array([1., 1., 1.], dtype=float32)
     """
     return DeviceSamples(_placed(samples.arrays(), device), len(samples))
 

@@ -131,6 +131,17 @@ def loader(
 
     Raises:
         ArgumentError: an argument is invalid, or the batch is larger than the data.
+
+    Example:
+        >>> import minari, numpy as np
+        >>> dataset = minari.create_dataset_from_arrays(
+        ...     "docs/loaded-v0", observations=np.arange(9.0), actions=np.zeros(8), rewards=np.ones(8),
+        ...     terminations=np.arange(8) == 7,
+        ... )
+        >>> for batch in loader(dataset.transitions(), 4, seed=1):
+        ...     print(batch["observations"].shape, batch["rewards"].sum())
+        torch.Size([4]) tensor(4., dtype=torch.float64)
+        torch.Size([4]) tensor(4., dtype=torch.float64)
     """
     taken = {"batch_size", "sampler", "batch_sampler", "collate_fn", "dataset"} & options.keys()
     if taken:
@@ -203,6 +214,15 @@ def to_device(samples: Samples, device: torch.device | str) -> DeviceSamples:
 
     Raises:
         ArgumentError: a field has values without a fixed shape, which are no tensors.
+
+    Example:
+        >>> import minari, numpy as np
+        >>> dataset = minari.create_dataset_from_arrays(
+        ...     "docs/placed-v0", observations=np.arange(9.0), actions=np.zeros(8), rewards=np.ones(8),
+        ...     terminations=np.arange(8) == 7,
+        ... )
+        >>> to_device(dataset.transitions(), "cpu").sample(3)["rewards"]
+        tensor([1., 1., 1.], dtype=torch.float64)
     """
     target = torch.device(device)
     data = _each(to_tensors(samples.arrays()), lambda values: values.to(target))
