@@ -111,13 +111,13 @@ def train(dataset: minari.MinariDataset, largest_return: float, options: argpars
 
 def plot(curves: dict[int, list[float]], targets: list[float], data_return: float, file: Path) -> None:
     """Draw one learning curve for each target, and the mean return of the data as a line."""
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     axes.axhline(data_return, color="tab:gray", linestyle="--", label="data")
     for target, values in zip(targets, zip(*curves.values(), strict=True), strict=True):
         axes.plot(list(curves), values, marker="o", markersize=4, label=f"asked for {target:g}")
     axes.set(xlabel="batches", ylabel="mean return of 10 episodes", title="Decision transformer")
-    axes.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(file, dpi=100)
 
 
