@@ -10,6 +10,9 @@ page's dataset or show what lies outside of its own namespaces.
 - ``MINARI_UPDATE_DOCS=1 pytest tests/test_docs.py`` puts what is printed into the pages.
 - ``minari`` commands are run, questions answered with yes. Of ``pip install`` only the names of the
   extras are checked, and ``pytest`` is not run from within pytest.
+- A page that is named as a script in ``examples/`` explains it. Its ``python`` blocks are excerpts of
+  the script, which a command on the page runs. The numbers that a script prints depend on rounding, and
+  are not compared.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,6 +43,9 @@ else:
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+EXAMPLES = REPOSITORY / "examples"
+TUTORIALS = [page for page in PAGES if (EXAMPLES / f"{page.stem}.py").exists()]
+NEEDS_TORCH = (REPOSITORY / "docs" / "adapters.md", *TUTORIALS)
 NEEDS_ZARR = ("formats.md", "zarr_layout.md")
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
@@ -72,7 +79,13 @@ def normalized(output: str) -> list[str]:
     """The lines of an output without what may differ: sizes, and the widths of columns."""
     output = re.sub(r"(< )?\d+(\.\d+)? ?[kKMG]i?B\b", "SIZE", output)
     output = re.sub(r"([─━═╌╍])\1+", r"\1", output)
-    lines = (re.sub(r"\s+", " ", line).strip() for line in output.splitlines())
+    lines = [re.sub(r"\s+", " ", line).strip() for line in output.splitlines()]
+    is_script = False
+    for number, line in enumerate(lines):
+        if line.startswith("$ "):
+            is_script = line.startswith("$ python ")
+        elif is_script:
+            lines[number] = re.sub(r"\d+(\.\d+)?", "NUMBER", line)
     return [line for line in lines if line]
 
 
@@ -136,10 +149,15 @@ class Page:
             return ""
         if words == ["pytest"]:
             return ""
-        assert words[0] == "minari", f"{where}: no way to check {words[0]}"
+        program = MINARI
+        if words[0] == "python" and words[1].startswith("examples/"):
+            words, program = words[1:], [sys.executable]
+        else:
+            assert words[0] == "minari", f"{where}: no way to check {words[0]}"
+            words = words[1:]
         given: dict[str, Any] = {"cwd": self.root, "env": self.environment, "input": "y\n", "encoding": "utf-8"}
-        done = subprocess.run(MINARI + words[1:], capture_output=True, timeout=300, **given)
-        assert done.returncode == 0, f"{where}: {shlex.join(words)}\n{done.stdout}{done.stderr}"
+        done = subprocess.run(program + words, capture_output=True, timeout=300, **given)
+        assert done.returncode == 0, f"{where}: {shlex.join([*program, *words])}\n{done.stdout}{done.stderr}"
         return self.as_shown(done.stdout)
 
     def as_run(self, source: str) -> str:
@@ -202,7 +220,7 @@ def short_share() -> Iterator[Path]:
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.name, marks=[pytest.mark.integrations] if path.name == "adapters.md" else [])
+        pytest.param(path, id=path.name, marks=[pytest.mark.integrations] if path in NEEDS_TORCH else [])
         for path in PAGES
         if has_runnable_blocks(path)
     ],
@@ -212,14 +230,33 @@ def test_the_blocks_of_a_page_run(path: Path, short_root: Path, short_share: Pat
     if path.name in NEEDS_ZARR:
         pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
     page = Page(path, short_root, short_share)
+    if path in TUTORIALS:
+        shutil.copytree(EXAMPLES, short_root / "examples", dirs_exist_ok=True)
     for block in blocks_of(path.read_text(encoding="utf-8")):
-        if block.language in RUNNABLE:
+        if block.language in RUNNABLE and not (path in TUTORIALS and block.language == "python"):
             page.run(block)
     if "MINARI_UPDATE_DOCS" in os.environ:
         page.rewrite()
         return
     for block, printed in page.printed:
         compare(block.text, printed, f"{path.name}:{block.line}")
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.name)
+def test_a_tutorial_shows_the_script_that_it_runs(path: Path) -> None:
+    script = EXAMPLES / f"{path.stem}.py"
+    lines = script.read_text(encoding="utf-8").splitlines()
+    blocks = blocks_of(path.read_text(encoding="utf-8"))
+    excerpts = [block for block in blocks if block.language == "python"]
+    assert excerpts
+    for block in excerpts:
+        shown = block.text.splitlines()
+        starts = range(len(lines) - len(shown) + 1)
+        assert any(lines[start : start + len(shown)] == shown for start in starts), (
+            f"{path.name}:{block.line}: the block is no excerpt of {script.name}"
+        )
+    commands = [block.text for block in blocks if block.language == "console"]
+    assert any(f"$ python examples/{script.name} " in text for text in commands)
 
 
 def ids_made_on(path: Path) -> set[str]:
@@ -274,6 +311,14 @@ def test_runner_sees_wrong_numbers_and_forgives_sizes_and_widths() -> None:
     compare("├───┤\n│ a  │ 0.1 MB │", "├──────┤\n│ a    │ 12.0 MB │", "here")
     with pytest.raises(pytest.fail.Exception, match="something else"):
         compare("│ a-v0 │ 3 │ 0.1 MB │", "│ a-v0 │ 4 │ 0.1 MB │", "here")
+
+
+def test_runner_forgives_numbers_that_a_script_prints_and_nothing_else() -> None:
+    compare("$ python examples/a.py\nloss 0.1\n$ minari", "$ python examples/a.py\nloss 12\n$ minari", "here")
+    with pytest.raises(pytest.fail.Exception, match="something else"):
+        compare("$ python examples/a.py\nloss 0.1", "$ python examples/a.py\ngain 0.1", "here")
+    with pytest.raises(pytest.fail.Exception, match="something else"):
+        compare("$ python examples/a.py\n$ minari\n1 step", "$ python examples/a.py\n$ minari\n2 step", "here")
 
 
 def test_runner_sees_python_that_prints_something_else_and_rewrites_the_page(page: Page) -> None:

@@ -58,6 +58,7 @@ def test_the_source_archive_can_be_built_and_tested(built: Path) -> None:
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "docs/conf.py"}
+    needed |= {"examples/behavioral_cloning.py"}
     needed |= {"minari/__init__.py", "minari/py.typed", "tests/test_packaging.py"}
     assert needed <= names
     assert not [name for name in names if name.startswith("docs/_build") or name.endswith(".pyc")]

@@ -15,7 +15,7 @@ import pytest
 
 
 REPOSITORY = Path(__file__).parents[1]
-DIRECTORIES = ("minari", "tests", "benchmarks", "docs", ".ci", ".github")
+DIRECTORIES = ("minari", "tests", "benchmarks", "docs", "examples", ".ci", ".github")
 FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml", ".pre-commit-config.yaml")
 SUFFIXES = {".py", ".md", ".toml", ".yml", ".yaml", ".c", ""}
 
