@@ -1,4 +1,4 @@
-"""What the adapters to replay buffers share: steps in flat arrays, and the episodes that they consist of."""
+"""Steps in flat arrays, and the episodes that they consist of, for the adapters to replay buffers."""
 
 from __future__ import annotations
 

@@ -67,9 +67,6 @@ def to_replay_buffer(
 
     Raises:
         SpaceError: the observations or actions are tuples or have no fixed shape.
-
-    Example:
-        See the page on adapters of the documentation.
     """
     checked_dataset(dataset)
     checked_count("stack_num", stack_num)

@@ -30,7 +30,7 @@ def test_a_map_dataset_has_the_elements_in_its_order(space: str, kind: str) -> N
     assert_same(batch, samples[4:8])
 
 
-def test_shuffled_epochs_in_threads(dataset: MinariDataset) -> None:
+def test_shuffled_epochs_have_every_element_once(dataset: MinariDataset) -> None:
     transitions = dataset.transitions()
     batches = list(grain.MapDataset.source(transitions).shuffle(seed=3).to_iter_dataset().batch(13))
     steps = np.concatenate([batch["actions"] for batch in batches]).astype(int)
