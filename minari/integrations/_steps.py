@@ -27,6 +27,7 @@ __all__ = [
     "Steps",
     "check_arrays",
     "checked_dataset",
+    "continues",
     "create_dataset",
     "in_chunks",
     "leaves",
@@ -145,6 +146,28 @@ def leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from leaves(part, f"{name}/{key}")
     else:
         yield name, tree
+
+
+def continues(before: Any, after: Any) -> npt.NDArray[np.bool_]:
+    """Return whether each step but the first begins with the observation that the one before ends with.
+
+    Args:
+        before: the observations before N steps.
+        after: the observations after them, nested in the same way.
+
+    Returns:
+        Shape (N - 1,); NaN counts as equal to NaN.
+    """
+    found: npt.NDArray[np.bool_] | None = None
+    for (_, later), (_, earlier) in zip(leaves(before, ""), leaves(after, ""), strict=True):
+        same: npt.NDArray[np.bool_] = later[1:] == earlier[:-1]
+        if later.dtype.kind == "f":
+            same |= np.isnan(later[1:]) & np.isnan(earlier[:-1])
+        same = same.all(axis=tuple(range(1, same.ndim)))
+        found = same if found is None else found & same
+    if found is None:
+        raise SpaceError("The observations have no values, expected at least one leaf.")
+    return found
 
 
 def names(entries: Iterable[str]) -> str:

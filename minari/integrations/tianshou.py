@@ -19,6 +19,7 @@ from minari.integrations._steps import (
     Steps,
     check_arrays,
     checked_dataset,
+    continues,
     create_dataset,
     in_chunks,
     leaves,
@@ -130,8 +131,9 @@ def from_replay_buffer(
 ) -> MinariDataset:
     """Create a dataset of the steps of a replay buffer.
 
-    Episodes end at terminations and truncations, and where the steps of a buffer end: the episodes that were not
-    finished have no end. The buffers of several environments are read one after the other, each from its oldest step.
+    Episodes end at terminations and truncations, where the steps of a buffer end, and where the next step begins with
+    another observation, as after a reset of the collector: the episodes that were not finished have no end. The
+    buffers of several environments are read one after the other, each from its oldest step.
 
     Args:
         buffer: a ``ReplayBuffer``, ``VectorReplayBuffer`` or another manager of buffers, filled by a collector or by
@@ -187,15 +189,18 @@ def _steps(buffer: ReplayBuffer, rows: npt.NDArray[np.int64]) -> Steps:
     terminations, truncations = (np.asarray(buffer.terminated[rows], bool), np.asarray(buffer.truncated[rows], bool))
     ends = terminations | truncations
     ends[-1] = True
-    has_next = hasattr(buffer, "obs_next")
+    before = _taken(buffer.obs, rows, "obs")
+    after = _taken(buffer.obs_next, rows, "obs_next") if hasattr(buffer, "obs_next") else None
+    if after is not None:
+        ends[:-1] |= ~continues(before, after)  # the collector was reset
     return Steps(
-        observations=_taken(buffer.obs, rows, "obs"),
+        observations=before,
         actions=_taken(buffer.act, rows, "act"),
         rewards=np.asarray(buffer.rew[rows]),
         terminations=terminations,
         truncations=truncations,
         ends=ends,
-        next_observations=_taken(buffer.obs_next, rows, "obs_next") if has_next else None,
+        next_observations=after,
     )
 
 

@@ -18,9 +18,9 @@ from minari.integrations._steps import (
     Steps,
     check_arrays,
     checked_dataset,
+    continues,
     create_dataset,
     in_chunks,
-    leaves,
     map_leaves,
     names,
     warn_about_lost_columns,
@@ -179,9 +179,10 @@ def from_replay_buffer(
 
     following = data.get("next")
     before, after = observations(data), observations(following)
-    flags = {key: _column(following, key) for key in _DONE & _keys(following)}
-    terminations = flags.get("terminated", flags["done"]).astype(bool)
-    truncations = flags["truncated"].astype(bool) if "truncated" in flags else flags["done"] & ~terminations
+    flags = {key: _column(following, key).astype(bool) for key in _DONE & _keys(following)}
+    done = flags["done"]
+    terminations = flags.get("terminated", done & ~flags.get("truncated", np.zeros_like(done)))
+    truncations = flags.get("truncated", done & ~terminations)
     rewards = _arrays(following.get("reward"), "reward")
     steps = Steps(
         observations=before,
@@ -189,7 +190,7 @@ def from_replay_buffer(
         rewards=rewards[:, 0] if rewards.ndim == 2 and rewards.shape[1] == 1 else rewards,
         terminations=terminations,
         truncations=truncations,
-        ends=_ends(data, before, after, flags["done"].astype(bool) | terminations | truncations),
+        ends=_ends(data, before, after, done | terminations | truncations),
         next_observations=after,
     )
     return create_dataset(
@@ -204,10 +205,12 @@ def _data_of(buffer: Any) -> tuple[TensorDictBase, bool]:
         if not len(buffer):
             raise ArgumentError("The buffer has no step, expected at least one to make a dataset of.")
         data = buffer.storage[:]  # without the transforms of the buffer; time first
-        count = len(data)
-        oldest = buffer.write_count % count if buffer.write_count > count else 0
-        has_wrapped = buffer.write_count > count
+        count, written = len(data), getattr(buffer, "write_count", 0)
+        if isinstance(data, list) and all(isinstance(step, TensorDictBase) for step in data):
+            data = torch.stack(data)
         if isinstance(data, TensorDictBase):
+            has_wrapped = written > count
+            oldest = written % count if has_wrapped else 0
             data = torch.cat([data[oldest:], data[:oldest]]) if oldest else data
             data = data.permute(*range(1, data.ndim), 0) if data.ndim > 1 else data
     else:
@@ -313,12 +316,7 @@ def _numbered(tree: Any, space: Any, name: str) -> Any:
 
 def _ends(data: TensorDictBase, before: Any, after: Any, done: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Return where episodes end: after a step that is done, and before one that does not continue it."""
-    follows = np.ones(max(0, len(done) - 1), bool)
-    for (_, later), (_, earlier) in zip(leaves(before, ""), leaves(after, ""), strict=True):
-        same = later[1:] == earlier[:-1]
-        if later.dtype.kind == "f":
-            same |= np.isnan(later[1:]) & np.isnan(earlier[:-1])
-        follows &= same.reshape(len(follows), -1).all(axis=1)
+    follows = continues(before, after)
     is_gap = ~follows & ~done[:-1]
     if _TRAJECTORIES in data.keys(True):
         trajectory = _column(data, _TRAJECTORIES)

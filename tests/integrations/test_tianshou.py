@@ -155,6 +155,22 @@ def test_a_buffer_of_several_environments_filled_by_a_collector(nested: bool, si
     assert {number for number, _ in seen} == {0, 1, 2}
 
 
+def test_a_collector_that_is_reset_leaves_unfinished_episodes() -> None:
+    buffer = data.VectorReplayBuffer(100, 2)
+    collector = data.Collector(Cycle(), tianshou.env.DummyVectorEnv([Track, lambda: Track(1)]), buffer)
+    for _ in range(3):
+        collector.collect(n_step=4, reset_before_collect=True)
+    dataset = adapter.from_replay_buffer(buffer, "buffers/reset-v0", **spaces_of(Track()))
+    assert [len(one) for one in dataset] == [2] * 6
+    assert len(assert_right_tracks(dataset)) == 6
+
+
+def test_one_step() -> None:
+    dataset = make("buffers/one-v0", "nested", [(1, "cut")])
+    again = adapter.from_replay_buffer(adapter.to_replay_buffer(dataset), "buffers/again-v0", **spaces_of(dataset))
+    assert_same_episodes(again, dataset)
+
+
 def test_a_single_buffer_that_wrapped_around() -> None:
     buffer = data.ReplayBuffer(7, stack_num=2, sample_avail=True)
     env = Track()

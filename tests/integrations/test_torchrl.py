@@ -141,6 +141,39 @@ def test_batches_of_a_collector_and_storages_of_two_dimensions() -> None:
     assert {number for number, _ in assert_right_tracks(dataset, partial=2)} == {0, 1}
 
 
+def test_one_step_and_a_list_storage() -> None:
+    dataset = make("buffers/one-v0", "nested", [(1, "cut")])
+    again = adapter.from_replay_buffer(adapter.to_replay_buffer(dataset), "buffers/again-v0", **spaces_of(dataset))
+    assert_same_episodes(again, dataset)
+    dataset = make("buffers/list-v0", "nested")
+    buffer = adapter.to_replay_buffer(dataset, storage=data.ListStorage(100))
+    assert_same_episodes(adapter.from_replay_buffer(buffer, "buffers/listed-v0", **spaces_of(dataset)), dataset)
+
+
+@pytest.mark.parametrize("kept", [("truncated",), ("terminated",), ()], ids=str)
+def test_flags_that_a_buffer_lacks_follow_from_the_others(kept: tuple[str, ...]) -> None:
+    dataset = make("buffers/flags-v0", "vector", [(2, "terminated"), (3, "truncated"), (2, "cut")])
+    lacking = [("next", key) for key in ("terminated", "truncated") if key not in kept]
+    steps = adapter.to_replay_buffer(dataset)[:].exclude("index", *lacking)
+    again = adapter.from_replay_buffer(steps, "buffers/again-v0", **spaces_of(dataset))
+    if kept:
+        assert_same_episodes(again, dataset)
+    else:
+        assert_same_episodes(again, dataset, "terminations", "truncations")
+        assert [one.terminations[-1] for one in again] == [True, True, False]
+
+
+def test_nan_in_observations_does_not_split_an_episode() -> None:
+    box = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    observations = np.full((5, 2), np.nan, np.float32)
+    dataset = minari.create_dataset_from_arrays(
+        "buffers/nan-v0", observations=observations, actions=np.zeros(4, int), rewards=np.ones(4),
+        terminations=np.arange(4) == 3, observation_space=box, action_space=gym.spaces.Discrete(2),
+    )  # fmt: skip
+    again = adapter.from_replay_buffer(adapter.to_replay_buffer(dataset), "buffers/again-v0", **spaces_of(dataset))
+    assert [len(one) for one in again] == [4]
+
+
 def test_entries_without_a_place_are_named_and_observations_can_be_chosen() -> None:
     buffer = adapter.to_replay_buffer(make("buffers/more-v0", "number", [(5, "terminated")]))
     steps = buffer[:].exclude("index")
