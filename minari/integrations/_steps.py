@@ -160,11 +160,11 @@ def continues(before: Any, after: Any) -> npt.NDArray[np.bool_]:
     """
     found: npt.NDArray[np.bool_] | None = None
     for (_, later), (_, earlier) in zip(leaves(before, ""), leaves(after, ""), strict=True):
-        same: npt.NDArray[np.bool_] = later[1:] == earlier[:-1]
+        same = later[1:] == earlier[:-1]
         if later.dtype.kind == "f":
             same |= np.isnan(later[1:]) & np.isnan(earlier[:-1])
-        same = same.all(axis=tuple(range(1, same.ndim)))
-        found = same if found is None else found & same
+        whole = np.asarray(same.all(axis=tuple(range(1, same.ndim))))
+        found = whole if found is None else found & whole
     if found is None:
         raise SpaceError("The observations have no values, expected at least one leaf.")
     return found

@@ -297,21 +297,16 @@ def _array(column: Any, feature: Any, name: str) -> npt.NDArray[Any]:
         flat = column.storage
         for _ in feature.shape:
             flat = flat.flatten()
-        return _writable(flat.to_numpy(zero_copy_only=False)).reshape(-1, *feature.shape)
+        return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(-1, *feature.shape)
     if isinstance(feature, datasets.Value):
-        return _writable(column.to_numpy(zero_copy_only=False))
+        return np.asarray(column.to_numpy(zero_copy_only=False))
     raise SpaceError(f"The column {name} is a {feature}, expected numbers, texts or arrays; convert it first.")
-
-
-def _writable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return values if values.flags.writeable else values.copy()
 
 
 def _nested(values: Mapping[str, Any], field: str, space: Any) -> Any:
     """Return the columns of a field nested as its space is; None if there are none."""
     if field in values:
-        column = values[field]
-        return column.tolist() if isinstance(space, gym.spaces.Text) else column
+        return values[field]
     prefix = f"{field}/"
     keys = list(dict.fromkeys(name[len(prefix) :].partition("/")[0] for name in values if name.startswith(prefix)))
     if not keys:
