@@ -29,6 +29,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,13 @@ REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 EXAMPLES = REPOSITORY / "examples"
 TUTORIALS = [page for page in PAGES if (EXAMPLES / f"{page.stem}.py").exists()]
-NEEDS_TORCH = (REPOSITORY / "docs" / "adapters.md", *TUTORIALS)
 NEEDS_ZARR = ("formats.md", "zarr_layout.md")
+#: What pages need that are run by the jobs of the adapters only.
+NEEDS_LIBRARIES = {
+    "adapters.md": ("jax", "torch"),
+    "replay_buffers.md": ("datasets", "grain", "ray", "tianshou", "torchrl"),
+    **{page.name: ("torch",) for page in TUTORIALS},
+}
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
 SHOWN_ROOT = "~/.minari/datasets"
@@ -220,7 +226,7 @@ def short_share() -> Iterator[Path]:
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.name, marks=[pytest.mark.integrations] if path in NEEDS_TORCH else [])
+        pytest.param(path, id=path.name, marks=[pytest.mark.integrations] if path.name in NEEDS_LIBRARIES else [])
         for path in PAGES
         if has_runnable_blocks(path)
     ],
@@ -229,6 +235,9 @@ def short_share() -> Iterator[Path]:
 def test_the_blocks_of_a_page_run(path: Path, short_root: Path, short_share: Path) -> None:
     if path.name in NEEDS_ZARR:
         pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
+    for library in NEEDS_LIBRARIES.get(path.name, ()):
+        if find_spec(library) is None:
+            pytest.skip(f"{library} is not installed")
     page = Page(path, short_root, short_share)
     if path in TUTORIALS:
         shutil.copytree(EXAMPLES, short_root / "examples", dirs_exist_ok=True)

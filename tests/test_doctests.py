@@ -14,8 +14,19 @@ import minari
 
 MODULES = ["minari", *(module.name for module in pkgutil.walk_packages(minari.__path__, "minari."))]
 OPTIONAL = {
-    *("adlfs", "azure", "fsspec", "google", "google_crc32c", "huggingface_hub", "jax", "numcodecs", "pyarrow"),
-    *("s3fs", "torch", "upath", "zarr"),
+    *(
+        "adlfs",
+        "azure",
+        "datasets",
+        "fsspec",
+        "google",
+        "google_crc32c",
+        "huggingface_hub",
+        "jax",
+        "numcodecs",
+        "pyarrow",
+    ),
+    *("ray", "s3fs", "tianshou", "torch", "torchrl", "upath", "zarr"),
 }
 
 
