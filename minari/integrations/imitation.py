@@ -61,8 +61,10 @@ __all__ = [
 
 #: The info by which environments of Stable-Baselines3 tell truncation from termination.
 TRUNCATED: Final = "TimeLimit.truncated"
+#: The info with a whole episode, as it was before wrappers changed it, which would be stored once for each step.
+_UNWRAPPED: Final = "rollout"
 #: Infos that such environments add, which repeat what an episode says anyway.
-_ADDED = frozenset({TRUNCATED, "terminal_observation"})
+_ADDED = frozenset({TRUNCATED, "terminal_observation", _UNWRAPPED})
 
 
 def to_trajectories(dataset: MinariDataset) -> list[TrajectoryWithRew]:
@@ -348,6 +350,8 @@ def _episode(
                 f"whether done means truncated where infos lack {TRUNCATED!r} (exclude_infos=False keeps them), so "
                 f"that it becomes terminated"
             )
+    if keeps_infos and any(_UNWRAPPED in info for info in step_infos):
+        losses.add(f"the info {_UNWRAPPED!r} of RolloutInfoWrapper (unwrap=True makes trajectories of it)")
     if rewards is None:
         losses.add("rewards, which become NaN")
         rewards = np.full(steps, np.nan)

@@ -1,4 +1,4 @@
-"""What the adapters to replay buffers share: the episodes of a dataset, their leaves, and what a library loses."""
+"""Common parts of the adapters to replay buffers: episodes of a dataset, splitting into episodes, lost data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 class Losses:
-    """What a library does not keep, for one warning at the end.
+    """The data that a library does not keep, for one warning at the end.
 
     Args:
         library: its name.

@@ -30,6 +30,7 @@ from imitation.algorithms import bc
 from imitation.data import rollout
 from imitation.data.buffer import ReplayBuffer
 from imitation.data.types import Trajectory, Transitions, TransitionsMinimal
+from imitation.data.wrappers import RolloutInfoWrapper
 from imitation.util import logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -156,6 +157,16 @@ def test_trajectories_that_the_library_collected(count: int, options: dict[str, 
     assert any(episode.truncations[-1] for episode in dataset)
     np.testing.assert_array_equal(dataset[0].infos["clock"][1:], np.arange(1, len(dataset[0]) + 1))
     assert set(dataset[0].infos) == {"clock", "_clock"}
+
+
+def test_the_info_with_a_whole_episode_is_left_out_with_a_warning() -> None:
+    environments = DummyVecEnv([lambda: RolloutInfoWrapper(gym.wrappers.TimeLimit(CountingEnv(), 6))])
+    enough = rollout.make_min_episodes(4)
+    trajectories = rollout.rollout(None, environments, enough, rng=np.random.default_rng(0), exclude_infos=False)
+    with pytest.warns(UserWarning, match=r"keep the info 'rollout' of RolloutInfoWrapper \(.*\) \(4 episodes\)"):
+        dataset = adapter.from_trajectories(trajectories, "imitation/wrapped-v0")
+    assert set(dataset[0].infos) == {"clock", "_clock"}
+    assert_counts_are_right(dataset, 6)
 
 
 def test_transitions_that_the_library_collected() -> None:
