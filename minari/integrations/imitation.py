@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from minari._base.json_text import shortened
+from minari._model.arguments import check_count
 from minari._model.episode import EpisodeData
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.infos import append_info
@@ -133,6 +134,8 @@ def to_replay_buffer(dataset: MinariDataset, *, capacity: int | None = None) -> 
     check_dataset(dataset)
     if isinstance(dataset.observation_space, spaces.Dict):
         raise unsupported("observation", "imitation's ReplayBuffer", dataset.observation_space, "a space of one array")
+    if capacity is not None:
+        check_count("capacity", capacity, 1)
     if capacity is not None and capacity < dataset.total_steps:
         raise ArgumentError(
             f"capacity is {capacity}, expected at least the {dataset.total_steps} steps of {dataset.id}."

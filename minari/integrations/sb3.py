@@ -68,7 +68,8 @@ def to_replay_buffer(
 
     Warns:
         UserWarning: something is lost: infos, digits of float64 rewards or actions, which are kept as float32, the
-            truncation of a step that is also terminated, or that an episode was cut. Seeds and options of resets are
+            truncation of a step that is also terminated, that an episode was cut, or that it continues after a flag.
+            Seeds and options of resets are
             left out without a warning.
 
     Raises:
@@ -125,6 +126,8 @@ def _store(buffer: Any, rows: slice, episode: EpisodeData, scaled_actions: bool,
         losses.add("the difference between cut and truncated episodes, so that cut ones become truncated")
         timeouts = timeouts.copy()
         timeouts[-1] = True
+    if (terminations | timeouts)[:-1].any():
+        losses.add("that episodes continue after a termination or truncation, so that they become several")
     buffer.dones[rows, 0] = terminations | timeouts
     buffer.timeouts[rows, 0] = timeouts
 
@@ -163,7 +166,8 @@ def from_replay_buffer(
 
     An episode ends where the buffer says so, and where the next step does not continue from its last observation, as
     after a second call of ``learn``. What the algorithm collected last is an episode without an end. In a buffer
-    that is full, the first episode of each environment may lack its beginning.
+    that is full, the first episode of each environment may lack its beginning. With ``optimize_memory_usage`` it
+    cannot be seen where a second call of ``learn`` has left an episode unfinished.
 
     Args:
         buffer: a ``ReplayBuffer`` of any kind, filled by ``learn`` or :func:`to_replay_buffer`.

@@ -121,7 +121,16 @@ def test_a_buffer_is_dumped_and_loaded_by_the_library(tmp_path: Path) -> None:
     assert_same_episodes(back, dataset)
 
 
-def test_infos_and_early_flags_are_lost_with_a_warning() -> None:
+def test_early_flags_are_lost_with_a_warning() -> None:
+    dataset = make("d3rlpy/from-v0", lengths=(5, 3), ends=("early", "terminated"))
+    with pytest.warns(UserWarning, match=r"terminations and truncations before the last step \(1 episode\)"):
+        buffer = adapter.to_replay_buffer(dataset)
+    back = adapter.from_replay_buffer(buffer, "d3rlpy/back-v0")
+    assert_same_episode(back[0], dataset[0], "terminations")
+    assert not back[0].terminations.any()
+
+
+def test_infos_are_lost_with_a_warning() -> None:
     dataset = make("d3rlpy/from-v0", infos=True)
     with pytest.warns(UserWarning, match=r"d3rlpy does not keep infos \(8 episodes\)\."):
         buffer = adapter.to_replay_buffer(dataset)

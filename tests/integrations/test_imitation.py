@@ -116,6 +116,15 @@ def test_what_is_lost_is_named_in_one_warning() -> None:
     assert not any(episode.truncations.any() for episode in back)
 
 
+def test_early_flags_are_lost_with_a_warning() -> None:
+    dataset = make("imitation/from-v0", lengths=(5, 3), ends=("early", "terminated"))
+    with pytest.warns(UserWarning, match=r"terminations and truncations before the last step \(1 episode\)"):
+        trajectories = adapter.to_trajectories(dataset)
+    back = adapter.from_trajectories(trajectories, "imitation/back-v0", **spaces_of(dataset))
+    assert_same_episode(back[0], dataset[0], "terminations")
+    assert not back[0].terminations.any()
+
+
 def test_an_end_without_infos_becomes_a_termination_with_a_warning() -> None:
     dataset = make("imitation/from-v0", ends=("truncated",), lengths=(3, 2))
     trajectories = [
@@ -232,6 +241,8 @@ def test_invalid_arguments() -> None:
         adapter.to_replay_buffer("imitation/from-v0")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="capacity is 5, expected at least the 22 steps"):
         adapter.to_replay_buffer(dataset, capacity=5)
+    with pytest.raises(ArgumentError, match="capacity is 0"):
+        adapter.to_replay_buffer(dataset, capacity=0)
     with pytest.raises(ArgumentError, match=r"observation space is .*Dict.*, expected a space of one array"):
         adapter.to_replay_buffer(make("imitation/dict-v0", "dict"))
     with pytest.raises(ArgumentError, match="There is no step"):

@@ -89,6 +89,17 @@ def test_what_is_lost_is_named_in_one_warning() -> None:
         assert not found.infos
 
 
+def test_an_episode_that_continues_after_its_end_becomes_two_with_a_warning() -> None:
+    dataset = make("sb3/from-v0", lengths=(5, 3), ends=("early", "terminated"))
+    with pytest.warns(UserWarning, match=r"continue after a termination or truncation, .* several \(1 episode\)"):
+        buffer = adapter.to_replay_buffer(dataset)
+    back = adapter.from_replay_buffer(buffer, "sb3/back-v0")
+    assert [len(episode) for episode in back] == [2, 3, 3]
+    np.testing.assert_array_equal(back[0].observations, dataset[0].observations[:3])
+    np.testing.assert_array_equal(back[1].observations, dataset[0].observations[2:])
+    assert [(bool(e.terminations[-1]), bool(e.truncations[-1])) for e in back] == [(1, 0), (0, 1), (1, 0)]
+
+
 def test_digits_of_rewards_are_lost_with_a_warning() -> None:
     episode = minari.data_collector.EpisodeBuffer(
         observations=np.zeros((2, 3), np.float32),

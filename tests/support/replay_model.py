@@ -58,13 +58,15 @@ def make(
     buffers = []
     for number, length in enumerate(lengths):
         how = ends[number % len(ends)]
-        buffer = episode(
-            OBSERVATIONS[observations], ACTIONS[actions], length, rng, ends="terminated" if how == "both" else how,
-            **choices,
-        )  # fmt: skip
+        flags = {"both": "terminated", "early": "truncated"}.get(how, how)
+        buffer = episode(OBSERVATIONS[observations], ACTIONS[actions], length, rng, ends=flags, **choices)
         if observations == "tuple":
             buffer = replace(buffer, observations=stacked(buffer.observations))
-        buffers.append(replace(buffer, truncations=buffer.terminations) if how == "both" else buffer)
+        if how == "both":
+            buffer = replace(buffer, truncations=buffer.terminations)
+        elif how == "early":  # and continues after that
+            buffer = replace(buffer, terminations=np.arange(length) == 1)
+        buffers.append(buffer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingMetadataWarning)
         return minari.create_dataset_from_buffers(
