@@ -174,7 +174,7 @@ def test_a_buffer_that_wrapped_around_is_read_in_order(count: int) -> None:
     assert resets == sorted(set(resets))
 
 
-@pytest.mark.parametrize(("steps", "size"), [(40, 50), (70, 50), (100, 50)])
+@pytest.mark.parametrize(("steps", "size"), [(22, 50), (40, 50), (70, 50), (100, 50)])  # 22: a step that ends
 def test_a_buffer_of_shared_observations_repeats_final_ones(steps: int, size: int) -> None:
     options = {"optimize_memory_usage": True, "replay_buffer_kwargs": {"handle_timeout_termination": False}}
     buffer = collected(steps, environments(1), size, **options)
