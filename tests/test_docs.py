@@ -49,9 +49,9 @@ TUTORIALS = [page for page in PAGES if (EXAMPLES / f"{page.stem}.py").exists()]
 NEEDS_ZARR = ("formats.md", "zarr_layout.md")
 #: What pages need that are run by the jobs of the adapters only.
 NEEDS_LIBRARIES = {
-    "adapters.md": ("jax", "torch"),
+    "adapters.md": ("d3rlpy", "imitation", "jax", "stable_baselines3", "torch"),
     "replay_buffers.md": ("datasets", "grain", "ray", "tianshou", "torchrl"),
-    **{page.name: ("torch",) for page in TUTORIALS},
+    **{page.name: ("matplotlib", "torch") for page in TUTORIALS},
 }
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
