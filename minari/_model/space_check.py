@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,10 +134,15 @@ class SpaceCheck:
         """Return the values outside the space, one item per leaf.
 
         Args:
-            values: many steps, column by column.
+            values: many steps, column by column or, where the episode was given so, one by one.
         """
         if self._parts is not None:
-            return [outside for key, part in self._parts for outside in part.outside(values[key])]
+            is_by_column = isinstance(values, (Mapping, tuple))
+            return [
+                outside
+                for key, part in self._parts
+                for outside in part.outside(values[key] if is_by_column else [value[key] for value in values])
+            ]
         if self._choices is not None and type(values) is list and _are_choices(*self._choices, values):
             return []
         if self._bounds is not None:

@@ -89,6 +89,13 @@ OUTSIDE = INSIDE | {"a": np.array([[0, 0]] * 3 + [[0, 2]], np.float32)}
         (NESTED, OUTSIDE, (3, "x/a")),
         (NESTED, OUTSIDE | {"b": (np.array([0, 1, 2, 3]), ["a"] * 4)}, (2, "x/b/0")),
         (NESTED, OUTSIDE | {"b": ([0, 1, 0, 1], ["a", "", "a", "a"])}, (1, "x/b/1")),
+        (
+            NESTED,
+            [{"a": np.zeros(2), "b": (0, "a"), "c": {}}, {"a": np.zeros(2), "b": (2, "a"), "c": {}}],
+            (1, "x/b/0"),
+        ),
+        (PARTS, [(0, "a"), (1, "a")], None),
+        (PARTS, [(0, "a"), (1, "bc")], (1, "1")),
         (spaces.Tuple([]), (), None),
         *((Even(3), values, place) for values, place in (([0, 2, 100, 5], (3, "")), ([0, "odd"], (1, "")))),
         (spaces.Box(-1, 1, (2,)), np.zeros((3, 1), np.float32), (0, "")),
@@ -102,4 +109,6 @@ def test_the_first_value_of_all_parts_that_is_outside_is_found(space: Any, value
 def test_what_a_space_draws_lies_inside(name: str) -> None:
     space = SPACES[name]
     space.seed(1)
-    assert first_outside(SpaceCheck(space), nested(space, [space.sample() for _ in range(5)])) is None
+    steps = [space.sample() for _ in range(5)]
+    assert first_outside(SpaceCheck(space), nested(space, steps)) is None
+    assert first_outside(SpaceCheck(space), steps) is None
