@@ -74,8 +74,9 @@ def draw_with_minari(data: Path, kind: str, options: dict[str, Any]) -> Draw:
         samples: Any = dataset.transitions(cache=cache)
     else:
         samples = dataset.windows(LENGTH, final_observation=True, cache=cache)
-    if cache is not None:
-        samples.arrays()
+    if cache is not None:  # every row is decoded once
+        for begin in range(0, len(samples), BATCH * LENGTH):
+            samples[begin : begin + BATCH * LENGTH : 1 if kind == "transitions" else LENGTH]
     batches = samples.batches(BATCH if kind == "transitions" else WINDOWS, seed=0, prefetch=0)
     return lambda: next(batches)
 
