@@ -354,8 +354,10 @@ class StorageCore(ABC):
             DatasetCorruptError: a leaf is missing or damaged.
             ChecksumError: the values of an episode differ from those written, if verified.
         """
-        if self.verify_checksums:
-            self._verify_once(requests)
+        if self.verify_checksums:  # of whole episodes, when they are read for the first time
+            asked = {index for request in requests for index in np.unique(request.episodes).tolist()}
+            for index, _ in self._read_columns(sorted(asked - self._verified)):
+                self._verified.add(index)
         return self._read_rows(requests)
 
     def has_plain_rows(self, request: RowRequest) -> bool:
@@ -366,13 +368,6 @@ class StorageCore(ABC):
         """Yield the columns at some paths of episodes, frames decoded, in the order of the indices."""
         for index, columns in self._read_leaves(self._checked(indices), paths):
             yield index, self.with_frames(columns) if self.frame_leaves else columns
-
-    def _verify_once(self, requests: Sequence[RowRequest]) -> None:
-        """Verify the checksums of episodes whose rows are read for the first time."""
-        asked = {index for request in requests for index in np.unique(request.episodes).tolist()}
-        new = sorted(asked - self._verified)
-        for index, _ in self._read_columns(new):
-            self._verified.add(index)
 
     def stored_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         """Yield the columns of each episode as they are stored, in the order of the indices."""

@@ -95,7 +95,9 @@ def gather_rows(
             if begin < end:
                 found.append(_rows_of(columns, request, index, rows[begin:end]))
     return [
-        groups[id(request.episodes)].in_order(joined(found, request)) if len(request.episodes) else _no_rows(request)
+        groups[id(request.episodes)].in_order(joined(found, request))
+        if found
+        else np.empty((*request.all_rows.shape, *request.shape))
         for request, found in zip(requests, parts, strict=True)
     ]
 
@@ -115,10 +117,6 @@ class _Group:
         result = np.empty_like(rows)
         result[self.order] = rows
         return result
-
-
-def _no_rows(request: RowRequest) -> Column:
-    return np.empty((*request.all_rows.shape, *request.shape))
 
 
 def _rows_of(columns: Columns, request: RowRequest, index: int, rows: npt.NDArray[np.int64]) -> Column:

@@ -109,7 +109,9 @@ class Batches(Iterator[Batch]):
             self._seconds = time.perf_counter() - started
         self._epoch, self._number = self._after(self._epoch, self._number)
         if self._prefetch and self._seconds > _WORTH_A_THREAD:
-            self._read_ahead()
+            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="minari-batches")
+            while len(self._pending) < self._prefetch and (self._epochs is None or self._ahead[0] < self._epochs):
+                self._pending.append(self._pool.submit(self._read, *self._drawn()))
         return batch
 
     def drawn_in_epoch(self) -> Iterator[tuple[int, int, Drawn]]:
@@ -136,12 +138,6 @@ class Batches(Iterator[Batch]):
 
     def _read(self, epoch: int, begin: int, drawn: Drawn) -> Batch:
         return as_batch(self._stream.read(epoch, begin, drawn, self._out))
-
-    def _read_ahead(self) -> None:
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="minari-batches")
-        while len(self._pending) < self._prefetch and (self._epochs is None or self._ahead[0] < self._epochs):
-            self._pending.append(self._pool.submit(self._read, *self._drawn()))
 
     def close(self) -> None:
         """Stop reading ahead; the iterator continues if it is used again."""

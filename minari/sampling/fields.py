@@ -99,7 +99,7 @@ def _nesting(codec: SpaceCodec, chosen: set[ColumnPath]) -> Callable[[Mapping[Co
         inner = {key: _nesting(sub, chosen) for key, sub in codec.codecs.items() if _has_any(sub, chosen)}
         return lambda values: {key: nest(values) for key, nest in inner.items()}
     if isinstance(codec, TupleCodec):
-        each = [_nesting(sub, chosen) if _has_any(sub, chosen) else _nothing for sub in codec.codecs]
+        each = [_nesting(sub, chosen) if _has_any(sub, chosen) else (lambda values: None) for sub in codec.codecs]
         return lambda values: tuple(nest(values) for nest in each)
     path = codec.path
     return lambda values: values[path]
@@ -108,10 +108,6 @@ def _nesting(codec: SpaceCodec, chosen: set[ColumnPath]) -> Callable[[Mapping[Co
 def _has_any(codec: SpaceCodec, chosen: set[ColumnPath]) -> bool:
     parts = list(parts_of(codec))
     return not parts or any(part.path in chosen for part in parts)  # (an empty Dict is part of its parent)
-
-
-def _nothing(values: Mapping[ColumnPath, Any]) -> None:
-    return None
 
 
 def checked_names(name: str, given: object) -> tuple[str, ...]:

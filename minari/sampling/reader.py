@@ -167,7 +167,7 @@ class StepReader:
                     f"Episode {episode} has no info {name!r}; select the episodes that have it with filter_episodes, "
                     f"or leave it out of infos."
                 )
-        arrays = [values for values in found.values() if _is_numbers(values)]
+        arrays = [one for one in found.values() if isinstance(one, np.ndarray) and one.dtype.kind not in "OSU"]
         if len(arrays) < len(found) or len({array.shape[1:] for array in arrays}) > 1:
             return _picked(found, episodes, rows)
         starts = dict(zip(found, np.cumsum([0, *map(len, arrays)]).tolist(), strict=False))
@@ -189,10 +189,6 @@ class StepReader:
         while len(self._recent) > _MOST_RECENT:
             self._recent.popitem(last=False)
         return known
-
-
-def _is_numbers(values: Any) -> bool:
-    return isinstance(values, np.ndarray) and not values.dtype.hasobject and values.dtype.kind not in "US"
 
 
 class _Infos:
