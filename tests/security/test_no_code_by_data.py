@@ -54,6 +54,7 @@ FORBIDDEN = re.compile(
 #: for theirs.
 ON_PURPOSE = (
     "minari.data_collector",
+    "minari.integrations",
     "minari.dataset.from_buffers",
     "minari.testing",
     "minari.cli.record",
