@@ -14,19 +14,9 @@ import minari
 
 MODULES = ["minari", *(module.name for module in pkgutil.walk_packages(minari.__path__, "minari."))]
 OPTIONAL = {
-    *(
-        "adlfs",
-        "azure",
-        "datasets",
-        "fsspec",
-        "google",
-        "google_crc32c",
-        "huggingface_hub",
-        "jax",
-        "numcodecs",
-        "pyarrow",
-    ),
-    *("ray", "s3fs", "tianshou", "torch", "torchrl", "upath", "zarr"),
+    *("adlfs", "azure", "d3rlpy", "datasets", "fsspec", "google", "google_crc32c", "huggingface_hub", "imitation"),
+    *("jax", "numcodecs", "pyarrow", "ray", "s3fs", "stable_baselines3", "tianshou", "torch", "torchrl", "upath"),
+    "zarr",
 }
 
 
