@@ -32,6 +32,19 @@ _UNIT: Final = 1024  # rows of an episode that are decoded together; chunks have
 _ALREADY_PLAIN: Final = object()
 
 
+def _boot_id() -> str | None:
+    """Return the identity of this start of the system; None if it is unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+#: After a power failure, flags may be on disk and the rows before them not, so files are used until the next start of
+#: the system. Where that is unknown, rows are flushed before their flags are set.
+_BOOT: Final = _boot_id()
+
+
 class RowCache:
     """The rows of leaves over the episodes of a view, decoded when one of their neighbors is first asked for.
 
@@ -94,21 +107,22 @@ class RowCache:
         counts = self._steps + (1 if request.path[0] == "observations" else 0)
         one = RowRequest(request.path, request.shape, self._episodes[:1], np.zeros(1, np.int64))
         (row,) = self._storage.read_rows([one])
-        room = (self._limit - self._used) // max(row.nbytes, 1)
-        self._used += min(int(counts.sum()), room) * row.nbytes
+        rows = min(int(counts.sum()), (self._limit - self._used) // max(row.nbytes, 1))
+        self._used += rows * row.nbytes
         place: _MemoryPlace | _DiskPlace
         if self._kind == "memory":
-            place = _MemoryPlace(min(int(counts.sum()), room), row[0])
+            place = _MemoryPlace(rows, row[0])
         else:
-            place = _DiskPlace(min(int(counts.sum()), room), row[0], self._file_of(request.path))
+            place = _DiskPlace(rows, row[0], self._file_of(request.path, rows))
         return _KeptRows(self._storage, self._episodes, self._ranks, counts, place)
 
-    def _file_of(self, path: ColumnPath) -> Path:
-        """Return the file of a leaf, whose name has the dataset, and then its state, the view and the leaf."""
+    def _file_of(self, path: ColumnPath, rows: int) -> Path:
+        """Return the file of a leaf; its name identifies the dataset, its state, and what the file contains."""
         dataset = bytes_checksum(os.fsencode(str(self._storage.data_path)))
+        state = bytes_checksum(str(self._state).encode())
         view = bytes_checksum(np.concatenate([self._episodes, self._steps]).astype("<i8"))
-        what = bytes_checksum(f"{self._state} {view} {path_name(path)}".encode())
-        return get_cache_root() / f"{dataset:08x}-{bytes_checksum(str(self._state).encode()):08x}-{what:08x}.rows"
+        content = bytes_checksum(f"{view} {path_name(path)} {rows} {_BOOT}".encode())
+        return get_cache_root() / f"{dataset:016x}-{state:016x}-{content:016x}.rows"
 
 
 class _MemoryPlace:
@@ -165,6 +179,8 @@ class _DiskPlace:
     def write(self, begin: int, rows: Column, unit: int, flags: npt.NDArray[np.bool_]) -> None:
         with storage_errors(self._path):
             _write_at(self._file, np.ascontiguousarray(rows).tobytes(), begin * (rows.nbytes // len(rows)))
+            if _BOOT is None:
+                os.fsync(self._file)
             _write_at(self._flag_file, b"\1", unit)
 
     def __del__(self) -> None:
@@ -174,10 +190,12 @@ class _DiskPlace:
 
 
 def _sized(path: Path, size: int) -> int:
-    """Return the descriptor of a file of a size, which holds zeros if it is new."""
+    """Return the descriptor of a file of a size, which holds zeros if it is new.
+
+    It is never made shorter, as other processes may be using it; its name determines its size.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | os.O_CLOEXEC, 0o600)
-    if os.fstat(descriptor).st_size != size:
-        os.ftruncate(descriptor, 0)
+    if os.fstat(descriptor).st_size < size:
         os.ftruncate(descriptor, size)
     return descriptor
 

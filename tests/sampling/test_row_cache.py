@@ -113,6 +113,28 @@ def test_processes_share_it(frames: MinariDataset, kind: Any, method: str) -> No
     assert_same(pickle.loads(pickle.dumps(transitions))[rows], transitions[rows])
 
 
+def test_caches_of_other_limits_do_not_share_a_file(frames: MinariDataset, cache_root: Path) -> None:
+    row = 40 * 36 * 3
+    rows = np.arange(0, 2100, 7)
+    expected = frames.transitions(fields=["observations"])[rows]
+    caches = [
+        frames.transitions(fields=["observations"], cache="disk", cache_bytes=row * count) for count in (2200, 1100)
+    ]
+    for transitions in (*caches, *reversed(caches)):  # the first one still has its file mapped
+        assert_same(transitions[rows], expected)
+    assert len(list(cache_root.glob("*.rows"))) == 2
+
+
+def test_files_are_used_again_and_never_become_shorter(frames: MinariDataset, decoded: list[int]) -> None:
+    expected = frames.transitions(cache="disk")[:50]
+    first = frames.transitions(cache="disk")
+    assert_same(first[:50], expected)
+    decoded.clear()
+    assert_same(frames.transitions(cache="disk")[:50], expected)
+    assert sum(decoded) == 1  # to see the shape of a row
+    assert_same(first[:50], expected)
+
+
 def test_invalid_arguments(frames: MinariDataset, cache_root: Path) -> None:
     with pytest.raises(ArgumentError, match="cache is 'ram', expected None, 'memory' or 'disk'"):
         frames.transitions(cache="ram")  # type: ignore[arg-type]
