@@ -116,11 +116,6 @@ class MixedBatches(Iterator[Batch]):
 
     def __init__(self, streams: list[Stream], shares: list[float], batch_size: int) -> None:
         self._streams, self._shares, self._batch_size = streams, shares, checked_count("batch_size", batch_size)
-        for stream in streams:
-            if not stream.size:
-                raise ArgumentError(
-                    f"A shard of a source with {len(stream.samples)} elements has none; use fewer shards."
-                )
         self._drawn = [0] * len(streams)  # elements of each source so far
         self._total = 0
 

@@ -69,6 +69,9 @@ class Stream:
         samples: the sequence.
         seed: of the order.
         shard: the part of the elements that belongs to this stream, and the number of parts.
+
+    Raises:
+        ArgumentError: there are fewer elements than parts.
     """
 
     def __init__(self, samples: Elements, seed: int, shard: tuple[int, int]) -> None:
@@ -76,6 +79,10 @@ class Stream:
         self.rank, self.world = shard
         #: The number of elements of an epoch, the same in every part.
         self.size = len(samples) // self.world
+        if not self.size:
+            raise ArgumentError(
+                f"shard is {shard} and there are {len(samples)} elements, fewer than shards; use fewer of them."
+            )
 
     def draw(self, epoch: int, begin: int, count: int) -> Drawn:
         """Return the elements at positions ``begin`` to ``begin + count`` of an epoch."""

@@ -262,6 +262,7 @@ def test_batches_belong_to_the_caller(dataset: MinariDataset) -> None:
         ({"shard": (2, 2)}, r"shard is \(2, 2\)"),
         ({"shard": 1}, "shard is 1"),
         ({"batch_size": 40, "shard": (0, 2)}, "32 elements in this shard"),
+        *(({"shard": (1, 66), **more}, "65 elements, fewer than shards") for more in ({}, {"replace": True})),
         ({"order": "random"}, "order is 'random'"),
         ({"order": "blocks", "replace": True}, "order='blocks' shuffles without replacement"),
         ({"epochs": -1}, "epochs is -1"),
