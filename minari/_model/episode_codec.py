@@ -208,7 +208,7 @@ class EpisodeCodec:
         return rows
 
     def _check_others(self, episode_id: int, columns: Columns, rows: int) -> None:
-        """Compare the columns of spaces that are no arrays: the kind of their values, and how many steps there are."""
+        """Compare the columns of spaces other than arrays: the kind of their values, and the number of steps."""
         for path in self._other_paths:
             if columns[path].dtype.kind not in _STORED:
                 raise _odd_column(episode_id, path, columns[path], "numbers or texts")

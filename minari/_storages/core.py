@@ -361,7 +361,7 @@ class StorageCore(ABC):
         return self._read_rows(requests)
 
     def has_plain_rows(self, request: RowRequest) -> bool:
-        """Return whether the rows of a request are stored as they are in memory, so that caching them is no use."""
+        """Return whether the rows of a request are stored as they are in memory, so that caching them does not pay."""
         return False
 
     def read_parts(self, indices: Iterable[int], paths: Container[ColumnPath]) -> Iterator[tuple[int, Columns]]:

@@ -134,7 +134,7 @@ def to_replay_buffer(
 
     Warns:
         UserWarning: something is lost: infos, flags before the last step; with a picker of d3rlpy also final
-            observations, without which the last step of a truncated episode is no transition, and whether episodes
+            observations, without which the last step of a truncated episode is not a transition, and whether episodes
             were truncated. Seeds and options of resets are left out without a warning.
 
     Raises:
@@ -193,7 +193,7 @@ def _plain_episode(episode: RecordedEpisode, losses: Losses) -> Episode:
         if episode.truncated:
             losses.add("truncations of steps that are also terminated")
     else:
-        losses.add("final observations of other episodes, without which their last steps are no transitions")
+        losses.add("final observations of other episodes, without which their last steps are not transitions")
         if not episode.truncated:
             losses.add("the difference between cut and truncated episodes")
     return Episode(episode.observations, episode.actions, episode.rewards, episode.terminated)

@@ -53,7 +53,7 @@ def to_hf(source: Samples | MinariDataset) -> datasets.Dataset:
         UserWarning: infos of episodes are left out. For transitions and windows, ``infos`` adds them.
 
     Raises:
-        SpaceError: values have no fixed shape and are no texts, or have more than five dimensions.
+        SpaceError: values have no fixed shape and are not texts, or have more than five dimensions.
     """
     if isinstance(source, MinariDataset):
         return _table(_episode_rows(source), per_episode=True)

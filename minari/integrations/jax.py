@@ -96,7 +96,7 @@ def _placed(batch: Any, device: jax.Device | None) -> Any:
         return None
     if not isinstance(batch, np.ndarray):
         raise ArgumentError(
-            f"A field has values without a fixed shape ({shortened(batch)}), which are no arrays; leave it out of "
+            f"A field has values without a fixed shape ({shortened(batch)}), which cannot be arrays; leave it out of "
             f"fields."
         )
     narrow = jnp.asarray(batch[:0]).dtype

@@ -213,7 +213,7 @@ def to_device(samples: Samples, device: torch.device | str) -> DeviceSamples:
         device: such as ``"cuda"``.
 
     Raises:
-        ArgumentError: a field has values without a fixed shape, which are no tensors.
+        ArgumentError: a field has values without a fixed shape, which cannot be tensors.
 
     Example:
         >>> import minari, numpy as np
@@ -238,7 +238,7 @@ def _each(batch: Any, function: Callable[[torch.Tensor], Any]) -> Any:
         return None
     if not isinstance(batch, torch.Tensor):
         raise ArgumentError(
-            f"A field has values without a fixed shape ({shortened(batch)}), which are no tensors; leave it out of "
+            f"A field has values without a fixed shape ({shortened(batch)}), which cannot be tensors; leave it out of "
             f"fields."
         )
     return function(batch)

@@ -42,7 +42,7 @@ __all__ = ["from_replay_buffer", "to_replay_buffer"]
 
 _TRAJECTORIES: Final = ("collector", "traj_ids")
 _DONE: Final = frozenset({"done", "terminated", "truncated"})
-#: Entries of a step that are no observations.
+#: Entries of a step that are not observations.
 _OTHERS: Final = frozenset({"action", "collector", "index", "is_init", "next", "reward", "step_count"}) | _DONE
 _WITHOUT: Final = frozenset({"uint16", "uint32", "uint64"})  # PyTorch does not index them
 
@@ -65,8 +65,8 @@ def to_replay_buffer(
 
     Returns:
         A buffer with ``observation`` and ``action`` (nested for a ``Dict``) and their dtypes, ``done``, ``terminated``
-        and ``truncated`` (N, 1), false as the state before a step is no end, and in ``next`` the observation after the
-        step, ``reward`` (N, 1) or (N, k) as stored, and the three flags of the step. ``Discrete`` values are numbers,
+        and ``truncated`` (N, 1), false as the state before a step is not an end, and in ``next`` the observation
+        after the step, ``reward`` (N, 1) or (N, k) as stored, and the three flags of the step. ``Discrete`` values are numbers,
         not one-hot.
 
     Warns:

@@ -72,7 +72,7 @@ class FieldStatistics:
         """Return the statistics of a result of :meth:`to_json`.
 
         Raises:
-            ArgumentError: it is none.
+            ArgumentError: it is something else.
         """
         try:
             arrays = {name: np.array(value[name], np.float64) for name in ("mean", "std", "min", "max")}
@@ -82,7 +82,7 @@ class FieldStatistics:
                 raise ValueError("its arrays have different shapes")
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             raise ArgumentError(
-                f"{shortened(value)} is no statistics of a field ({error}), expected a result of to_json()."
+                f"{shortened(value)} does not describe a field ({error}), expected a result of to_json()."
             ) from error
         return cls(count, arrays["mean"], arrays["std"], arrays["min"], arrays["max"], quantiles, sampled)
 
@@ -236,7 +236,7 @@ class _Kept:
         return {}
 
     def write(self, found: Mapping[str, FieldStatistics]) -> None:
-        """Store statistics; that a directory cannot be written to is no error."""
+        """Store statistics; a directory that cannot be written to is not an error."""
         text = json.dumps({"state": self._state, "fields": {name: one.to_json() for name, one in found.items()}})
         if self._path is not None and len(text) <= _LARGEST_FILE:
             with contextlib.suppress(OSError):
@@ -312,13 +312,13 @@ class Normalizer:
         """Return the normalizer of a result of :meth:`to_json`.
 
         Raises:
-            ArgumentError: it is none.
+            ArgumentError: it is something else.
         """
         try:
             value = parse_json(text)
             fields, method = value["fields"].items(), value["method"]
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ArgumentError(
-                f"{shortened(text)} is no normalizer ({error}), expected a result of to_json()."
+                f"{shortened(text)} does not describe a normalizer ({error}), expected a result of to_json()."
             ) from error
         return cls({name: FieldStatistics.from_json(one) for name, one in fields}, method)

@@ -145,7 +145,7 @@ def test_with_a_picker_of_the_library_final_observations_are_lost_with_a_warning
         buffer = adapter.to_replay_buffer(dataset, transition_picker=MultiStepTransitionPicker(2, 0.9))
     message = str(caught.pop(UserWarning).message)
     assert "final observations of terminated episodes (4 episodes)" in message
-    assert "without which their last steps are no transitions (4 episodes)" in message
+    assert "without which their last steps are not transitions (4 episodes)" in message
     assert "truncations of steps that are also terminated (2 episodes)" in message
     assert "the difference between cut and truncated episodes (2 episodes)" in message
     assert buffer.transition_count == 22 - 4

@@ -71,7 +71,7 @@ def test_values_without_a_fixed_shape_cannot_be_placed() -> None:
     except minari.errors.ArgumentError as error:
         print(error)
     """
-    assert "no arrays; leave it out of fields" in run_on(make("sampled/texts-v0", (3,), "text"), program)
+    assert "cannot be arrays; leave it out of fields" in run_on(make("sampled/texts-v0", (3,), "text"), program)
 
 
 def test_whole_numbers_are_not_cut(dataset: MinariDataset) -> None:

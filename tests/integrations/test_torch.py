@@ -139,7 +139,7 @@ def test_invalid_arguments(dataset: MinariDataset) -> None:
         (lambda: adapter.loader(transitions, 66), "batch_size is 66"),
         (lambda: adapter.loader(transitions, 8, num_workers=-1), "num_workers is -1"),
         (lambda: adapter.loader(transitions, 8, collate_fn=list), "collate_fn"),
-        (lambda: adapter.to_device(make("sampled/texts-v0", (3,), "text").transitions(), "cpu"), "no tensors"),
+        (lambda: adapter.to_device(make("sampled/texts-v0", (3,), "text").transitions(), "cpu"), "cannot be tensors"),
         (lambda: adapter.to_device(transitions, "cpu").sample(0), "batch_size is 0"),
     ):
         with pytest.raises(ArgumentError, match=message):

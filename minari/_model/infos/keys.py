@@ -75,7 +75,7 @@ def _plain_key(key: Any) -> Any:
     for kind in (bool, int, float, str):
         if isinstance(key, kind):
             return kind(key)
-    raise TypeError(f"a {type(key).__name__} is no key of JSON")
+    raise TypeError(f"a {type(key).__name__} cannot be a key in JSON")
 
 
 def key_of(name: Any) -> Any:
