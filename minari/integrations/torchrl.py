@@ -66,8 +66,8 @@ def to_replay_buffer(
     Returns:
         A buffer with ``observation`` and ``action`` (nested for a ``Dict``) and their dtypes, ``done``, ``terminated``
         and ``truncated`` (N, 1), false as the state before a step is not an end, and in ``next`` the observation
-        after the step, ``reward`` (N, 1) or (N, k) as stored, and the three flags of the step. ``Discrete`` values are numbers,
-        not one-hot.
+        after the step, ``reward`` (N, 1) or (N, k) as stored, and the three flags of the step. ``Discrete`` values
+        are numbers, not one-hot.
 
     Warns:
         UserWarning: what the buffer does not keep: infos, or steps after an early termination.
