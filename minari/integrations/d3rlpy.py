@@ -20,7 +20,7 @@ from minari._model.episode_buffer import EpisodeBuffer
 from minari.dataset.from_buffers import create_dataset_from_buffers
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, ArgumentTypeError, MissingDependencyError
-from minari.integrations.replay import (
+from minari.integrations._replay import (
     Losses,
     check_dataset,
     episodes_of,

@@ -14,7 +14,7 @@ from minari._base.warnings import warn
 from minari._model.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, ArgumentTypeError, MissingDependencyError, SpaceError
-from minari.integrations._steps import FinalObservation, Steps, create_dataset, leaves, names
+from minari.integrations._replay import FinalObservation, Steps, create_dataset, leaves, names
 from minari.sampling.samples import Samples
 
 

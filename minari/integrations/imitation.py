@@ -22,7 +22,7 @@ from minari._model.infos import append_info
 from minari.dataset.from_buffers import create_dataset_from_buffers
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, ArgumentTypeError, MissingDependencyError
-from minari.integrations.replay import (
+from minari.integrations._replay import (
     Losses,
     check_dataset,
     episode_slices,

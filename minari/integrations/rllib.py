@@ -15,7 +15,7 @@ from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.infos import append_info
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, ArgumentTypeError, MissingDependencyError
-from minari.integrations._steps import (
+from minari.integrations._replay import (
     checked_dataset,
     create_dataset,
     map_leaves,

@@ -14,7 +14,7 @@ from minari._base.warnings import warn
 from minari._model.arguments import checked_count
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentTypeError, MissingDependencyError, SpaceError
-from minari.integrations._steps import (
+from minari.integrations._replay import (
     FinalObservation,
     Steps,
     check_arrays,

@@ -14,7 +14,7 @@ from minari._base.warnings import warn
 from minari._model.env_spec import spaces_of, spec_of
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, ArgumentTypeError, MissingDependencyError
-from minari.integrations._steps import (
+from minari.integrations._replay import (
     Steps,
     check_arrays,
     checked_dataset,

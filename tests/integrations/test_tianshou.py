@@ -54,7 +54,7 @@ def test_the_buffer_samples_the_transitions_of_the_dataset() -> None:
 
 def test_a_view_and_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make("buffers/viewed-v0")
-    monkeypatch.setattr("minari.integrations._steps._CHUNK_BYTES", 200)
+    monkeypatch.setattr("minari.integrations._replay.CHUNK_BYTES", 200)
     view = dataset[[5, 3, 1]]
     again = adapter.from_replay_buffer(adapter.to_replay_buffer(view), "buffers/again-v0", **spaces_of(dataset))
     assert_same_episodes(again, view)

@@ -44,7 +44,7 @@ def test_a_round_trip_keeps_all_values(space: str, rewards: type, shape: tuple[i
 
 
 def test_the_buffer_has_the_layout_of_collectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minari.integrations._steps._CHUNK_BYTES", 300)
+    monkeypatch.setattr("minari.integrations._replay.CHUNK_BYTES", 300)
     dataset = make("buffers/layout-v0", "nested")
     step = adapter.to_replay_buffer(dataset)[:]
     expected = dataset.transitions().arrays()
@@ -62,7 +62,7 @@ def test_the_buffer_has_the_layout_of_collectors(monkeypatch: pytest.MonkeyPatch
 
 
 def test_slices_are_of_single_episodes_also_of_those_that_were_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minari.integrations._steps._CHUNK_BYTES", 400)
+    monkeypatch.setattr("minari.integrations._replay.CHUNK_BYTES", 400)
     dataset = make("buffers/sliced-v0", "number", [(4, "cut"), (5, "truncated"), (4, "cut"), (6, "terminated")])
     sampler = data.SliceSampler(slice_len=4, traj_key=TRAJECTORIES)
     buffer = adapter.to_replay_buffer(dataset, sampler=sampler, batch_size=40)
@@ -73,7 +73,7 @@ def test_slices_are_of_single_episodes_also_of_those_that_were_cut(monkeypatch: 
 
 
 def test_a_view_in_a_storage_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minari.integrations._steps._CHUNK_BYTES", 200)
+    monkeypatch.setattr("minari.integrations._replay.CHUNK_BYTES", 200)
     view = make("buffers/viewed-v0", "frames")[[5, 3, 1]]
     storage = data.LazyMemmapStorage(50, scratch_dir=str(tmp_path))
     buffer = adapter.to_replay_buffer(view, storage=storage, batch_size=3)

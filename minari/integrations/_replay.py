@@ -1,18 +1,22 @@
-"""Steps in flat arrays, and the episodes that they consist of, for the adapters to replay buffers."""
+"""Common parts of the adapters to replay buffers: steps in flat arrays, their episodes, and what is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 
 from minari._base.json_text import shortened
 from minari._base.warnings import warn
 from minari._model.arguments import check_space, no_dataset
+from minari._model.env_spec import spaces_of, spec_of
+from minari._model.episode import EpisodeData
 from minari._model.episode_buffer import EpisodeBuffer
 from minari.dataset.from_buffers import create_dataset_from_buffers
 from minari.dataset.minari_dataset import MinariDataset
@@ -24,23 +28,36 @@ from minari.spaces.inference import infer_action_space, infer_observation_space
 
 __all__ = [
     "FinalObservation",
+    "Losses",
     "Steps",
     "check_arrays",
+    "check_dataset",
     "checked_dataset",
     "continues",
     "create_dataset",
+    "episode_slices",
+    "episodes_of",
     "in_chunks",
+    "is_one_array",
+    "joined",
+    "known_spaces",
+    "last_flags",
     "leaves",
     "map_leaves",
     "names",
+    "part_of",
+    "rows_equal",
+    "unsupported",
     "warn_about_lost_columns",
 ]
+
+Flags = npt.NDArray[np.bool_]
 
 #: What to do about last observations that are not known, as in :func:`minari.create_dataset_from_arrays`.
 FinalObservation = Literal["error", "repeat", "drop_last_step"]
 
 _FIELDS: Final = ("observations", "actions", "next_observations", "rewards", "terminations", "truncations")
-_CHUNK_BYTES: Final = 64 * 2**20
+CHUNK_BYTES: Final = 64 * 2**20
 
 
 @dataclass
@@ -158,16 +175,7 @@ def continues(before: Any, after: Any) -> npt.NDArray[np.bool_]:
     Returns:
         Shape (N - 1,); NaN counts as equal to NaN.
     """
-    found: npt.NDArray[np.bool_] | None = None
-    for (_, later), (_, earlier) in zip(leaves(before, ""), leaves(after, ""), strict=True):
-        same = later[1:] == earlier[:-1]
-        if later.dtype.kind == "f":
-            same |= np.isnan(later[1:]) & np.isnan(earlier[:-1])
-        whole = np.asarray(same.all(axis=tuple(range(1, same.ndim))))
-        found = whole if found is None else found & whole
-    if found is None:
-        raise SpaceError("The observations have no values, expected at least one leaf.")
-    return found
+    return rows_equal(part_of(before, slice(1, None)), part_of(after, slice(None, -1)))
 
 
 def names(entries: Iterable[str]) -> str:
@@ -222,7 +230,7 @@ def in_chunks(dataset: MinariDataset) -> Iterator[tuple[Batch, npt.NDArray[np.bo
     is_end[transitions.episode_starts[1:] - 1] = True
     first = transitions[:1]
     size = sum(values.nbytes if isinstance(values, np.ndarray) else 64 for _, values in leaves(first, ""))
-    count = max(1, _CHUNK_BYTES // size)
+    count = max(1, CHUNK_BYTES // size)
     for start in range(0, len(transitions), count):
         rows = slice(start, start + count)
         yield transitions[rows], is_end[rows]
@@ -294,3 +302,142 @@ def create_dataset(
 
 def _joined(trees: list[Any]) -> Any:
     return map_leaves(lambda *parts: np.concatenate([np.asarray(part) for part in parts]), *trees)
+
+
+class Losses:
+    """The data that a library does not keep, for one warning at the end.
+
+    Args:
+        library: its name.
+    """
+
+    def __init__(self, library: str) -> None:
+        self._library = library
+        self._episodes: Counter[str] = Counter()
+
+    def add(self, what: str) -> None:
+        """Note that something of an episode is lost."""
+        self._episodes[what] += 1
+
+    def warn(self) -> None:
+        """Name everything that is lost, if anything is."""
+        if self._episodes:
+            parts = (
+                f"{what} ({number} {'episode' if number == 1 else 'episodes'})"
+                for what, number in self._episodes.items()
+            )
+            warn(f"{self._library} does not keep {'; '.join(parts)}.")
+
+
+def check_dataset(dataset: object) -> None:
+    """Raise an error if something is not a dataset with at least one step.
+
+    Raises:
+        ArgumentTypeError: it is not a dataset.
+        ArgumentError: it is empty.
+    """
+    view = checked_dataset(dataset)
+    if not len(view) or not view.total_steps:
+        raise ArgumentError(f"{view.id} has no step in this view, expected at least one; choose other episodes.")
+
+
+def episodes_of(dataset: MinariDataset, losses: Losses) -> Iterator[EpisodeData]:
+    """Yield the episodes that have a step, with one reward each.
+
+    Args:
+        dataset: or a view.
+        losses: of the library, to which the infos are added.
+
+    Raises:
+        ArgumentError: rewards are vectors.
+    """
+    for episode in dataset.iterate_episodes():
+        if episode.rewards.ndim > 1:
+            raise ArgumentError(
+                f"The rewards of episode {episode.id} have the shape {episode.rewards.shape}, expected one number a "
+                f"step; make a dataset with one of them, or with their sum."
+            )
+        if not len(episode):
+            losses.add("episodes without a step")
+            continue
+        if episode.infos:
+            losses.add("infos")
+        yield episode
+
+
+def last_flags(episode: EpisodeData, losses: Losses) -> tuple[bool, bool]:
+    """Return whether an episode is terminated and truncated, for libraries with one flag an episode."""
+    if episode.terminations[:-1].any() or episode.truncations[:-1].any():
+        losses.add("terminations and truncations before the last step")
+    return bool(episode.terminations[-1]), bool(episode.truncations[-1])
+
+
+def is_one_array(space: gym.Space[Any]) -> bool:
+    """Return whether the values of a space are arrays, or numbers, of one shape and dtype."""
+    return isinstance(space, (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary))
+
+
+def unsupported(what: str, library: str, space: gym.Space[Any], supported: str) -> ArgumentError:
+    """Return the error for a space that a library does not support."""
+    return ArgumentError(
+        f"The {what} space is {shortened(space)}, expected {supported}, which is what {library} supports; convert the "
+        f"dataset."
+    )
+
+
+def rows_equal(one: Any, other: Any) -> Flags:
+    """Return for each row whether two nested values agree, with NaN equal to NaN.
+
+    Raises:
+        SpaceError: they have no values.
+    """
+    found: Flags | None = None
+    for (_, left), (_, right) in zip(leaves(one, ""), leaves(other, ""), strict=True):
+        with np.errstate(invalid="ignore"):
+            same = (left == right) | ((left != left) & (right != right))
+        whole = np.asarray(same.all(axis=tuple(range(1, same.ndim))))
+        found = whole if found is None else found & whole
+    if found is None:
+        raise SpaceError("The observations have no values, expected at least one leaf.")
+    return found
+
+
+def part_of(values: Any, steps: slice) -> Any:
+    """Return some steps of nested arrays."""
+    return map_leaves(lambda leaf: leaf[steps], values)
+
+
+def joined(values: Any, final: Any) -> Any:
+    """Return nested arrays, each with the rows of another one after its own."""
+    return map_leaves(lambda *parts: np.concatenate(parts), values, final)
+
+
+def episode_slices(ends: Flags) -> list[slice]:
+    """Return the steps of each episode.
+
+    Args:
+        ends: True at the last step of each; the steps after the last True are an episode, too.
+    """
+    places = (np.flatnonzero(ends) + 1).tolist()
+    if not places or places[-1] < len(ends):
+        places.append(len(ends))
+    return [slice(start, end) for start, end in zip([0, *places], places, strict=False)]
+
+
+def known_spaces(
+    observation_space: gym.Space[Any] | None, action_space: gym.Space[Any] | None, env: Any
+) -> Sequence[gym.Space[Any] | None]:
+    """Return the spaces that were given, and those of the environment in place of the others.
+
+    Raises:
+        EnvironmentSpecError: the environment is unknown, or cannot be created.
+    """
+    found: Sequence[gym.Space[Any] | None] = (None, None)
+    if env is not None and (observation_space is None or action_space is None):
+        if isinstance(env, gym.Env):
+            found = env.observation_space, env.action_space
+        elif (spec := spec_of(env)) is not None:
+            found = spaces_of(spec)
+    return [
+        other if space is None else space for space, other in zip((observation_space, action_space), found, strict=True)
+    ]
