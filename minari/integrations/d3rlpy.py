@@ -141,10 +141,15 @@ def to_replay_buffer(
         ArgumentError: the dataset is empty, rewards are vectors, or a space is not supported.
 
     Example:
-        >>> import d3rlpy, minari  # doctest: +SKIP
-        >>> buffer = to_replay_buffer(minari.load_dataset("pendulum/random-v0"))  # doctest: +SKIP
-        >>> iql = d3rlpy.algos.IQLConfig().create()  # doctest: +SKIP
-        >>> _ = iql.fit(buffer, n_steps=1000, n_steps_per_epoch=1000)  # doctest: +SKIP
+        >>> import contextlib, minari, numpy as np
+        >>> dataset = minari.create_dataset_from_arrays(
+        ...     "docs/d3rlpy-v0", observations=np.zeros((5, 3), np.float32), actions=np.zeros((4, 1), np.float32),
+        ...     rewards=np.ones(4), terminations=np.arange(4) == 3,
+        ... )
+        >>> with contextlib.redirect_stdout(None):  # where d3rlpy logs
+        ...     buffer = to_replay_buffer(dataset)
+        >>> buffer.transition_count, buffer.sample_transition_batch(2).rewards.shape
+        (4, (2, 1))
     """
     check_dataset(dataset)
     kind, size = _action_kind(dataset.action_space)

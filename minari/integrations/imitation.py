@@ -86,11 +86,13 @@ def to_trajectories(dataset: MinariDataset) -> list[TrajectoryWithRew]:
         ArgumentError: the dataset is empty, rewards are vectors, or a space is not supported.
 
     Example:
-        >>> import minari  # doctest: +SKIP
-        >>> from imitation.algorithms import bc  # doctest: +SKIP
-        >>> dataset = minari.load_dataset("cartpole/expert-v0")  # doctest: +SKIP
-        >>> trainer = bc.BC(observation_space=dataset.observation_space, action_space=dataset.action_space,
-        ...                 rng=np.random.default_rng(0), demonstrations=to_trajectories(dataset))  # doctest: +SKIP
+        >>> import minari, numpy as np
+        >>> dataset = minari.create_dataset_from_arrays(
+        ...     "docs/imitation-v0", observations=np.zeros((5, 3), np.float32), actions=np.zeros((4, 1), np.float32),
+        ...     rewards=np.ones(4), terminations=np.arange(4) == 3,
+        ... )
+        >>> [len(trajectory) for trajectory in to_trajectories(dataset)]
+        [4]
     """
     losses = Losses("imitation")
     trajectories = _trajectories(dataset, losses)

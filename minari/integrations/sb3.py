@@ -76,9 +76,14 @@ def to_replay_buffer(
         ArgumentError: the dataset is empty, the buffer too small, rewards are vectors, or a space is not supported.
 
     Example:
-        >>> import minari, numpy as np  # doctest: +SKIP
-        >>> model = stable_baselines3.SAC("MlpPolicy", "Pendulum-v1")  # doctest: +SKIP
-        >>> model.replay_buffer = to_replay_buffer(minari.load_dataset("pendulum/random-v0"))  # doctest: +SKIP
+        >>> import minari, numpy as np
+        >>> dataset = minari.create_dataset_from_arrays(
+        ...     "docs/sb3-v0", observations=np.zeros((5, 3), np.float32), actions=np.zeros((4, 1), np.float32),
+        ...     rewards=np.ones(4), terminations=np.arange(4) == 3,
+        ... )
+        >>> buffer = to_replay_buffer(dataset)
+        >>> buffer.size(), buffer.sample(2).rewards.shape
+        (4, torch.Size([2, 1]))
     """
     check_dataset(dataset)
     observation_space, action_space = dataset.observation_space, dataset.action_space
