@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal, SupportsFloat, TypeAlias
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import Autoreset
 
 from minari._base.json_text import shortened
 from minari._base.settings import get_listed_root
 from minari._base.warnings import warn
-from minari._catalog.layout import free_dataset_path
-from minari._model.arguments import check_count, check_seed, check_space, check_whole_number, made_callback, no_dataset
+from minari._model.arguments import check_count, check_seed, check_space, made_callback
 from minari._model.compression import CompressionChoice
 from minari._model.episode_codec import size_of_value
 from minari._model.space_check import OutsideValues
@@ -23,14 +23,13 @@ from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import last_info, last_row, private, snapshot
 from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.data_collector.episode_collector import EpisodeCollector
 from minari.data_collector.episode_queue import EpisodeQueue
-from minari.data_collector.exit_handlers import leave, warn_unsaved, watch
+from minari.data_collector.exit_handlers import watch
 from minari.data_collector.finished_episodes import PendingWarning
 from minari.data_collector.open_recording import Medium
 from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
-from minari.dataset.from_buffers import DatasetDescription, EnvLike
-from minari.dataset.minari_dataset import MinariDataset
-from minari.errors import ArgumentError, ArgumentTypeError
+from minari.errors import ArgumentTypeError
 from minari.spaces.serialization import serialize_space
 
 
@@ -40,12 +39,11 @@ __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
 AUTOSEED_BIT_SIZE = 32
 
 _AUTOSEED_OPTION = "minari_autoseed"
-OnError: TypeAlias = Literal["raise", "skip"]
 
 _FIRST_LOOK = 256  # steps of an episode after which their size is measured
 
 
-class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
+class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
     """Recorder of the episodes of an environment, from which datasets are created.
 
     Use the environment as usual: its values are returned unchanged. Recording a step only copies its values;
@@ -158,7 +156,7 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
         )
-        self._recorder = EpisodeRecorder(self._observation_space, self._action_space)
+        self._recorder = self._running = EpisodeRecorder(self._observation_space, self._action_space)
         self._recorded = RecordedValues(step_callback, record_infos, self._recorder.checked_info)
         self._outside = OutsideValues(self._observation_space, self._action_space)
         self._capacity = 0  # number of steps that the current episode may have before finished ones must be written
@@ -286,150 +284,12 @@ class DataCollector(gym.Wrapper[Any, Any, Any, Any]):
         for warning in warnings:
             warn(warning)
 
-    def create_dataset(
-        self,
-        dataset_id: str,
-        eval_env: EnvLike | None = None,
-        algorithm_name: str | None = None,
-        author: str | Iterable[str] | None = None,
-        author_email: str | Iterable[str] | None = None,
-        code_permalink: str | None = None,
-        ref_min_score: float | None = None,
-        ref_max_score: float | None = None,
-        expert_policy: Callable[[Any], Any] | None = None,
-        num_episodes_average_score: int = 100,
-        description: str | None = None,
-        requirements: Sequence[str] | None = None,
-        *,
-        on_error: OnError = "raise",
-    ) -> MinariDataset:
-        """Save all recorded episodes as a dataset; the collector is empty afterwards.
+    def _recorded_spec(self) -> EnvSpec | None:
+        return self.env.spec
 
-        The current episode ends here, truncated. If saving fails, the episodes stay recorded, and `minari
-        recover` has the id, the author and all other metadata. The arguments are those of
-        :func:`minari.create_dataset_from_buffers`; ``on_error`` selects what to do about episodes that cannot
-        be stored: ``"raise"`` reports all of them, ``"skip"`` omits them with one warning.
-
-        Warns:
-            UserWarning: lists missing recommended metadata, and episodes that were skipped.
-
-        Raises:
-            DatasetIdError: the id is malformed.
-            DatasetExistsError: a dataset with this id already exists.
-            EpisodeError: nothing was recorded, or an episode cannot be stored.
-            ArgumentError: ``on_error`` has another value.
-        """
-        skips = _skips(on_error)
-        description_of_dataset = DatasetDescription(
-            eval_env=eval_env,
-            algorithm_name=algorithm_name,
-            author=author,
-            author_email=author_email,
-            code_permalink=code_permalink,
-            ref_min_score=ref_min_score,
-            ref_max_score=ref_max_score,
-            expert_policy=expert_policy,
-            num_episodes_average_score=num_episodes_average_score,
-            description=description,
-            requirements=requirements,
-        )
-        with self._queue.saving(dataset_id, description_of_dataset.given()):
-            free_dataset_path(dataset_id, root=self._root)
-            metadata = description_of_dataset.metadata(dataset_id, self.env.spec)
-            self._interrupt_episode()
-            self._sum_up_outside()
-            return self._queue.publish(dataset_id, metadata, skips)
-
-    def add_to_dataset(self, dataset: MinariDataset, *, on_error: OnError = "raise") -> None:
-        """Append all recorded episodes to a dataset; the collector is empty afterwards.
-
-        The current episode ends here, truncated. If appending fails, the episodes stay recorded.
-
-        Args:
-            dataset: the dataset.
-            on_error: what to do about episodes that cannot be stored, as in :meth:`create_dataset`.
-
-        Raises:
-            EpisodeError: an episode cannot be stored.
-            CombineError: the spaces of the dataset are different.
-            ArgumentError: ``on_error`` has another value.
-        """
-        if not isinstance(dataset, MinariDataset):
-            raise no_dataset("dataset", dataset)
-        skips = _skips(on_error)
-        self._interrupt_episode()
-        self._sum_up_outside()
-        self._queue.append_to(dataset, skips)
-
-    def discard_episode(self, index: int) -> None:
-        """Drop one of the recorded episodes that have not been saved.
-
-        Args:
-            index: its number among them, as in warnings; negative ones count from the end. The numbers of
-                later episodes decrease.
-
-        Raises:
-            ArgumentTypeError: ``index`` is not an integer.
-            EpisodeIndexError: there is no such episode.
-        """
-        check_whole_number("index", index)
-        self._queue.discard_episode(index)
-
-    def _interrupt_episode(self) -> None:
-        """End the current episode; a step without a reset begins a new one."""
+    def _interrupt(self) -> None:
         if len(self._recorder):
             self._end_episode()
-
-    def _sum_up_outside(self) -> None:
-        """Warn about values outside their spaces if there were more than the first warnings reported."""
-        for warning in self._outside.take_summary():
-            warn(warning)
-
-    def discard_info(self, name: str) -> None:
-        """Drop an info from all recorded episodes, such as one that cannot be stored.
-
-        Args:
-            name: the key, of any type; keys of nested infos are joined by ``/``.
-
-        Warns:
-            UserWarning: an episode that could not be stored because of it cannot be stored for another reason.
-        """
-        name = str(name)
-        self._recorder.discard_info(name)
-        for warning in self._queue.discard_info(name):
-            warn(warning)
-
-    @property
-    def total_episodes(self) -> int:
-        """Return the number of finished episodes that have not been saved."""
-        return self._queue.total_episodes
-
-    @property
-    def total_steps(self) -> int:
-        """Return the number of steps of the finished episodes that have not been saved."""
-        return self._queue.total_steps
-
-    def close(self) -> None:
-        """Close the environment and write the episodes in memory. Unsaved episodes can be recovered.
-
-        Warns:
-            UserWarning: explains how to recover unsaved episodes, if any.
-        """
-        try:
-            super().close()
-        finally:
-            sentence = leave(self._recorder, self._queue, "closed")
-            for warning in self._queue.take_warnings():
-                warn(warning)
-            self._sum_up_outside()
-            if sentence is not None:
-                warn_unsaved(self._queue, sentence)
-
-
-def _skips(on_error: str) -> bool:
-    if on_error not in ("raise", "skip"):
-        raise ArgumentError(f"on_error is {shortened(on_error)}, expected 'raise' or 'skip'.")
-    return on_error == "skip"
 
 
 def _deprecated(old: str, new: str) -> None:

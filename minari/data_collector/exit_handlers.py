@@ -14,31 +14,43 @@ import warnings
 import weakref
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from minari._base.warnings import warn
 from minari.data_collector import flush_timer
 from minari.data_collector.episode_queue import EpisodeQueue
-from minari.data_collector.recorder import EpisodeRecorder
 
 
-#: The collectors that exist, each with its finished episodes and its running one.
-_alive: weakref.WeakKeyDictionary[object, tuple[EpisodeQueue, EpisodeRecorder]] = weakref.WeakKeyDictionary()
-_dropped: deque[tuple[EpisodeQueue, EpisodeRecorder]] = deque()
+class RunningEpisodes(Protocol):
+    """The episodes in progress of a collector."""
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+
+    def finish(self, queue: EpisodeQueue) -> None:
+        """End the episodes that have a step, truncated unless they have terminated, and add them to a queue."""
+
+    def discard_info(self, name: str) -> None:
+        """Drop one info."""
+
+
+#: The collectors that exist, each with its finished episodes and those in progress.
+_alive: weakref.WeakKeyDictionary[object, tuple[EpisodeQueue, RunningEpisodes]] = weakref.WeakKeyDictionary()
+_dropped: deque[tuple[EpisodeQueue, RunningEpisodes]] = deque()
 _untold: list[tuple[EpisodeQueue, str]] = []  # sentences not shown yet, with their queue
 _watching: set[int] = set()  # processes whose end is handled
 
 
-def watch(collector: object, queue: EpisodeQueue, recorder: EpisodeRecorder) -> None:
+def watch(collector: object, queue: EpisodeQueue, running: RunningEpisodes) -> None:
     """Save the episodes of a collector when it is garbage-collected or the program ends.
 
     Args:
         collector: the collector.
         queue: its finished episodes.
-        recorder: its running episode.
+        running: its episodes in progress.
     """
-    _alive[collector] = queue, recorder
-    weakref.finalize(collector, _drop, queue, recorder).atexit = False
+    _alive[collector] = queue, running
+    weakref.finalize(collector, _drop, queue, running).atexit = False
     if os.getpid() not in _watching:
         _watching.add(os.getpid())
         process: Any = sys.modules.get("multiprocessing.process")
@@ -47,24 +59,20 @@ def watch(collector: object, queue: EpisodeQueue, recorder: EpisodeRecorder) -> 
             sys.modules["multiprocessing.util"].Finalize(None, _leave_all, exitpriority=0)
 
 
-def leave(recorder: EpisodeRecorder, queue: EpisodeQueue, how: str) -> str | None:
-    """Write all episodes in memory, including the current one, which ends here.
+def leave(running: RunningEpisodes, queue: EpisodeQueue, how: str) -> str | None:
+    """Write all episodes in memory, including those in progress, which end here.
 
     Args:
-        recorder: recorder of the current episode.
-        queue: queue of the others.
+        running: the episodes in progress.
+        queue: queue of the finished ones.
         how: how the program leaves them, as a phrase.
 
     Returns:
         A sentence that explains how to continue, if there are unsaved episodes.
     """
-    if queue.is_inherited and not len(recorder):
+    if queue.is_inherited and not len(running):
         return None
-    recorder.truncate()
-    buffer = recorder.ended()
-    if buffer is not None:
-        queue.add(buffer)
-    recorder.clear()
+    running.finish(queue)
     return queue.leave(how)
 
 
@@ -83,31 +91,31 @@ def _is_ignored(sentence: str) -> bool:
     return False
 
 
-def _drop(queue: EpisodeQueue, recorder: EpisodeRecorder) -> None:
+def _drop(queue: EpisodeQueue, running: RunningEpisodes) -> None:
     """Hand the episodes of a garbage-collected collector to another thread, as this one may be in any state."""
-    if queue.total_episodes or len(recorder):
-        _dropped.append((queue, recorder))
+    if queue.total_episodes or len(running):
+        _dropped.append((queue, running))
         flush_timer.flush_timer.call_later(_leave_dropped)
 
 
 def _leave_dropped() -> None:
     while _dropped:
         with suppress(IndexError):  # the other thread, or the end of the program, was faster
-            queue, recorder = _dropped.popleft()
-            _leave_silently(recorder, queue, "the collector was dropped")
+            queue, running = _dropped.popleft()
+            _leave_silently(running, queue, "the collector was dropped")
 
 
-def _leave_silently(recorder: EpisodeRecorder, queue: EpisodeQueue, how: str) -> None:
+def _leave_silently(running: RunningEpisodes, queue: EpisodeQueue, how: str) -> None:
     with suppress(Exception):  # nobody can catch it, and others have to be written
-        sentence = leave(recorder, queue, how)
+        sentence = leave(running, queue, how)
         if sentence is not None:
             _untold.append((queue, sentence))
 
 
 def _leave_all() -> None:
     """Write all episodes in memory at the end of the program, and print one line on how to continue."""
-    for queue, recorder in list(_alive.values()):
-        _leave_silently(recorder, queue, "the program ended")
+    for queue, running in list(_alive.values()):
+        _leave_silently(running, queue, "the program ended")
     _leave_dropped()
     sentences = [sentence for queue, sentence in _untold if queue.is_left_behind() or queue.total_episodes]
     _untold.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +15,10 @@ from minari._model.infos.values import IMMUTABLE
 from minari.data_collector.callbacks import StepDataCallback
 from minari.data_collector.columns import growing_column, snapshot
 from minari.errors import EpisodeError, EpisodeTypeError
+
+
+if TYPE_CHECKING:
+    from minari.data_collector.episode_queue import EpisodeQueue
 
 
 class EpisodeRecorder:
@@ -132,6 +136,14 @@ class EpisodeRecorder:
             self.drop_half_step()  # the program may end while another thread steps
             self._ended = self._buffer()
         return self._ended
+
+    def finish(self, queue: EpisodeQueue) -> None:
+        """End the episode, truncated unless it has terminated, and add it to a queue."""
+        self.truncate()
+        buffer = self.ended()
+        if buffer is not None:
+            queue.add(buffer)
+        self.clear()
 
     def take(self) -> EpisodeBuffer:
         """Return the episode so far; the recorder is empty afterwards."""

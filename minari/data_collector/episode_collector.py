@@ -1,0 +1,191 @@
+"""What collectors of every kind of environment have in common: saving, discarding and counting their episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from minari._base.json_text import shortened
+from minari._base.warnings import warn
+from minari._catalog.layout import free_dataset_path
+from minari._model.arguments import check_whole_number, no_dataset
+from minari._model.space_check import OutsideValues
+from minari._storages.base import PathLike
+from minari.data_collector.episode_queue import EpisodeQueue
+from minari.data_collector.exit_handlers import RunningEpisodes, leave, warn_unsaved
+from minari.dataset.from_buffers import DatasetDescription, EnvLike
+from minari.dataset.minari_dataset import MinariDataset
+from minari.errors import ArgumentError
+
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
+
+
+OnError: TypeAlias = Literal["raise", "skip"]
+
+
+class EpisodeCollector:
+    """Base of a wrapper that records episodes: it saves, discards and counts those that have ended.
+
+    It comes before the class of the wrapper among the bases, and closes the environment through it.
+
+    Attributes set by the subclass:
+        _queue: queue of the finished episodes.
+        _running: the episodes in progress.
+        _outside: values outside their spaces so far.
+        _root: root of the catalog, as given.
+    """
+
+    _queue: EpisodeQueue
+    _running: RunningEpisodes
+    _outside: OutsideValues
+    _root: PathLike | None
+
+    def _recorded_spec(self) -> EnvSpec | None:
+        """Return the spec of the environment in which an episode takes place."""
+        raise NotImplementedError
+
+    def _interrupt(self) -> None:
+        """End the episodes in progress; steps without a reset begin new ones."""
+        raise NotImplementedError
+
+    def create_dataset(
+        self,
+        dataset_id: str,
+        eval_env: EnvLike | None = None,
+        algorithm_name: str | None = None,
+        author: str | Iterable[str] | None = None,
+        author_email: str | Iterable[str] | None = None,
+        code_permalink: str | None = None,
+        ref_min_score: float | None = None,
+        ref_max_score: float | None = None,
+        expert_policy: Callable[[Any], Any] | None = None,
+        num_episodes_average_score: int = 100,
+        description: str | None = None,
+        requirements: Sequence[str] | None = None,
+        *,
+        on_error: OnError = "raise",
+    ) -> MinariDataset:
+        """Save all recorded episodes as a dataset; the collector is empty afterwards.
+
+        The current episode ends here, truncated. If saving fails, the episodes stay recorded, and `minari
+        recover` has the id, the author and all other metadata. The arguments are those of
+        :func:`minari.create_dataset_from_buffers`; ``on_error`` selects what to do about episodes that cannot
+        be stored: ``"raise"`` reports all of them, ``"skip"`` omits them with one warning.
+
+        Warns:
+            UserWarning: lists missing recommended metadata, and episodes that were skipped.
+
+        Raises:
+            DatasetIdError: the id is malformed.
+            DatasetExistsError: a dataset with this id already exists.
+            EpisodeError: nothing was recorded, or an episode cannot be stored.
+            ArgumentError: ``on_error`` has another value.
+        """
+        skips = _skips(on_error)
+        description_of_dataset = DatasetDescription(
+            eval_env=eval_env,
+            algorithm_name=algorithm_name,
+            author=author,
+            author_email=author_email,
+            code_permalink=code_permalink,
+            ref_min_score=ref_min_score,
+            ref_max_score=ref_max_score,
+            expert_policy=expert_policy,
+            num_episodes_average_score=num_episodes_average_score,
+            description=description,
+            requirements=requirements,
+        )
+        with self._queue.saving(dataset_id, description_of_dataset.given()):
+            free_dataset_path(dataset_id, root=self._root)
+            metadata = description_of_dataset.metadata(dataset_id, self._recorded_spec())
+            self._interrupt()
+            self._sum_up_outside()
+            return self._queue.publish(dataset_id, metadata, skips)
+
+    def add_to_dataset(self, dataset: MinariDataset, *, on_error: OnError = "raise") -> None:
+        """Append all recorded episodes to a dataset; the collector is empty afterwards.
+
+        The current episode ends here, truncated. If appending fails, the episodes stay recorded.
+
+        Args:
+            dataset: the dataset.
+            on_error: what to do about episodes that cannot be stored, as in :meth:`create_dataset`.
+
+        Raises:
+            EpisodeError: an episode cannot be stored.
+            CombineError: the spaces of the dataset are different.
+            ArgumentError: ``on_error`` has another value.
+        """
+        if not isinstance(dataset, MinariDataset):
+            raise no_dataset("dataset", dataset)
+        skips = _skips(on_error)
+        self._interrupt()
+        self._sum_up_outside()
+        self._queue.append_to(dataset, skips)
+
+    def discard_episode(self, index: int) -> None:
+        """Drop one of the recorded episodes that have not been saved.
+
+        Args:
+            index: its number among them, as in warnings; negative ones count from the end. The numbers of
+                later episodes decrease.
+
+        Raises:
+            ArgumentTypeError: ``index`` is not an integer.
+            EpisodeIndexError: there is no such episode.
+        """
+        check_whole_number("index", index)
+        self._queue.discard_episode(index)
+
+    def _sum_up_outside(self) -> None:
+        """Warn about values outside their spaces if there were more than the first warnings reported."""
+        for warning in self._outside.take_summary():
+            warn(warning)
+
+    def discard_info(self, name: str) -> None:
+        """Drop an info from all recorded episodes, such as one that cannot be stored.
+
+        Args:
+            name: the key, of any type; keys of nested infos are joined by ``/``.
+
+        Warns:
+            UserWarning: an episode that could not be stored because of it cannot be stored for another reason.
+        """
+        name = str(name)
+        self._running.discard_info(name)
+        for warning in self._queue.discard_info(name):
+            warn(warning)
+
+    @property
+    def total_episodes(self) -> int:
+        """Return the number of finished episodes that have not been saved."""
+        return self._queue.total_episodes
+
+    @property
+    def total_steps(self) -> int:
+        """Return the number of steps of the finished episodes that have not been saved."""
+        return self._queue.total_steps
+
+    def close(self) -> None:
+        """Close the environment and write the episodes in memory. Unsaved episodes can be recovered.
+
+        Warns:
+            UserWarning: explains how to recover unsaved episodes, if any.
+        """
+        try:
+            super().close()  # type: ignore[misc] # of the wrapper
+        finally:
+            sentence = leave(self._running, self._queue, "closed")
+            for warning in self._queue.take_warnings():
+                warn(warning)
+            self._sum_up_outside()
+            if sentence is not None:
+                warn_unsaved(self._queue, sentence)
+
+
+def _skips(on_error: str) -> bool:
+    if on_error not in ("raise", "skip"):
+        raise ArgumentError(f"on_error is {shortened(on_error)}, expected 'raise' or 'skip'.")
+    return on_error == "skip"
