@@ -14,7 +14,7 @@ from minari._base.system_errors import storage_errors
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import dataset_id_at
 from minari._model.env_spec import env_spec_to_json, spaces_of
-from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_buffer import AnyEpisodeBuffer
 from minari._model.episode_codec import OUTCOMES, EpisodeCodec, check_window, window_of
 from minari._model.episode_metadata import checked_metadata
 from minari._model.format_version import FORMAT_VERSION
@@ -318,7 +318,7 @@ class MinariStorage(StorageCore):
 
     def update_episodes(
         self,
-        episodes: Iterable[EpisodeBuffer],
+        episodes: Iterable[AnyEpisodeBuffer],
         *,
         describe: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
         lock_timeout: float | None = None,

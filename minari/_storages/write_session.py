@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer
 from minari._model.episode_codec import REWARDS, append_steps
 from minari._model.episode_metadata import checked_metadata
 from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
@@ -29,7 +29,7 @@ _COPIED_AT_A_TIME = 256
 
 def append_buffers(
     storage: StorageCore,
-    buffers: Iterable[EpisodeBuffer | Mapping[str, Any]],
+    buffers: Iterable[AnyEpisodeBuffer | Mapping[str, Any]],
     describe: Describe | None,
     lock_timeout: float | None = None,
 ) -> None:
@@ -173,7 +173,7 @@ class _Session:
         self._continued: dict[int, EpisodeColumns] = {}
         self._reward_shape = storage.reward_shape
 
-    def add(self, buffer: EpisodeBuffer | Mapping[str, Any]) -> None:
+    def add(self, buffer: AnyEpisodeBuffer | Mapping[str, Any]) -> None:
         """Check and write an episode; buffers can be reused afterwards."""
         if isinstance(buffer, Mapping):
             buffer = EpisodeBuffer(**buffer)
@@ -193,12 +193,13 @@ class _Session:
                 episode.metadata.update(checked_metadata(self._describe(codec.fields(index, episode.columns))))
             self.take(with_jpeg(self._storage, episode))
 
-    def _continue(self, index: int, buffer: EpisodeBuffer) -> None:
+    def _continue(self, index: int, buffer: AnyEpisodeBuffer) -> None:
         stored = self._continued.get(index)
         if stored is None:
             (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
         more = with_jpeg(self._storage, self._storage.episode_codec.encode_further_steps(buffer))
-        self._continued[index] = append_steps(self._with_same_frames(stored, more), more, buffer.infos)
+        infos = buffer.infos if isinstance(buffer, EpisodeBuffer) else None
+        self._continued[index] = append_steps(self._with_same_frames(stored, more), more, infos)
         self._steps += more.total_steps
 
     def _with_same_frames(self, stored: EpisodeColumns, more: EpisodeColumns) -> EpisodeColumns:

@@ -16,7 +16,7 @@ from minari._model.arguments import check_callable, check_count, check_score, ch
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
-from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
+from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer, as_episode_buffers
 from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import json_value
@@ -178,7 +178,7 @@ def generate_dataset_metadata(
 
 def create_dataset_from_buffers(
     dataset_id: str,
-    buffer: Iterable[EpisodeBuffer],
+    buffer: Iterable[AnyEpisodeBuffer],
     env: EnvLike | None = None,
     eval_env: EnvLike | None = None,
     algorithm_name: str | None = None,
@@ -304,9 +304,11 @@ def create_dataset_from_buffers(
     return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
 
 
-def _looked_at(episodes: Iterable[EpisodeBuffer], outside: OutsideValues) -> Iterator[EpisodeBuffer]:
+def _looked_at(episodes: Iterable[AnyEpisodeBuffer], outside: OutsideValues) -> Iterator[AnyEpisodeBuffer]:
     """Count the values of episodes outside their spaces, after other checks have passed."""
     for number, episode in enumerate(episodes):
         yield episode
+        if not isinstance(episode, EpisodeBuffer):
+            continue
         with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage accepts
             outside.add(episode.observations, episode.actions, number)

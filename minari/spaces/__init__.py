@@ -13,12 +13,17 @@ from minari.spaces.codecs import (
     unknown_space,
 )
 from minari.spaces.columns import (
+    AGENTS,
+    STATE,
     Column,
     ColumnPath,
     Columns,
     EpisodeColumns,
     Leaf,
+    field_of,
     has_flags,
+    has_no_space,
+    is_of_agent,
     is_utf8_text,
     native,
     object_column,
@@ -29,6 +34,8 @@ from minari.spaces.columns import (
 
 
 __all__ = [
+    "AGENTS",
+    "STATE",
     "ArrayCodec",
     "Column",
     "Columns",
@@ -40,7 +47,10 @@ __all__ = [
     "TextCodec",
     "TupleCodec",
     "codec_for",
+    "field_of",
     "has_flags",
+    "has_no_space",
+    "is_of_agent",
     "is_utf8_text",
     "native",
     "object_column",
