@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -28,6 +28,7 @@ from minari._model.infos.keys import escaped, key_of, parts_of_key
 from minari.errors import DatasetCorruptError, EpisodeError, EpisodeKeyError, EpisodeTypeError, SpaceError
 from minari.spaces import AGENTS, STATE, Column, ColumnPath, Columns, DictCodec, EpisodeColumns, codec_for, path_name
 from minari.spaces.differences import differing_leaf
+from minari.spaces.serialization import serialize_space
 
 
 __all__ = [
@@ -38,8 +39,11 @@ __all__ = [
     "MultiAgentCodec",
     "MultiAgentEpisodeBuffer",
     "MultiAgentEpisodeData",
+    "SpacesByAgent",
     "agent_name",
     "agent_of_name",
+    "agent_spaces",
+    "codec_for_spaces",
     "spaces_by_agent",
     "spaces_by_name",
     "trajectory_of",
@@ -47,8 +51,8 @@ __all__ = [
 
 #: What an environment calls an agent: nearly always text.
 AgentID: TypeAlias = Hashable
-#: A space for each agent.
-AgentSpaces: TypeAlias = Mapping[Any, gym.Space[Any]]
+#: A space for each agent, by its id.
+SpacesByAgent: TypeAlias = Mapping[Any, gym.Space[Any]]
 
 TIMESTEPS: Final[ColumnPath] = ("timesteps",)
 #: Names that mean something else in the group of an episode.
@@ -85,12 +89,74 @@ def agent_of_name(name: str) -> Any:
     return key_of(name)
 
 
-def spaces_by_name(spaces: AgentSpaces) -> gym.spaces.Dict:
+class AgentSpaces(gym.spaces.Dict):
+    """The spaces of many agents: a mapping from the id of each to its space, in the order of the agents.
+
+    As a space, its values are dicts with a value for each agent. In a dataset it is described as a ``Dict`` with the
+    names of the agents in files.
+
+    Args:
+        spaces: the space of each agent, by its id.
+
+    Example:
+        >>> from gymnasium import spaces
+        >>> AgentSpaces({"predator": spaces.Discrete(5), "prey": spaces.Discrete(3)})["prey"]
+        Discrete(3)
+    """
+
+    def __init__(self, spaces: SpacesByAgent) -> None:
+        for agent, space in spaces.items():
+            if not isinstance(space, gym.Space):
+                raise SpaceError(
+                    f"The space of the agent {shortened(agent)} is {shortened(space)}, expected a gymnasium space such "
+                    f"as gymnasium.spaces.Box."
+                )
+        super().__init__(OrderedDict(spaces))  # Gymnasium sorts the keys of a plain dict
+
+    def __contains__(self, x: object) -> bool:
+        """Return whether there is an agent with this id; for a dict, whether it is a value of the space."""
+        return self.contains(x) if isinstance(x, Mapping) else x in self.spaces
+
+
+@serialize_space.register
+def _write_agent_spaces(space: AgentSpaces, to_string: bool = True) -> Any:
+    return serialize_space(spaces_by_name(space), to_string)
+
+
+def agent_spaces(value: object) -> AgentSpaces | None:
+    """Return the spaces of many agents; None if the value is a space of one, or no mapping.
+
+    Raises:
+        SpaceError: the mapping holds something else.
+    """
+    if isinstance(value, AgentSpaces):
+        return value
+    return AgentSpaces(value) if isinstance(value, Mapping) and not isinstance(value, gym.Space) else None
+
+
+def codec_for_spaces(observation_space: Any, action_space: Any) -> EpisodeCodec:
+    """Return the codec of the episodes of one agent with these spaces, or of many, if both are mappings.
+
+    Raises:
+        SpaceError: only one of both is a mapping, or one lacks an agent.
+    """
+    observation_spaces, action_spaces = agent_spaces(observation_space), agent_spaces(action_space)
+    if observation_spaces is None and action_spaces is None:
+        return EpisodeCodec(observation_space, action_space)
+    if observation_spaces is None or action_spaces is None:
+        raise SpaceError(
+            "One of observation_space and action_space is a mapping with the spaces of many agents, and the other one "
+            "is not; give both for each agent."
+        )
+    return MultiAgentCodec(observation_spaces, action_spaces)
+
+
+def spaces_by_name(spaces: SpacesByAgent) -> gym.spaces.Dict:
     """Return the spaces of agents as a space by their names in files, in the same order."""
     return gym.spaces.Dict(OrderedDict((agent_name(agent), space) for agent, space in spaces.items()))
 
 
-def spaces_by_agent(space: gym.Space[Any]) -> gym.spaces.Dict:
+def spaces_by_agent(space: gym.Space[Any]) -> AgentSpaces:
     """Return the spaces of agents by their ids, from the space that :func:`spaces_by_name` has made.
 
     Raises:
@@ -102,7 +168,7 @@ def spaces_by_agent(space: gym.Space[Any]) -> gym.spaces.Dict:
     for agent, name in zip(by_agent, space.spaces, strict=False):
         if len(by_agent) < len(space.spaces) or _name_or_none(agent) != name:
             raise SpaceError(f"The space of many agents has the key {shortened(name)}, which is not the name of one.")
-    return gym.spaces.Dict(by_agent)
+    return AgentSpaces(by_agent)
 
 
 def _name_or_none(agent: AgentID) -> str | None:
@@ -361,15 +427,16 @@ class MultiAgentCodec(EpisodeCodec):
         action_spaces: the space of the actions of each agent.
 
     Attributes:
-        agents: the ids of the agents.
         names: the name of each agent in files, by its id.
+        observation_spaces: the space of the observations of each agent.
+        action_spaces: the space of the actions of each agent.
 
     Raises:
         SpaceError: one of both lacks an agent.
         EpisodeTypeError: the id of an agent cannot be written.
     """
 
-    def __init__(self, observation_spaces: AgentSpaces, action_spaces: AgentSpaces) -> None:
+    def __init__(self, observation_spaces: SpacesByAgent, action_spaces: SpacesByAgent) -> None:
         for key, one, other in (
             ("observation_space", observation_spaces, action_spaces),
             ("action_space", action_spaces, observation_spaces),
@@ -380,9 +447,10 @@ class MultiAgentCodec(EpisodeCodec):
                     f"{shortened(list(other))}."
                 )
         self.names: dict[Any, str] = {agent: agent_name(agent) for agent in observation_spaces}
-        self.observation_spaces, self.action_spaces = dict(observation_spaces), dict(action_spaces)
-        self.observations = _AgentsCodec(spaces_by_name(observation_spaces), OBSERVATIONS)
-        self.actions = _AgentsCodec(spaces_by_name({agent: action_spaces[agent] for agent in self.names}), ACTIONS)
+        self.observation_spaces = AgentSpaces(observation_spaces)
+        self.action_spaces = AgentSpaces({agent: action_spaces[agent] for agent in self.names})
+        self.observations = _AgentsCodec(spaces_by_name(self.observation_spaces), OBSERVATIONS)
+        self.actions = _AgentsCodec(spaces_by_name(self.action_spaces), ACTIONS)
         self._agents = {name: agent for agent, name in self.names.items()}
         self._codecs = {
             name: EpisodeCodec(observation_spaces[agent], action_spaces[agent], least_steps=0)
@@ -399,7 +467,7 @@ class MultiAgentCodec(EpisodeCodec):
         """Return the codec of the trajectories of an agent."""
         return self._codecs[self.names[agent]]
 
-    def with_agents(self, observation_spaces: AgentSpaces, action_spaces: AgentSpaces) -> MultiAgentCodec:
+    def with_agents(self, observation_spaces: SpacesByAgent, action_spaces: SpacesByAgent) -> MultiAgentCodec:
         """Return a codec for further agents as well; the same one if all of them are known.
 
         Raises:
@@ -443,7 +511,10 @@ class MultiAgentCodec(EpisodeCodec):
             if agent not in buffer.agents:
                 continue
             with _errors_of(agent):
-                episode = self._codecs[name].encode(buffer.agents[agent])
+                trajectory = buffer.agents[agent]
+                if trajectory.actions is None and not len(trajectory):
+                    trajectory = replace(trajectory, actions=[])
+                episode = self._codecs[name].encode(trajectory)
                 steps = buffer.timesteps.get(agent, range(episode.total_steps + 1))
                 steps = _checked_timesteps(steps, episode.total_steps, total_steps)
                 with_steps = {**episode.columns, TIMESTEPS: steps}
@@ -603,7 +674,7 @@ class MultiAgentCodec(EpisodeCodec):
         return int(max(ends, default=0))
 
 
-def _without(spaces: AgentSpaces, known: Mapping[Any, Any]) -> dict[Any, gym.Space[Any]]:
+def _without(spaces: SpacesByAgent, known: Mapping[Any, Any]) -> dict[Any, gym.Space[Any]]:
     return {agent: space for agent, space in spaces.items() if agent not in known}
 
 
