@@ -354,7 +354,7 @@ def _flags(name: str, values: Any, rows: int) -> Column:
 
 
 def _metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
-    kept: dict[str, Any] = {}
+    kept = _own_metadata(buffer) if buffer.metadata else {}
     if buffer.seed is not None:
         if isinstance(buffer.seed, (bool, np.bool_)) or not isinstance(buffer.seed, (int, np.integer)):
             raise EpisodeTypeError(f"The seed of the episode is {brief(buffer.seed)}, expected an int or None.")
@@ -366,6 +366,19 @@ def _metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
             raise EpisodeTypeError(f"The options of the episode are {brief(buffer.options)}, expected a dict or None.")
         kept.update(checked_metadata({"options": dict(buffer.options)}))
     return kept
+
+
+def _own_metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
+    """Return the checked metadata of a buffer, without the seed and the options, which are fields of their own."""
+    if not isinstance(buffer.metadata, Mapping):
+        raise EpisodeTypeError(f"The metadata of the episode is {brief(buffer.metadata)}, expected a dict or None.")
+    for name in ("seed", "options"):
+        if name in buffer.metadata and getattr(buffer, name) is not None:
+            raise EpisodeError(
+                f"The episode has {name} {brief(getattr(buffer, name))}, and the {name} {brief(buffer.metadata[name])} "
+                f"in its metadata; give one of them."
+            )
+    return checked_metadata(buffer.metadata)
 
 
 def check_window(index: int, total_steps: int, start: int, stop: int) -> None:
