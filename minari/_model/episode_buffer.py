@@ -38,6 +38,8 @@ class EpisodeBuffer:
         terminations: T booleans.
         truncations: T booleans.
         infos: T+1 values for each key, nested like the infos.
+        metadata: further metadata of the episode, such as ``{"task": "pick"}``: numbers, strings, arrays, and
+            nested dicts of them.
 
     Example:
         >>> buffer = EpisodeBuffer(observations=0.5, infos={"height": 3}, seed=7)
@@ -57,6 +59,7 @@ class EpisodeBuffer:
     terminations: Any = field(default_factory=list)
     truncations: Any = field(default_factory=list)
     infos: dict[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         """Return the number of steps, T."""

@@ -396,13 +396,13 @@ def _of_one_agent(buffer: AnyEpisodeBuffer) -> EpisodeBuffer:
 
 
 def reset_metadata(buffer: AnyEpisodeBuffer) -> dict[str, Any]:
-    """Return the seed and the options of an episode as its metadata.
+    """Return the seed, the options and, if it is of one agent, the further metadata of an episode.
 
     Raises:
         EpisodeTypeError: they have another type.
         MetadataError: the options cannot be stored.
     """
-    kept: dict[str, Any] = {}
+    kept = _own_metadata(buffer) if isinstance(buffer, EpisodeBuffer) and buffer.metadata else {}
     if buffer.seed is not None:
         if isinstance(buffer.seed, (bool, np.bool_)) or not isinstance(buffer.seed, (int, np.integer)):
             raise EpisodeTypeError(f"The seed of the episode is {brief(buffer.seed)}, expected an int or None.")
@@ -414,6 +414,19 @@ def reset_metadata(buffer: AnyEpisodeBuffer) -> dict[str, Any]:
             raise EpisodeTypeError(f"The options of the episode are {brief(buffer.options)}, expected a dict or None.")
         kept.update(checked_metadata({"options": dict(buffer.options)}))
     return kept
+
+
+def _own_metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
+    """Return the checked metadata of a buffer, without the seed and the options, which are fields of their own."""
+    if not isinstance(buffer.metadata, Mapping):
+        raise EpisodeTypeError(f"The metadata of the episode is {brief(buffer.metadata)}, expected a dict or None.")
+    for name in ("seed", "options"):
+        if name in buffer.metadata and getattr(buffer, name) is not None:
+            raise EpisodeError(
+                f"The episode has {name} {brief(getattr(buffer, name))}, and the {name} {brief(buffer.metadata[name])} "
+                f"in its metadata; give one of them."
+            )
+    return checked_metadata(buffer.metadata)
 
 
 def check_window(index: int, total_steps: int, start: int, stop: int) -> None:

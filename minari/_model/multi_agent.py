@@ -520,7 +520,7 @@ class MultiAgentCodec(EpisodeCodec):
                 with_steps = {**episode.columns, TIMESTEPS: steps}
                 columns.update({(AGENTS, name, *path): column for path, column in with_steps.items()})
                 self._check_rewards(columns, episode.columns[REWARDS])
-            of_agents[name] = {"total_steps": episode.total_steps}
+            of_agents[name] = {**episode.metadata, "total_steps": episode.total_steps}
         if not any(each["total_steps"] for each in of_agents.values()):
             raise EpisodeError("No agent of the episode has a step, expected at least one; leave it out.")
         if buffer.state is not None:

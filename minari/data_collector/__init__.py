@@ -2,6 +2,7 @@
 
 from minari.data_collector.data_collector import DataCollector
 from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.data_collector.vector_collector import VectorDataCollector
 
 
-__all__ = ["DataCollector", "EpisodeBuffer"]
+__all__ = ["DataCollector", "EpisodeBuffer", "VectorDataCollector"]

@@ -168,14 +168,17 @@ class EpisodeCollector:
         """Return the number of steps of the finished episodes that have not been saved."""
         return self._queue.total_steps
 
-    def close(self) -> None:
+    def close(self, **kwargs: Any) -> None:
         """Close the environment and write the episodes in memory. Unsaved episodes can be recovered.
+
+        Args:
+            kwargs: arguments of the environment.
 
         Warns:
             UserWarning: explains how to recover unsaved episodes, if any.
         """
         try:
-            super().close()  # type: ignore[misc] # of the wrapper
+            super().close(**kwargs)  # type: ignore[misc] # of the wrapper
         finally:
             sentence = leave(self._running, self._queue, "closed")
             for warning in self._queue.take_warnings():

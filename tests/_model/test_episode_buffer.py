@@ -35,7 +35,7 @@ def collect(*steps: Any, buffer: EpisodeBuffer | None = None) -> EpisodeBuffer:
 
 def test_a_buffer_is_empty_at_first_and_frozen() -> None:
     names = ["id", "seed", "options", "observations", "actions", "rewards", "terminations", "truncations", "infos"]
-    assert list(inspect.signature(EpisodeBuffer).parameters) == names
+    assert list(inspect.signature(EpisodeBuffer).parameters) == [*names, "metadata"]
     buffer = EpisodeBuffer()
     assert (buffer.id, buffer.seed, buffer.options, buffer.observations, buffer.actions, buffer.infos) == (None,) * 6
     assert buffer.rewards == buffer.terminations == buffer.truncations == []

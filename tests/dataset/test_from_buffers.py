@@ -185,6 +185,16 @@ def test_seeds_and_options_are_stored(seed: Any) -> None:
     assert "options" not in second
 
 
+def test_metadata_of_a_buffer_is_stored_beside_its_seed() -> None:
+    given = {"task": "pick", "pose/x": np.arange(3.0)}
+    dataset = create(buffer=[buffer_of(2, seed=3, metadata=given), buffer_of(2, metadata={"seed": 4})])
+    assert seeds(dataset) == [3, 4]
+    first, second = dataset.storage.get_episode_metadata([0, 1])
+    assert first["task"] == "pick"
+    assert_same(first["pose"]["x"], np.arange(3.0))
+    assert second.keys() == first.keys() - given.keys() - {"pose"}
+
+
 def test_a_buffer_with_the_id_of_an_episode_continues_it() -> None:
     dataset = create(buffer=[buffer_of(3, seed=4)])
     dataset.update_dataset_from_buffer([buffer_of(2, id=0, observations=np.full((2, 2), 9, np.float32))])
@@ -279,6 +289,10 @@ BAD_EPISODES: dict[str, tuple[Any, type[Exception], str]] = {
         f"options-{number}": ({"options": options}, MetadataError, "options")
         for number, options in enumerate(({"a": object()}, {3: 1}, {"": 1}))
     },
+    "list-metadata": ({"metadata": [1]}, EpisodeTypeError, "The metadata of the episode is"),
+    "own-metadata": ({"metadata": {"id": 3}}, MetadataError, "'id' follows from the data"),
+    "two-seeds": ({"metadata": {"seed": 3}, "seed": 4}, EpisodeError, "the seed 3 in its metadata"),
+    "object-metadata": ({"metadata": {"a": object()}}, MetadataError, "metadata"),
     "fewer-infos": ({"infos": {"k": [1, 2, 3]}}, EpisodeError, "'infos/k' has 3 values, expected 4"),
     "object-infos": ({"infos": {"k": [object()] * 4}}, EpisodeTypeError, "infos/k"),
     "number-for-an-info": ({"infos": {"k": 3}}, EpisodeTypeError, "infos/k"),

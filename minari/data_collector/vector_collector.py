@@ -1,0 +1,437 @@
+"""VectorDataCollector: records a vector environment while it is used."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import iterate
+
+from minari._base.json_text import shortened
+from minari._base.plain_values import array_of
+from minari._base.settings import get_listed_root
+from minari._base.warnings import warn
+from minari._model.arguments import check_count, check_seed, check_space, made_callback
+from minari._model.compression import CompressionChoice
+from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.space_check import OutsideValues
+from minari._storages.base import PathLike
+from minari.data_collector.batch_columns import Numbers, Separate
+from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
+from minari.data_collector.columns import private, snapshot
+from minari.data_collector.data_collector import AUTOSEED_BIT_SIZE
+from minari.data_collector.episode_collector import EpisodeCollector
+from minari.data_collector.episode_queue import EpisodeQueue
+from minari.data_collector.exit_handlers import watch
+from minari.data_collector.finished_episodes import PendingWarning
+from minari.data_collector.open_recording import Medium
+from minari.data_collector.recorder import RecordedValues
+from minari.data_collector.vector_infos import final_info, final_values, info_of, without_finals
+from minari.data_collector.vector_recorder import Change, VectorRecorder
+from minari.errors import ArgumentError, ArgumentTypeError, EpisodeTypeError, SpaceError
+from minari.spaces.serialization import serialize_space
+
+
+__all__ = ["VectorDataCollector"]
+
+_AUTOSEED_OPTION = "minari_autoseed"
+_RESET_MASK = "reset_mask"
+#: Arguments of ``gymnasium.make_vec`` that are not those of the single environment.
+_OF_MAKE_VEC = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "max_episode_steps")
+
+#: The results of a step: observations, rewards, terminations, truncations, infos.
+StepResult: TypeAlias = tuple[Any, Any, Any, Any, dict[str, Any]]
+
+
+class VectorDataCollector(EpisodeCollector, VectorWrapper):
+    """Recorder of the episodes of a vector environment, from which datasets are created.
+
+    Use the environment as usual: its values are returned unchanged. The dataset is the one that a recorder inside
+    each sub-environment would create, for every autoreset mode: an observation that a reset returns never follows
+    the action of the step before, and the last observation of an episode is its own. Episodes are in the order in
+    which they end, those of one step by their sub-environment, and have its index in their metadata, ``env_index``.
+
+    Writing, recovery and episodes that cannot be stored are as in :class:`~minari.DataCollector`.
+
+    Args:
+        env: the vector environment, whose metadata must name its ``autoreset_mode``.
+        step_data_callback: as in :class:`~minari.DataCollector`; called for each sub-environment and step.
+        episode_metadata_callback: as in :class:`~minari.DataCollector`.
+        record_infos: True to record the info dicts.
+        observation_space: space of the recorded observations of one sub-environment, if the callback changes it.
+        action_space: space of the recorded actions of one sub-environment, if the callback changes it.
+        data_format: format of the dataset, by default ``"hdf5"``.
+        jpeg_encoding: True to store frames as JPEG, which is lossy.
+        compression: as in :class:`~minari.DataCollector`.
+        buffer_steps: maximum number of steps of finished episodes in memory. At this number, at 64 MiB, or five
+            seconds after the first of them has ended, they are written to disk.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
+        resume: name of a recording to continue, as listed by ``minari recover``.
+
+    Warns:
+        UserWarning: as :class:`~minari.DataCollector`.
+
+    Raises:
+        TypeError: ``env`` is not a vector environment, or a callback is an instance instead of a class.
+        ArgumentError: the environment names no autoreset mode, or ``buffer_steps`` is not a positive integer.
+        SpaceError: a space argument is not a space; or the environment is an ``AsyncVectorEnv`` that returns
+            stale texts.
+
+    The other exceptions are those of :class:`~minari.DataCollector`.
+
+    Example:
+        >>> import gymnasium as gym, minari
+        >>> envs = minari.VectorDataCollector(gym.make_vec("CartPole-v1", num_envs=8, vectorization_mode="sync"))
+        >>> observations, infos = envs.reset(seed=1)
+        >>> while envs.total_episodes < 20:
+        ...     observations, rewards, terminations, truncations, infos = envs.step(envs.action_space.sample())
+        >>> dataset = envs.create_dataset(
+        ...     "docs/vector-v0", algorithm_name="random", author="Ada", author_email="ada@example.org",
+        ...     description="at least 20 episodes", code_permalink="https://example.org", eval_env="CartPole-v1",
+        ... )
+        >>> dataset.total_episodes >= 20, dataset.observation_space.shape
+        (True, (4,))
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv,
+        step_data_callback: type[StepDataCallback] = StepDataCallback,
+        episode_metadata_callback: type[EpisodeMetadataCallback] = EpisodeMetadataCallback,
+        record_infos: bool = False,
+        observation_space: gym.Space[Any] | None = None,
+        action_space: gym.Space[Any] | None = None,
+        data_format: str | None = None,
+        *,
+        jpeg_encoding: bool = False,
+        compression: CompressionChoice = None,
+        buffer_steps: int = 10_000,
+        root: PathLike | None = None,
+        resume: str | None = None,
+    ) -> None:
+        if not isinstance(env, VectorEnv):
+            raise TypeError(
+                f"VectorDataCollector records a vector environment, got {shortened(env)}; record a single "
+                f"environment with DataCollector."
+            )
+        self._mode = _autoreset_mode(env)
+        check_space("observation_space", observation_space)
+        check_space("action_space", action_space)
+        step_callback = made_callback(
+            "step_data_callback", step_data_callback, StepDataCallback, EpisodeMetadataCallback
+        )
+        episode_callback = made_callback(
+            "episode_metadata_callback", episode_metadata_callback, EpisodeMetadataCallback, StepDataCallback
+        )
+        check_count("buffer_steps", buffer_steps, 1)
+        _check_texts(env)
+        super().__init__(env)
+        spaces = observation_space or env.single_observation_space, action_space or env.single_action_space
+        for space in spaces:
+            serialize_space(space)  # rejects unsupported spaces before the first step
+        get_listed_root(root)  # rejects an invalid root before the first step
+        self._root = root
+        self._spec = _single_spec(env)
+        medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression)
+        self._queue = EpisodeQueue(
+            medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
+        )
+        self._recorder = self._running = VectorRecorder(env.num_envs, *spaces)
+        self._recorded = RecordedValues(step_callback, record_infos, _info_dict)
+        self._outside = OutsideValues(*spaces)
+        self._everyone = np.arange(env.num_envs)
+        # Each sub-environment has a generator of its own, which a seed of its own determines.
+        self._has_own_seeds = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
+        self._envs = getattr(env.unwrapped, "envs", None) or [env] * env.num_envs
+        watch(self, self._queue, self._recorder)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all sub-environments, or some; their episodes end here, truncated unless they have terminated.
+
+        Args:
+            seed: an integer, with which sub-environment i gets the seed + i; or one seed or None for each. Where
+                none is given, one of 32 bits is drawn, and recorded. An environment whose sub-environments share
+                one generator takes one integer, recorded as ``vector_seed`` in the metadata of the episodes.
+            options: options of the reset. ``{"minari_autoseed": False}`` resets without seeds,
+                ``{"reset_mask": mask}`` resets the sub-environments where the mask is true.
+
+        Returns:
+            The result of the environment.
+        """
+        seeds = self._seeds(seed)
+        if options is not None and not isinstance(options, Mapping):
+            raise ArgumentTypeError(f"options is {shortened(options)}, expected a dict or None.")
+        given = dict(options or {})
+        with_seeds = given.pop(_AUTOSEED_OPTION, True)
+        mask = given.get(_RESET_MASK)
+        some = self._masked(mask)
+        self._end(self._everyone if some is None else some, continues=False)
+        if some is None:
+            self._recorder.clear()
+        if with_seeds:
+            seeds = self._drawn(seeds)
+        recorded_options = snapshot({key: value for key, value in given.items() if key != _RESET_MASK}) or None
+        observations, infos = self.env.reset(seed=seeds, options=given or None)  # type: ignore[arg-type] # which may remove the mask
+        origins = self._origins(seeds, recorded_options)
+        values = self._reset_values(observations, infos, self._everyone if some is None else some)
+        if some is None:
+            self._recorder.start_all(*values, origins)
+        else:
+            self._recorder.start(some, *values, origins)
+        return observations, infos
+
+    def _masked(self, mask: Any) -> Numbers | None:
+        """Return the sub-environments that a reset concerns; None for all."""
+        is_mask = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,)
+        if not is_mask or not (self._has_own_seeds or self._mode is AutoresetMode.DISABLED):
+            return None
+        if not self._recorder.is_started:
+            raise gym.error.ResetNeeded("Cannot reset some sub-environments before all of them; call reset() first.")
+        return np.flatnonzero(mask)
+
+    def _seeds(self, seed: Any) -> int | list[int | None] | None:
+        """Return checked seeds: one for each sub-environment, or that of a shared generator, or None."""
+        if isinstance(seed, (list, tuple, np.ndarray)):
+            for one in seed:
+                check_seed("seed", one)
+            if len(seed) != self.num_envs:
+                raise ArgumentError(
+                    f"seed has {len(seed)} seeds, expected one for each of {self.num_envs} sub-environments."
+                )
+            return [None if one is None else int(one) for one in seed]
+        check_seed("seed", seed)
+        if seed is None or not self._has_own_seeds:
+            return None if seed is None else int(seed)
+        limit = 2**AUTOSEED_BIT_SIZE if seed < 2**AUTOSEED_BIT_SIZE else None
+        return [int(seed) + env if limit is None else (int(seed) + env) % limit for env in range(self.num_envs)]
+
+    def _drawn(self, seeds: int | list[int | None] | None) -> int | list[int | None] | None:
+        """Return the seeds with random ones where there are none."""
+        if seeds is None and not self._has_own_seeds:
+            return secrets.randbits(AUTOSEED_BIT_SIZE)
+        if isinstance(seeds, int) or not self._has_own_seeds:
+            return seeds
+        given = [None] * self.num_envs if seeds is None else seeds
+        return [secrets.randbits(AUTOSEED_BIT_SIZE) if seed is None else seed for seed in given]
+
+    def _origins(self, seeds: int | list[int | None] | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """Return seed, options and metadata of the episode that starts in each sub-environment."""
+        shared = {"vector_seed": seeds} if isinstance(seeds, int) and not self._has_own_seeds else {}
+        own = seeds if isinstance(seeds, list) else [None] * self.num_envs
+        return [
+            {"seed": seed, "options": options, "metadata": {"env_index": env, **shared}} for env, seed in enumerate(own)
+        ]
+
+    def _reset_values(self, observations: Any, infos: Any, envs: Numbers) -> tuple[Any, Any]:
+        """Return the observations and infos to record of a reset of some sub-environments."""
+        recorded = self._recorded
+        if recorded.are_returned:
+            return observations, snapshot(infos) if recorded.with_infos else None
+        parts = self._split(observations)
+        values = {env: recorded.of_reset(self._envs[env], parts[env], self._info(infos, env)) for env in envs.tolist()}
+        any_value: tuple[Any, Any] = next(
+            iter(values.values()), (None, {})
+        )  # where there is none, as the others are not read
+        observations, infos = zip(*(values.get(env, any_value) for env in range(self.num_envs)), strict=True)
+        return Separate(observations), snapshot(infos)
+
+    def _split(self, observations: Any) -> list[Any]:
+        return list(iterate(self.env.observation_space, observations))
+
+    def _info(self, infos: Any, env: int) -> dict[str, Any]:
+        return info_of(infos, env, self.num_envs)
+
+    def step(self, actions: Any) -> StepResult:
+        """Step all sub-environments and record the results.
+
+        Returns:
+            The result of the environment.
+        """
+        recorder = self._recorder
+        if not recorder.is_started:
+            raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
+        warnings = recorder.settle(self._add)  # if an interruption occurred in between
+        if self._recorded.are_returned:
+            recorder.act(actions)
+            result = self.env.step(actions)
+            self._record(result)
+        else:
+            given = private(actions)
+            result = self.env.step(actions)
+            self._record_with_callback(given, result)
+        warnings += recorder.settle(self._add)
+        for warning in warnings:
+            warn(warning)
+        return result
+
+    def _record(self, result: StepResult) -> None:
+        """Record the values of the environment."""
+        observations, rewards, terminations, truncations, infos = result
+        terminated, truncated = self._flags("terminations", terminations), self._flags("truncations", truncations)
+        recorder, with_infos = self._recorder, self._recorded.with_infos
+        is_running, is_next_step = recorder.is_running, self._mode is AutoresetMode.NEXT_STEP
+        is_ended = (terminated | truncated) & is_running
+        change, kept = None, snapshot(infos) if with_infos else None
+        if is_ended.any() or (is_next_step and not is_running.all()):
+            ended = np.flatnonzero(is_ended)
+            if self._mode is AutoresetMode.SAME_STEP:
+                finals = final_values(infos, ended.tolist(), self.env.observation_space, self.num_envs)
+                last = [final_info(kept, env, self.num_envs) for env in ended.tolist()] if with_infos else None
+                change = Change(ended, ended, finals, last)
+                kept = without_finals(kept)
+            else:
+                change = Change(ended, np.flatnonzero(~is_running) if is_next_step else ended[:0])
+        recorder.add(observations, rewards, terminated, truncated, kept, change)
+
+    def _record_with_callback(self, actions: Any, result: StepResult) -> None:
+        """Record the values that the callback returns for each sub-environment."""
+        observations, rewards, terminations, truncations, infos = result
+        is_over = self._flags("terminations", terminations) | self._flags("truncations", truncations)
+        recorder, recorded, mode = self._recorder, self._recorded, self._mode
+        given, after = list(iterate(self.env.action_space, actions)), self._split(observations)
+        finals: dict[int, Any] = {}
+        infos_after = infos
+        if mode is AutoresetMode.SAME_STEP:
+            over = np.flatnonzero(is_over).tolist()
+            last = final_values(infos, over, self.env.observation_space, self.num_envs)
+            finals = dict(zip(over, last, strict=True))
+            infos_after = without_finals(infos)
+        steps: dict[int, tuple[Any, ...]] = {}
+        resets: dict[int, tuple[Any, Any]] = {}
+        for env, is_running in enumerate(recorder.is_running.tolist()):
+            if is_running:
+                is_final = env in finals
+                info = final_info(infos, env, self.num_envs) if is_final else self._info(infos, env)
+                values = (
+                    finals[env] if is_final else after[env],
+                    rewards[env],
+                    terminations[env],
+                    truncations[env],
+                    info,
+                )
+                steps[env] = recorded.of_step(self._envs[env], given[env], values)
+            if env in finals or (not is_running and mode is AutoresetMode.NEXT_STEP):
+                resets[env] = recorded.of_reset(self._envs[env], after[env], self._info(infos_after, env))
+        ended = [
+            env
+            for env, (_, _, _, terminated, truncated, _) in steps.items()
+            # An environment that resets itself continues elsewhere, regardless of a callback.
+            if terminated or truncated or (is_over[env] and mode is not AutoresetMode.DISABLED)
+        ]
+        started = sorted({*resets, *(env for env in ended if not is_over[env])})
+        change = Change(
+            np.array(ended, np.int64),
+            np.array(started, np.int64),
+            [steps[env][0] for env in ended],
+            snapshot([steps[env][5] for env in ended]),
+        )
+        others = next(iter(steps.values()), None)  # for rows that are not read
+        rows = [steps.get(env, others) for env in range(self.num_envs)]
+        _, acted, *outcomes, _ = zip(*rows, strict=True) if others else [None] * 6
+        states = {**{env: (values[0], values[5]) for env, values in steps.items()}, **resets}
+        other_state = next(iter(states.values()))
+        new, new_infos = zip(*(states.get(env, other_state) for env in range(self.num_envs)), strict=True)
+        recorder.act(None if acted is None else Separate(acted))
+        rewards, terminations, truncations = outcomes
+        infos = snapshot(new_infos)
+        recorder.add(Separate(new), rewards, terminations, truncations, infos, change if ended or started else None)
+
+    def _flags(self, name: str, values: Any) -> npt.NDArray[np.bool_]:
+        """Return the flags of all sub-environments, shape (n,)."""
+        flags = values if type(values) is np.ndarray else array_of(values)
+        if flags is None or flags.shape != (self.num_envs,):
+            raise EpisodeTypeError(
+                f"The {name} of a step are {shortened(values)}, expected an array of {self.num_envs} booleans, one for "
+                f"each sub-environment."
+            )
+        return flags if flags.dtype == np.bool_ else flags.astype(np.bool_)
+
+    def _add(self, buffer: EpisodeBuffer) -> list[PendingWarning]:
+        """Add an episode that has ended to the queue; return problems, one sentence each."""
+        warnings: list[PendingWarning] = []
+        warnings += self._outside.add(buffer.observations, buffer.actions, self._queue.total_episodes)
+        return warnings + self._queue.add(buffer)
+
+    def _end(self, envs: Numbers, *, continues: bool) -> None:
+        """End the running episodes of some sub-environments."""
+        warnings = self._recorder.settle(self._add)
+        self._recorder.end(envs, continues=continues)
+        warnings += self._recorder.settle(self._add)
+        for warning in warnings:
+            warn(warning)
+
+    def _interrupt(self) -> None:
+        self._end(self._everyone, continues=True)
+
+    def _recorded_spec(self) -> EnvSpec | None:
+        return self._spec
+
+
+def _autoreset_mode(env: VectorEnv) -> AutoresetMode:
+    """Return the mode that an environment names.
+
+    Raises:
+        ArgumentError: it names none.
+    """
+    mode = (env.metadata or {}).get("autoreset_mode")
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        raise ArgumentError(
+            f"The autoreset mode of {env} is {shortened(mode)}, expected one of Gymnasium's, which says when a "
+            f"sub-environment is reset; put AutoresetMode.NEXT_STEP, or the mode that applies, into env.metadata under "
+            f"'autoreset_mode'."
+        ) from None
+
+
+def _check_texts(env: VectorEnv) -> None:
+    """Raise if the environment returns texts of earlier steps."""
+    base = env.unwrapped
+    if (
+        isinstance(base, AsyncVectorEnv)
+        and getattr(base, "shared_memory", False)
+        and _has_text(base.single_observation_space)
+    ):
+        raise SpaceError(
+            f"The observations of {env} hold Text, of which an AsyncVectorEnv with shared memory returns earlier "
+            f"values; make it with shared_memory=False."
+        )
+
+
+def _has_text(space: gym.Space[Any]) -> bool:
+    if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
+        parts = space.spaces.values() if isinstance(space, gym.spaces.Dict) else space.spaces
+        return any(map(_has_text, parts))
+    return isinstance(space, gym.spaces.Text)
+
+
+def _single_spec(env: VectorEnv) -> EnvSpec | None:
+    """Return the spec of the single environment, from which ``gymnasium.make`` creates it; None if it is unknown."""
+    get_attr = getattr(env.unwrapped, "get_attr", None)
+    if get_attr is not None:
+        try:
+            spec = get_attr("spec")[0]
+        except Exception:  # custom environments may raise anything
+            spec = None
+        if isinstance(spec, EnvSpec):
+            return spec
+    spec = env.spec
+    if spec is None:
+        return None
+    arguments = {key: value for key, value in spec.kwargs.items() if key not in _OF_MAKE_VEC}
+    return replace(
+        spec, kwargs=arguments, max_episode_steps=spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
+    )
+
+
+def _info_dict(info: Any) -> Mapping[str, Any]:
+    return info if isinstance(info, Mapping) else {}
