@@ -24,6 +24,7 @@ from minari.spaces import (
     EpisodeColumns,
     SpaceCodec,
     codec_for,
+    is_of_agent,
     native,
     path_name,
     without_ones,
@@ -255,13 +256,16 @@ class EpisodeCodec:
 
 
 def without_info(episode: EpisodeColumns, name: str) -> EpisodeColumns:
-    """Return the episode without one info.
+    """Return the episode without one info, of all agents if there are many.
 
     Args:
         episode: an episode returned by :meth:`EpisodeCodec.encode`.
         name: the keys of the info, joined by ``/``.
     """
     dropped = columns_of_info(episode.columns, name)
+    for agent in {path[:2] for path in episode.columns if is_of_agent(path)}:
+        trajectory = {path[2:]: column for path, column in episode.columns.items() if path[:2] == agent}
+        dropped |= {(*agent, *path) for path in columns_of_info(trajectory, name)}
     columns = {path: column for path, column in episode.columns.items() if path not in dropped}
     return EpisodeColumns(episode.total_steps, columns, episode.metadata)
 

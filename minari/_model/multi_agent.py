@@ -596,7 +596,11 @@ class MultiAgentCodec(EpisodeCodec):
                     f"There is metadata of the agent {shortened(agent)}, which has no trajectory in the episode, "
                     f"expected some of {shortened([self._agents[known] for known in of_agents])}."
                 )
-            of_agents[name] = {**checked_metadata(more), "total_steps": of_agents[name]["total_steps"]}
+            of_agents[name] = {
+                **of_agents[name],
+                **checked_metadata(more),
+                "total_steps": of_agents[name]["total_steps"],
+            }
         episode.metadata.update(checked_metadata(further))
 
     # Decoding

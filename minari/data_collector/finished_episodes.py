@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from minari._base.json_text import shortened
-from minari._model.episode_buffer import EpisodeBuffer
-from minari._model.episode_codec import REWARDS, size_of, without_info
+from minari._model.episode_buffer import AnyEpisodeBuffer, MultiAgentEpisodeBuffer
+from minari._model.episode_codec import size_of, without_info
 from minari._model.infos import discard_info
 from minari._storages.write_session import other_reward_shape
 from minari.data_collector.open_recording import OpenRecording
@@ -40,7 +40,7 @@ class Finished:
 
     steps: int
     index: int
-    buffer: EpisodeBuffer | None
+    buffer: AnyEpisodeBuffer | None
     episode: EpisodeColumns | None = None
     error: Exception | None = None
     row: int = sys.maxsize
@@ -72,7 +72,7 @@ class FinishedEpisodes:
         self.kept: list[Finished] = []
         self.steps = 0
         self.warnings: list[PendingWarning] = []
-        self._latest: weakref.ref[EpisodeBuffer] | None = None
+        self._latest: weakref.ref[AnyEpisodeBuffer] | None = None
         self._oldest = 0.0  # end of the oldest storable episode
         self.recount()
 
@@ -129,11 +129,11 @@ class FinishedEpisodes:
         self._reward_shape = self._written.reward_shape  # of the storable episodes; None if there is none
         first = next((finished.episode for finished in ready if finished.episode is not None), None)
         if self._reward_shape is None and first is not None:
-            self._reward_shape = first.columns[REWARDS].shape[1:]
+            self._reward_shape = self._written.codec.reward_shape(first.columns)
 
     # Adding
 
-    def add(self, buffer: EpisodeBuffer) -> None:
+    def add(self, buffer: AnyEpisodeBuffer) -> None:
         """Add and encode an episode; a second call for the same one, after an interruption, completes the first."""
         is_known = self._latest is not None and self._latest() is buffer
         if not is_known and not (self.kept and self.kept[-1].buffer is buffer):
@@ -161,10 +161,11 @@ class FinishedEpisodes:
                 return
             finished.buffer = None
         if finished.episode is not None:
-            shape = finished.episode.columns[REWARDS].shape[1:]
+            shape = self._written.codec.reward_shape(finished.episode.columns)
             if self._reward_shape is None:
                 self._reward_shape = shape
-            finished.error = other_reward_shape(shape, self._reward_shape)
+            if shape is not None and self._reward_shape is not None:
+                finished.error = other_reward_shape(shape, self._reward_shape)
             if finished.error is not None:
                 return
             self._oldest = self._oldest if self.steps else time.monotonic()
@@ -172,16 +173,11 @@ class FinishedEpisodes:
             self.steps += finished.steps
             self._bytes += size_of(finished.episode)
 
-    def _encoded(self, buffer: EpisodeBuffer) -> EpisodeColumns:
+    def _encoded(self, buffer: AnyEpisodeBuffer) -> EpisodeColumns:
         codec, index = self._written.codec, self._written.episodes + self._ready_count
         episode = codec.encode(buffer)
-        metadata = self._describe(codec.fields(index, episode.columns, episode.total_steps))
-        if not isinstance(metadata, Mapping):
-            raise MetadataError(
-                f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is "
-                f"based on what super().__call__ returns."
-            )
-        codec.describe(episode, metadata)
+        fields = codec.fields(index, episode.columns, episode.total_steps)
+        codec.describe(episode, checked_description(self._describe(fields)))
         return episode
 
     # Removing
@@ -216,8 +212,11 @@ class FinishedEpisodes:
     def discard_info(self, name: str) -> None:
         """Drop an info from all episodes in memory."""
         for finished in self.kept:
-            if finished.buffer is not None and finished.buffer.infos is not None:
-                discard_info(finished.buffer.infos, name)
+            buffer = finished.buffer
+            trajectories = buffer.agents.values() if isinstance(buffer, MultiAgentEpisodeBuffer) else [buffer]
+            for trajectory in trajectories:
+                if trajectory is not None and trajectory.infos is not None:
+                    discard_info(trajectory.infos, name)
             if finished.episode is not None:
                 finished.episode = without_info(finished.episode, name)
 
@@ -281,6 +280,20 @@ class FinishedEpisodes:
             return []
         verb = "is" if len(unfit) == 1 else "are"
         return [f"{_numbers(unfit).capitalize()} cannot be stored and {verb} left out: {unfit[0].error}"]
+
+
+def checked_description(metadata: Any) -> Mapping[str, Any]:
+    """Return what an episode metadata callback has returned.
+
+    Raises:
+        MetadataError: it is not a dict.
+    """
+    if isinstance(metadata, Mapping):
+        return metadata
+    raise MetadataError(
+        f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is based on "
+        f"what super().__call__ returns."
+    )
 
 
 def _unfit_warning(finished: Finished) -> UnfitEpisodeWarning:
