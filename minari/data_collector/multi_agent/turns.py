@@ -170,22 +170,21 @@ class TurnsCollector(AgentsCollector):
 
     def _complete(self) -> None:
         running, counted = self._running, dict[AgentID, Any]()
-        ended = set(self._ended_before)
-        for agent, trajectory in list(running.taking_part.items()):
+        for agent, trajectory in running.taking_part.items():
             if trajectory.is_open:
                 outcome = self._complete_one(trajectory)
                 if outcome is not None:
                     counted[agent] = private(outcome.reward)
-            if trajectory.is_over and self._is_dead(agent):
-                ended.add(agent)
-        for agent in self._agents():  # those whose turn has not come
+        alive = self._agents()
+        for agent in alive:  # those whose turn has not come
             if agent not in running.taking_part and agent not in self._ended_before:
                 with suppress(Exception):  # the environment does not tell
                     outcome = self._outcome_of(agent)
                     if outcome.observation is not UNSEEN:
                         self._appear(agent, outcome)
                         counted[agent] = private(outcome.reward)
-        self._counted, self._ended_before = counted, frozenset(ended) & set(self._agents())
+        ended = {agent for agent, each in running.taking_part.items() if each.is_over and self._is_dead(agent)}
+        self._counted, self._ended_before = counted, (self._ended_before | ended) & set(alive)
 
     def _is_dead(self, agent: AgentID) -> bool:
         """Return whether the environment will give an agent only its last turn."""
