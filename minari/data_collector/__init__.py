@@ -1,7 +1,7 @@
 """Recording of environments."""
 
 from minari.data_collector.data_collector import DataCollector
-from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.data_collector.episode_buffer import EpisodeBuffer, MultiAgentEpisodeBuffer
 
 
-__all__ = ["DataCollector", "EpisodeBuffer"]
+__all__ = ["DataCollector", "EpisodeBuffer", "MultiAgentEpisodeBuffer"]
