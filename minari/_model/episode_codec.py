@@ -80,6 +80,11 @@ class EpisodeCodec:
                     others.pop(leaf.path, None)
             self._other_paths += others
 
+    @property
+    def spaces(self) -> tuple[gym.Space[Any], gym.Space[Any]]:
+        """Return the observation space and the action space."""
+        return self.observations.space, self.actions.space
+
     def encode(self, buffer: AnyEpisodeBuffer) -> EpisodeColumns:
         """Return the checked columns of an episode.
 
@@ -105,6 +110,14 @@ class EpisodeCodec:
     def reward_shape(self, columns: Columns) -> tuple[int, ...] | None:
         """Return the shape of the reward of a step; None if the episode does not tell."""
         return columns[REWARDS].shape[1:]
+
+    def required_paths(self, columns: Columns) -> set[ColumnPath]:
+        """Return the paths of the columns that an episode with these columns must have."""
+        return {*self.observations.paths(), *self.actions.paths(), *self.outcomes}
+
+    def steps_of(self, columns: Columns, total_steps: int) -> Mapping[str, int]:
+        """Return the numbers of steps that columns show, for comparison with the metadata, by its nested keys."""
+        return {"total_steps": len(columns[REWARDS])}
 
     def describe(self, episode: EpisodeColumns, metadata: Mapping[str, Any]) -> None:
         """Add metadata to an episode.

@@ -42,6 +42,7 @@ __all__ = [
     "SpacesByAgent",
     "agent_name",
     "agent_of_name",
+    "spaces_of_agents",
     "agent_spaces",
     "codec_for_spaces",
     "spaces_by_agent",
@@ -113,6 +114,14 @@ class AgentSpaces(gym.spaces.Dict):
                 )
         super().__init__(OrderedDict(spaces))  # Gymnasium sorts the keys of a plain dict
 
+    def __getitem__(self, key: Any) -> gym.Space[Any]:
+        """Return the space of an agent.
+
+        Raises:
+            KeyError: there is no such agent.
+        """
+        return self.spaces[key]
+
     def __contains__(self, x: object) -> bool:
         """Return whether there is an agent with this id; for a dict, whether it is a value of the space."""
         return self.contains(x) if isinstance(x, Mapping) else x in self.spaces
@@ -132,6 +141,23 @@ def agent_spaces(value: object) -> AgentSpaces | None:
     if isinstance(value, AgentSpaces):
         return value
     return AgentSpaces(value) if isinstance(value, Mapping) and not isinstance(value, gym.Space) else None
+
+
+def spaces_of_agents(env: object) -> tuple[AgentSpaces, AgentSpaces] | None:
+    """Return the observation and action spaces of the agents of an environment of PettingZoo; None for any other.
+
+    Args:
+        env: a ``ParallelEnv`` or an ``AECEnv``.
+    """
+    agents = getattr(env, "possible_agents", None)
+    observation_space: Any = getattr(env, "observation_space", None)
+    action_space: Any = getattr(env, "action_space", None)
+    if not (isinstance(agents, (list, tuple)) and callable(observation_space) and callable(action_space)):
+        return None
+    return (
+        AgentSpaces({agent: observation_space(agent) for agent in agents}),
+        AgentSpaces({agent: action_space(agent) for agent in agents}),
+    )
 
 
 def codec_for_spaces(observation_space: Any, action_space: Any) -> EpisodeCodec:
@@ -463,6 +489,11 @@ class MultiAgentCodec(EpisodeCodec):
         """Return the ids of the agents."""
         return list(self.names)
 
+    @property
+    def spaces(self) -> tuple[AgentSpaces, AgentSpaces]:
+        """Return the observation spaces and the action spaces, by agent."""
+        return self.observation_spaces, self.action_spaces
+
     def of_agent(self, agent: AgentID) -> EpisodeCodec:
         """Return the codec of the trajectories of an agent."""
         return self._codecs[self.names[agent]]
@@ -489,6 +520,21 @@ class MultiAgentCodec(EpisodeCodec):
             {**self.observation_spaces, **_without(observation_spaces, self.names)},
             {**self.action_spaces, **_without(action_spaces, self.names)},
         )
+
+    def required_paths(self, columns: Columns) -> set[ColumnPath]:
+        """Return the paths of the columns that an episode with these columns must have, for each of its agents."""
+        present = {path[1] for path in columns if path[0] == AGENTS and len(path) > 2} & self._codecs.keys()
+        return {
+            (AGENTS, name, *path)
+            for name in map(str, present)
+            for path in (*self._codecs[name].required_paths({}), TIMESTEPS)
+        }
+
+    def steps_of(self, columns: Columns, total_steps: int) -> Mapping[str, int]:
+        """Return the numbers of steps of each agent, for comparison with the metadata, by its nested keys."""
+        paths = {name: (AGENTS, name, *REWARDS) for name in self._codecs}
+        found = {f"{AGENTS}/{name}/total_steps": len(columns[path]) for name, path in paths.items() if path in columns}
+        return {"total_steps": total_steps, **found}
 
     def reward_shape(self, columns: Columns) -> tuple[int, ...] | None:
         shapes = (columns[path].shape for name in self._codecs if (path := (AGENTS, name, *REWARDS)) in columns)

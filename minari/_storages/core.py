@@ -397,6 +397,10 @@ class StorageCore(ABC):
         for index, columns in self._read_leaves(self._checked(indices), paths):
             yield index, self.with_frames(columns) if self.frame_leaves else columns
 
+    def full_path(self, path: ColumnPath) -> ColumnPath:
+        """Return the path of a column in the whole dataset, of which this may be the part of one agent."""
+        return path
+
     def stored_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         """Yield the columns of each episode as they are stored, in the order of the indices."""
         return self._read_columns(indices)
