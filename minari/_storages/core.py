@@ -31,7 +31,7 @@ from minari._storages.paths import is_remote
 from minari._storages.rows import RecentEpisodes, RowRequest, gather_rows
 from minari._storages.staged_directory import directory_size
 from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
-from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, Leaf
+from minari.spaces import Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, Leaf
 
 
 _log = logging.getLogger(__name__)
@@ -49,6 +49,10 @@ class EpisodeWriter(ABC):
     @abstractmethod
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         """Append episodes as number ``first_index`` and following."""
+
+    def append_batch(self, first_index: int, batch: EpisodeBatch) -> None:
+        """Append the episodes of a batch, for formats that can do that faster than one by one."""
+        self.append(first_index, list(batch))
 
     @abstractmethod
     def replace(self, index: int, episode: EpisodeColumns) -> None:
@@ -513,6 +517,10 @@ class _GuardedWriter(EpisodeWriter):
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         with storage_errors(self._path):
             self._writer.append(first_index, episodes)
+
+    def append_batch(self, first_index: int, batch: EpisodeBatch) -> None:
+        with storage_errors(self._path):
+            self._writer.append_batch(first_index, batch)
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         with storage_errors(self._path):
