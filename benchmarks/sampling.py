@@ -58,7 +58,15 @@ CASES = (
 )
 #: Episodes of each kind, and for a try.
 EPISODES = {"vectors": (1000, 10), "frames": (250, 4)}
-RIVALS = ("torchrl", "torchrl, 1 thread", "d3rlpy", "tianshou")
+#: How the sides are called in the table and the chart, in their order.
+TITLES = {
+    "minari": "Minari",
+    "torchrl": "TorchRL",
+    "torchrl, 1 thread": "TorchRL, 1 thread",
+    "d3rlpy": "d3rlpy",
+    "tianshou": "Tianshou",
+    "released": "loop over 0.5.4",
+}
 
 #: Seconds by case and side; None where a library has no such batches.
 Figures = Mapping[Case, Mapping[str, float | None]]
@@ -150,22 +158,20 @@ def from_json(content: Mapping[str, Any]) -> Figures:
 
 def page(figures: Figures, facts: Mapping[str, Any]) -> str:
     """Return the page `sampling.md`."""
-    sides = [side for side in (*RIVALS, "released") if any(side in found for found in figures.values())]
-    titles = {"released": "loop over 0.5.4", "torchrl": "TorchRL", "torchrl, 1 thread": "TorchRL, 1 thread"}
-    titles |= {"tianshou": "Tianshou"}
+    sides = [side for side in TITLES if side != "minari" and any(side in found for found in figures.values())]
     rows = []
     for case, found in figures.items():
-        floor = found.get("numpy", found.get("decoding"))
+        ratio = over_floor(found).get("minari")
         rows.append(
             [
                 case.title,
                 _time(found.get("minari")),
-                _time(floor),
-                digits((found["minari"] or 0) / floor) if floor else "–",
+                _time(_floor(found)),
+                "–" if ratio is None else digits(ratio),
                 *(_time(found.get(side)) for side in sides),
             ]
         )
-    header = ("batch", "Minari", "floor", "relative to it", *(titles.get(side, side) for side in sides))
+    header = ("batch", "Minari", "floor", "relative to it", *(TITLES[side] for side in sides))
     note = (
         f"Least of {facts['settings']['repeat']} medians; the libraries take turns, each time in a fresh process. The "
         "floor is fancy indexing of arrays in memory with NumPy, and, for compressed frames, decompressing the chunks "
@@ -174,6 +180,18 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
         "in memory."
     )
     return "\n\n".join([tables.table(header, rows), note, tables.about(facts)]) + "\n"
+
+
+def over_floor(found: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the times of the sides that were measured, relative to the floor, in the order of the table."""
+    floor = _floor(found)
+    if not floor:
+        return {}
+    return {side: seconds / floor for side in TITLES if (seconds := found.get(side)) is not None}
+
+
+def _floor(found: Mapping[str, float | None]) -> float | None:
+    return found.get("numpy", found.get("decoding"))
 
 
 def _time(seconds: float | None) -> str:
