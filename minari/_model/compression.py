@@ -12,7 +12,7 @@ import numpy as np
 from minari._base.json_text import shortened
 from minari._base.suggestions import did_you_mean
 from minari.errors import CompressionError
-from minari.spaces import ColumnPath, Leaf, path_name
+from minari.spaces import ColumnPath, Leaf, is_of_agent, path_name
 
 
 #: A user's choice: a codec for all columns, codecs for some of them, or None for the default.
@@ -91,7 +91,7 @@ class Compression:
         self._by_name: dict[str, Codec | None] = {}
         self._choice = choice
         if isinstance(choice, Mapping):
-            known = {path_name(path[: length + 1]) for path in columns for length in range(len(path))} | set(_PARTS)
+            known = {name for path in columns for name in _names_of(path)} | set(_PARTS)
             for name, text in choice.items():
                 if name not in known and not str(name).startswith("infos/"):
                     raise CompressionError(
@@ -117,13 +117,24 @@ class Compression:
         """Return the codec of a column, None if it is not compressed."""
         if path in self._encoded:
             return None
-        for length in range(len(path), 0, -1):
-            name = path_name(path[:length])
+        for name in _names_of(path):
             if name in self._by_name:
                 return self._by_name[name]
         if "" in self._by_name:
             return self._by_name[""]
         return self._frame_codec if path in self.frames else None
+
+
+def _names_of(path: ColumnPath) -> list[str]:
+    """Return the names of a column in a choice, from the most specific one on: its own, and those of what has it.
+
+    >>> _names_of(("agents", "agent_0", "actions"))
+    ['agents/agent_0/actions', 'agents/agent_0', 'actions', 'agents']
+    """
+    names = [path_name(path[:length]) for length in range(len(path), 0, -1)]
+    if is_of_agent(path):
+        names[-1:-1] = [path_name(path[2:length]) for length in range(len(path), 2, -1)]
+    return names
 
 
 def _codec(text: Any) -> Codec | None:

@@ -64,7 +64,7 @@ class EpisodeData:
 
     def copy(self) -> EpisodeData:
         """Return the episode with its own arrays, which can be modified in place."""
-        return EpisodeData(**{f.name: _copied(getattr(self, f.name)) for f in fields(self)})
+        return EpisodeData(**{f.name: copied(getattr(self, f.name)) for f in fields(self)})
 
 
 def episode_of(values: dict[str, Any]) -> EpisodeData:
@@ -144,16 +144,17 @@ def _describe(value: Any) -> str:
     return repr(value)
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """Return nested values with their own arrays."""
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, dict):
-        return {key: _copied(part) for key, part in value.items()}
+        return {key: copied(part) for key, part in value.items()}
     if isinstance(value, tuple):
-        parts = map(_copied, value)
+        parts = map(copied, value)
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, list):
-        return [_copied(part) for part in value]
+        return [copied(part) for part in value]
     return value
 
 

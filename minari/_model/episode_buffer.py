@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -169,7 +169,58 @@ def rows_of(values: Any, start: int, stop: int) -> Any:
     return values[start:stop]
 
 
-def as_episode_buffers(buffers: Iterable[Any]) -> Iterable[EpisodeBuffer]:
+@dataclass(frozen=True)
+class MultiAgentEpisodeBuffer:
+    """The data of an episode of many agents: a trajectory for each, and the joint steps at which its rows lie.
+
+    Agents may come, leave and act at different times; nothing is padded. A joint step is a step of all agents that
+    are alive, or, where agents take turns, the turn of one of them.
+
+    Attributes:
+        agents: the trajectory of each agent, by its id; a trajectory may have no step, but has an observation.
+        timesteps: for each agent, the joint step at which each of its observations was made, T_a + 1 increasing
+            numbers; action i of an agent was taken at the joint step of observation i. An agent without any was
+            there from the beginning, at every step: 0, 1, ..., T_a.
+        total_steps: the number of joint steps, or turns, of the episode; None for the last one in ``timesteps``.
+        state: T + 1 values of the global state, column by column like infos; None if it was not recorded.
+        id: the number of the episode; None for the next one.
+        seed: the seed of the reset.
+        options: the options of the reset.
+        metadata: further metadata of the episode. What it has under ``"agents"`` is metadata of each agent, by its id.
+
+    Example:
+        >>> steps = dict(rewards=[1.0], terminations=[False], truncations=[True])
+        >>> predator = EpisodeBuffer(observations=[0.1, 0.2], actions=[1], **steps)
+        >>> prey = EpisodeBuffer(observations=[0.7, 0.9], actions=[0], **steps)
+        >>> buffer = MultiAgentEpisodeBuffer(
+        ...     {"predator": predator, "prey": prey}, timesteps={"predator": [0, 2], "prey": [1, 2]}, total_steps=2
+        ... )
+        >>> len(buffer), len(buffer.agents["prey"])
+        (2, 1)
+    """
+
+    agents: Mapping[Any, EpisodeBuffer]
+    timesteps: Mapping[Any, Any] = field(default_factory=dict)
+    total_steps: int | None = None
+    state: Any = None
+    id: int | None = None
+    seed: int | None = None
+    options: dict[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of joint steps, T."""
+        if self.total_steps is not None:
+            return self.total_steps
+        ends = [self.timesteps.get(agent, [len(buffer)]) for agent, buffer in self.agents.items()]
+        return max((int(steps[-1]) for steps in ends if len(steps)), default=0)
+
+
+#: An episode of one agent, or of many.
+AnyEpisodeBuffer: TypeAlias = EpisodeBuffer | MultiAgentEpisodeBuffer
+
+
+def as_episode_buffers(buffers: Iterable[Any]) -> Iterable[AnyEpisodeBuffer]:
     """Yield episodes as buffers; up to 0.4 they were plain dicts with the fields of a buffer.
 
     Args:
@@ -181,8 +232,9 @@ def as_episode_buffers(buffers: Iterable[Any]) -> Iterable[EpisodeBuffer]:
     Raises:
         EpisodeTypeError: an episode is neither a buffer nor such a dict.
     """
-    if isinstance(buffers, EpisodeBuffer):
-        raise EpisodeTypeError("The episodes are a single EpisodeBuffer, expected a list of them; put it in a list.")
+    if isinstance(buffers, AnyEpisodeBuffer):
+        kind = type(buffers).__name__
+        raise EpisodeTypeError(f"The episodes are a single {kind}, expected a list of them; put it in a list.")
     if not isinstance(buffers, Iterable) or isinstance(buffers, Mapping):
         raise EpisodeTypeError(f"The episodes are {type(buffers).__name__} values, expected a list of EpisodeBuffer.")
     if not isinstance(buffers, Sequence):
@@ -195,8 +247,8 @@ def as_episode_buffers(buffers: Iterable[Any]) -> Iterable[EpisodeBuffer]:
     return [_as_buffer(number, buffer) for number, buffer in enumerate(buffers)]
 
 
-def _as_buffer(number: int, buffer: Any) -> EpisodeBuffer:
-    if isinstance(buffer, EpisodeBuffer):
+def _as_buffer(number: int, buffer: Any) -> AnyEpisodeBuffer:
+    if isinstance(buffer, AnyEpisodeBuffer):
         return buffer
     names = [field.name for field in fields(EpisodeBuffer)]
     if isinstance(buffer, Mapping) and set(buffer) <= set(names):

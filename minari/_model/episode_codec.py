@@ -11,7 +11,7 @@ import numpy as np
 from minari._base.json_text import shortened
 from minari._base.plain_values import array_of, brief, type_name
 from minari._model.episode import same_values
-from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
+from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch, EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari._model.episode_metadata import checked_metadata
 from minari._model.infos import columns_of_info, decode_infos, encode_infos, rows_so_far
 from minari._model.infos.keys import RAGGED_VALUES, mask_name, second_mask_name
@@ -46,11 +46,26 @@ _ODD_VALUES = (ValueError, TypeError, LookupError, AttributeError, ArithmeticErr
 
 
 class EpisodeCodec:
-    """Encoder and decoder of the episodes of a dataset with these spaces."""
+    """Encoder and decoder of the episodes of a dataset with these spaces.
 
-    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+    Args:
+        observation_space: space of the observations.
+        action_space: space of the actions.
+        least_steps: the number of steps that an episode must have.
+
+    Attributes:
+        observations: codec of the observations.
+        actions: codec of the actions.
+        outcomes: paths of the columns that :meth:`decode_outcomes` needs.
+    """
+
+    def __init__(
+        self, observation_space: gym.Space[Any], action_space: gym.Space[Any], *, least_steps: int = 1
+    ) -> None:
         self.observations = codec_for(observation_space, (OBSERVATIONS,))
         self.actions = codec_for(action_space, (ACTIONS,))
+        self.outcomes: frozenset[ColumnPath] = OUTCOMES
+        self._least_steps = least_steps
         self._columns_without_infos = 3  # rewards, terminations and truncations
         #: The columns of arrays: path, further rows, shape of a row, and this without sides of length 1.
         self._leaves: list[tuple[ColumnPath, int, tuple[int, ...], tuple[int, ...]]] = []
@@ -64,7 +79,12 @@ class EpisodeCodec:
                     others.pop(leaf.path, None)
             self._other_paths += others
 
-    def encode(self, buffer: EpisodeBuffer) -> EpisodeColumns:
+    @property
+    def spaces(self) -> tuple[gym.Space[Any], gym.Space[Any]]:
+        """Return the observation space and the action space."""
+        return self.observations.space, self.actions.space
+
+    def encode(self, buffer: AnyEpisodeBuffer) -> EpisodeColumns:
         """Return the checked columns of an episode.
 
         Raises:
@@ -72,10 +92,11 @@ class EpisodeCodec:
                 episode has no step.
             MetadataError: the options cannot be stored.
         """
+        buffer = _of_one_agent(buffer)
         total_steps, columns = self._encode_steps(buffer, first_observations=1)
         if buffer.infos:
             columns.update(encode_infos(buffer.infos, total_steps + 1))
-        return EpisodeColumns(total_steps, columns, _metadata(buffer))
+        return EpisodeColumns(total_steps, columns, reset_metadata(buffer))
 
     def encode_batch(self, batch: BufferBatch) -> dict[ColumnPath, Column] | None:
         """Return the checked columns of several episodes, without their metadata.
@@ -98,19 +119,39 @@ class EpisodeCodec:
         except EpisodeError:  # of one of them
             return None
 
-    def encode_further_steps(self, buffer: EpisodeBuffer) -> EpisodeColumns:
+    def encode_further_steps(self, buffer: AnyEpisodeBuffer) -> EpisodeColumns:
         """Return the columns of steps that extend an episode, without the infos.
 
         Raises:
             EpisodeError: as for :meth:`encode`, but with as many observations as actions.
         """
-        return EpisodeColumns(*self._encode_steps(buffer, first_observations=0))
+        return EpisodeColumns(*self._encode_steps(_of_one_agent(buffer), first_observations=0))
+
+    def reward_shape(self, columns: Columns) -> tuple[int, ...] | None:
+        """Return the shape of the reward of a step; None if the episode does not tell."""
+        return columns[REWARDS].shape[1:]
+
+    def required_paths(self, columns: Columns) -> set[ColumnPath]:
+        """Return the paths of the columns that an episode with these columns must have."""
+        return {*self.observations.paths(), *self.actions.paths(), *self.outcomes}
+
+    def steps_of(self, columns: Columns, total_steps: int) -> Mapping[str, int]:
+        """Return the numbers of steps that columns show, for comparison with the metadata, by its nested keys."""
+        return {"total_steps": len(columns[REWARDS])}
+
+    def describe(self, episode: EpisodeColumns, metadata: Mapping[str, Any]) -> None:
+        """Add metadata to an episode.
+
+        Raises:
+            MetadataError: they cannot be stored.
+        """
+        episode.metadata.update(checked_metadata(metadata))
 
     def _encode_steps(self, buffer: EpisodeBuffer, first_observations: int) -> tuple[int, dict[ColumnPath, Column]]:
         """Return the number of steps and all columns except the infos."""
         rewards = _rewards(buffer.rewards)
         total_steps = len(rewards)
-        if total_steps == 0:
+        if total_steps < self._least_steps:
             raise EpisodeError("The episode has no step, expected at least one; leave it out.")
         columns = {
             **_encode_space(self.observations, buffer.observations, total_steps + first_observations, total_steps),
@@ -121,8 +162,13 @@ class EpisodeCodec:
         }
         return total_steps, columns
 
-    def decode(self, episode_id: int, columns: Columns) -> dict[str, Any]:
+    def decode(self, episode_id: int, columns: Columns, total_steps: int | None = None) -> dict[str, Any]:
         """Return the fields of an :class:`~minari.EpisodeData`.
+
+        Args:
+            episode_id: the number of the episode.
+            columns: its stored columns.
+            total_steps: the number of its steps, if known, which the columns of many agents do not tell.
 
         Raises:
             DatasetCorruptError: a column is missing, or its rows, shape or type do not match the spaces.
@@ -140,7 +186,7 @@ class EpisodeCodec:
         except _ODD_VALUES as error:
             raise _damage(episode_id, error) from error
 
-    def fields(self, episode_id: int, columns: Columns) -> dict[str, Any]:
+    def fields(self, episode_id: int, columns: Columns, total_steps: int | None = None) -> dict[str, Any]:
         """Return the fields of an :class:`~minari.EpisodeData` of columns that :meth:`encode` has just made."""
         return {
             "id": episode_id,
@@ -153,7 +199,7 @@ class EpisodeCodec:
         }
 
     def decode_outcomes(self, episode_id: int, columns: Columns) -> dict[str, Any]:
-        """Return the fields of an :class:`~minari.EpisodeData` that need only the columns of :data:`OUTCOMES`.
+        """Return the fields of an :class:`~minari.EpisodeData` that need only the columns of :attr:`outcomes`.
 
         Raises:
             DatasetCorruptError: a column is missing or invalid.
@@ -374,8 +420,23 @@ def _flags(name: str, values: Any, rows: int) -> Column:
     return flags.astype(np.bool_)
 
 
-def _metadata(buffer: EpisodeBuffer) -> dict[str, Any]:
-    kept = _own_metadata(buffer) if buffer.metadata else {}
+def _of_one_agent(buffer: AnyEpisodeBuffer) -> EpisodeBuffer:
+    if isinstance(buffer, MultiAgentEpisodeBuffer):
+        raise EpisodeTypeError(
+            "The episode is a MultiAgentEpisodeBuffer, expected an EpisodeBuffer, since the dataset has one agent; "
+            "give spaces for each agent, or put its trajectories into datasets of their own."
+        )
+    return buffer
+
+
+def reset_metadata(buffer: AnyEpisodeBuffer) -> dict[str, Any]:
+    """Return the metadata of an episode: its own, the seed and the options.
+
+    Raises:
+        EpisodeTypeError: they have another type.
+        MetadataError: the options cannot be stored.
+    """
+    kept = _own_metadata(buffer) if isinstance(buffer, EpisodeBuffer) and buffer.metadata else {}
     if buffer.seed is not None:
         if isinstance(buffer.seed, (bool, np.bool_)) or not isinstance(buffer.seed, (int, np.integer)):
             raise EpisodeTypeError(f"The seed of the episode is {brief(buffer.seed)}, expected an int or None.")

@@ -28,6 +28,7 @@ else:
 __all__ = [
     "FIRST_VERSION",
     "FORMAT_VERSION",
+    "MULTI_AGENT_VERSION",
     "UNIFORM_BOUNDS_VERSION",
     "check_readable",
     "combine_versions",
@@ -41,6 +42,9 @@ FORMAT_VERSION = "0.5.4"
 #: The format version of datasets with a short form of uniform bounds, which 0.5.4 rejects.
 UNIFORM_BOUNDS_VERSION = "0.6"
 
+#: The format version of datasets of many agents, which 0.5.4 rejects too.
+MULTI_AGENT_VERSION = "0.6"
+
 #: The format version of datasets without one.
 FIRST_VERSION = "~=0.3.0"
 
@@ -50,6 +54,7 @@ supported_dataset_versions: set[str] = {
     *("0.4.0", "0.4.1", "0.4.2", "0.4.3"),
     *("0.5.0", "0.5.1", "0.5.2", "0.5.3", "0.5.4"),
     UNIFORM_BOUNDS_VERSION,
+    MULTI_AGENT_VERSION,
 }
 
 _OLDEST = "0.3.0"

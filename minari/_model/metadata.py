@@ -17,9 +17,10 @@ from gymnasium import spaces
 from minari._base.suggestions import closest
 from minari._base.warnings import warn
 from minari._model.episode_codec import EpisodeCodec
-from minari._model.format_version import FIRST_VERSION, UNIFORM_BOUNDS_VERSION
+from minari._model.format_version import FIRST_VERSION, MULTI_AGENT_VERSION, UNIFORM_BOUNDS_VERSION
 from minari._model.metadata_json import SPACES, TOTALS, check_metadata, damaged, parse_metadata, size_of, texts_of
-from minari.errors import DatasetCorruptError, MetadataError, SpaceError, UnknownSpaceError
+from minari._model.multi_agent import codec_for_spaces, spaces_by_agent
+from minari.errors import DatasetCorruptError, EpisodeTypeError, MetadataError, SpaceError, UnknownSpaceError
 from minari.spaces.serialization import deserialize_space, has_uniform_bounds, serialize_space
 
 
@@ -31,12 +32,12 @@ _NAME_SETS = ("author", "author_email")
 #: The shape of the reward of one step, if it is not a number.
 REWARD_SHAPE: Final = "reward_shape"
 
-_SET_AT_FIRST = (*TOTALS, "compression")
+_SET_AT_FIRST = (*TOTALS, "compression", "multi_agent")
 _KNOWN_KEYS = frozenset(
     {
         *TOTALS, *SPACES, "algorithm_name", "assumptions", "author", "author_email", "code_permalink",
         "combined_datasets", "compression", "data_format", "dataset_id", "dataset_size", "description", "env_spec",
-        "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "minari_version",
+        "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "minari_version", "multi_agent",
         "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements",
     }
 )  # fmt: skip
@@ -124,6 +125,11 @@ class DatasetMetadata:
         return None if value is None else bool(value)
 
     @property
+    def is_multi_agent(self) -> bool:
+        """Return whether episodes are of many agents, and the spaces are mappings by their ids."""
+        return self._raw.get("multi_agent") is True
+
+    @property
     def size(self) -> float | None:
         """Return the size of the dataset in MB; None if it has not been measured."""
         return size_of(self._raw)
@@ -152,12 +158,21 @@ class DatasetMetadata:
     def episode_codec(self) -> EpisodeCodec:
         """The codec of episodes with these spaces, created once; raises as :attr:`observation_space` does."""
         if not self._codecs:
-            self._codecs.append(EpisodeCodec(self._space("observation_space"), self._space("action_space")))
+            try:
+                self._codecs.append(codec_for_spaces(self._space("observation_space"), self._space("action_space")))
+            except UnknownSpaceError:
+                raise
+            except (SpaceError, EpisodeTypeError) as error:  # of many agents, whose spaces do not belong together
+                raise DatasetCorruptError(f"The spaces in {self.source} are damaged: {error}") from error
         return self._codecs[0]
 
     def with_codec(self, codec: EpisodeCodec) -> DatasetMetadata:
         """Return the same metadata with a codec of its episodes that exists already."""
         return self._with_known(DatasetMetadata(self._raw, self.source), [codec])
+
+    def with_spaces_kept(self, new: DatasetMetadata) -> DatasetMetadata:
+        """Return other metadata with the spaces and the codec of this one where they are the same."""
+        return self._with_known(new, self._codecs)
 
     def _with_known(self, new: DatasetMetadata, codecs: Iterable[EpisodeCodec]) -> DatasetMetadata:
         """Return other metadata with those decoded spaces and codecs that are the same."""
@@ -172,7 +187,8 @@ class DatasetMetadata:
             if key not in self._raw:
                 raise damaged(self.source, key, "the description of a space", self._raw)
             try:
-                self._spaces[key] = deserialize_space(self._raw[key])
+                space = deserialize_space(self._raw[key])
+                self._spaces[key] = spaces_by_agent(space) if self.is_multi_agent else space
             except UnknownSpaceError:
                 raise
             except SpaceError as error:
@@ -250,6 +266,8 @@ class DatasetMetadata:
             raw[key] = _stored_value(key, value)
         if "minari_version" in changes and any(has_uniform_bounds(raw[key]) for key in SPACES if key in raw):
             raw["minari_version"] = UNIFORM_BOUNDS_VERSION  # callers need not know how spaces are described
+        if "minari_version" in changes and self.is_multi_agent:
+            raw["minari_version"] = MULTI_AGENT_VERSION
         return self._with_known(DatasetMetadata(check_metadata(raw, self.source), self.source), self._codecs)
 
 

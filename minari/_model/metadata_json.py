@@ -38,6 +38,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **dict.fromkeys(("data_format", "env_spec", "eval_env_spec", "dataset_id", "minari_version"), (str, "a string")),
     **dict.fromkeys(SPACES, ((str, dict), "the description of a space")),
     "jpeg_encoding": (bool, "true or false"),
+    "multi_agent": (bool, "true or false"),
     "combined_datasets": (list, "a list of dataset ids"),
 }
 

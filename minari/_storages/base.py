@@ -14,12 +14,13 @@ from minari._base.system_errors import storage_errors
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import dataset_id_at
 from minari._model.env_spec import env_spec_to_json, spaces_of
-from minari._model.episode_buffer import EpisodeBuffer
-from minari._model.episode_codec import OUTCOMES, EpisodeCodec, check_window, window_of
+from minari._model.episode_buffer import AnyEpisodeBuffer
+from minari._model.episode_codec import EpisodeCodec, check_window, window_of
 from minari._model.episode_metadata import checked_metadata
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import DatasetMetadata, warn_about_mistyped
 from minari._model.metadata_json import SPACES
+from minari._model.multi_agent import MultiAgentCodec, SpacesByAgent, codec_for_spaces
 from minari._storages import write_session as storing
 from minari._storages.core import EpisodeWriter, StorageCore, checked_compression, read_metadata
 from minari._storages.images import is_image_space
@@ -27,7 +28,15 @@ from minari._storages.metadata_file import exists, read_raw_metadata, stamp_of
 from minari._storages.paths import PathLike, as_data_path, is_remote, put_file
 from minari._storages.registry import get_minari_storage
 from minari._storages.staged_directory import directory_size
-from minari.errors import ArgumentTypeError, DatasetCorruptError, DatasetExistsError, MetadataError, SpaceError
+from minari.errors import (
+    ArgumentTypeError,
+    DatasetCorruptError,
+    DatasetExistsError,
+    EpisodeTypeError,
+    MetadataError,
+    SpaceError,
+)
+from minari.spaces import Columns
 from minari.spaces.serialization import serialize_space, space_classes
 
 
@@ -136,8 +145,8 @@ class MinariStorage(StorageCore):
     def new(
         cls,
         data_path: PathLike,
-        observation_space: gym.Space[Any] | None = None,
-        action_space: gym.Space[Any] | None = None,
+        observation_space: gym.Space[Any] | SpacesByAgent | None = None,
+        action_space: gym.Space[Any] | SpacesByAgent | None = None,
         env_spec: Any = None,
         data_format: str = "hdf5",
         *,
@@ -222,11 +231,20 @@ class MinariStorage(StorageCore):
         """
         read = self._read_columns if copy else self._view_columns
         for index, columns in read(self._checked(episode_indices)):
-            yield self.episode_codec.decode(index, self.with_frames(columns) if self.frame_leaves else columns)
+            yield self._decoded(index, self.with_frames(columns) if self.frame_leaves else columns)
+
+    def _decoded(self, index: int, columns: Columns) -> dict[str, Any]:
+        """Return the fields of an episode with decoded frames."""
+        if not self.is_multi_agent:
+            return self.episode_codec.decode(index, columns)
+        return self.episode_codec.decode(index, columns, int(self._read_lengths(np.array([index]))[0]))
 
     def get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-        """Yield the id, rewards, terminations and truncations of episodes, in the form of :meth:`get_episodes`."""
-        for index, columns in self._read_leaves(self._checked(episode_indices), OUTCOMES):
+        """Yield the id, rewards, terminations and truncations of episodes, in the form of :meth:`get_episodes`.
+
+        Those of many agents have ``"agents"``, with the outcomes of each agent by its id.
+        """
+        for index, columns in self._read_leaves(self._checked(episode_indices), self.episode_codec.outcomes):
             yield self.episode_codec.decode_outcomes(index, columns)
 
     def get_window(self, episode_index: int, start: int, stop: int) -> dict[str, Any]:
@@ -243,7 +261,13 @@ class MinariStorage(StorageCore):
 
         Raises:
             EpisodeIndexError: there is no episode with that number, or it does not have these steps.
+            EpisodeTypeError: it is an episode of many agents.
         """
+        if self.is_multi_agent:
+            raise EpisodeTypeError(
+                "The dataset has many agents, whose steps are not those of the episode; read windows of one of them, "
+                "with MinariDataset.for_agent."
+            )
         (index,) = self._checked([episode_index])
         (total_steps,) = self._read_lengths(np.array([index])).tolist()
         check_window(index, total_steps, start, stop)
@@ -318,7 +342,7 @@ class MinariStorage(StorageCore):
 
     def update_episodes(
         self,
-        episodes: Iterable[EpisodeBuffer],
+        episodes: Iterable[AnyEpisodeBuffer],
         *,
         describe: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
         lock_timeout: float | None = None,
@@ -401,8 +425,8 @@ class MinariStorage(StorageCore):
 
 def create_storage(
     data_path: PathLike,
-    observation_space: gym.Space[Any] | None,
-    action_space: gym.Space[Any] | None,
+    observation_space: gym.Space[Any] | SpacesByAgent | None,
+    action_space: gym.Space[Any] | SpacesByAgent | None,
     env_spec: Any,
     data_format: str,
     *,
@@ -436,8 +460,8 @@ def create_storage(
 
 
 def metadata_of_new(
-    observation_space: gym.Space[Any] | None,
-    action_space: gym.Space[Any] | None,
+    observation_space: gym.Space[Any] | SpacesByAgent | None,
+    action_space: gym.Space[Any] | SpacesByAgent | None,
     env_spec: Any,
     data_format: str,
     jpeg_encoding: bool,
@@ -457,15 +481,21 @@ def metadata_of_new(
         # Not `or`: an empty Dict space counts as false.
         observation_space = env_observation_space if observation_space is None else observation_space
         action_space = env_action_space if action_space is None else action_space
+    codec = codec_for_spaces(observation_space, action_space)
     raw: dict[str, Any] = {
         "total_episodes": 0,
         "total_steps": 0,
         "data_format": data_format,
         "jpeg_encoding": bool(jpeg_encoding),
-        "observation_space": serialize_space(observation_space),
-        "action_space": serialize_space(action_space),
+        "observation_space": serialize_space(codec.observations.space),
+        "action_space": serialize_space(codec.actions.space),
     }
-    classes = {**space_classes(observation_space, ("observations",)), **space_classes(action_space, ("actions",))}
+    if isinstance(codec, MultiAgentCodec):
+        raw["multi_agent"] = True
+    classes = {
+        **space_classes(codec.observations.space, ("observations",)),
+        **space_classes(codec.actions.space, ("actions",)),
+    }
     if classes:
         raw["space_classes"] = classes  # for information only: nothing is ever imported by it
     if env_spec is not None:

@@ -25,6 +25,7 @@ from minari._model.episode_metadata import decoded_metadata
 from minari._model.format_version import frames_were_jpeg
 from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
 from minari._model.metadata_json import SPACES
+from minari._model.multi_agent import AgentSpaces
 from minari._storages.images import image_leaves, with_decoded_frames
 from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
@@ -156,7 +157,7 @@ class StorageCore(ABC):
         self._metadata = self._metadata_at_first = metadata
         self.placed_id: str | None = None  # in a catalog, if it was opened by its id
         self._metadata_state: object = self._state_of_metadata(data_path)
-        self.episode_codec = metadata.episode_codec
+        self.episode_codec: EpisodeCodec = metadata.episode_codec
         self._compression: Compression | None = None  # created by the first write
         self._recent = RecentEpisodes()
         self._verified: set[int] = set()
@@ -192,6 +193,11 @@ class StorageCore(ABC):
         return self._metadata.action_space
 
     @property
+    def is_multi_agent(self) -> bool:
+        """Return whether episodes are of many agents."""
+        return self._metadata.is_multi_agent
+
+    @property
     def jpeg_encoding(self) -> bool:
         """Return whether frames are stored as JPEG."""
         declared = self._metadata.jpeg_encoding
@@ -217,6 +223,8 @@ class StorageCore(ABC):
     def reward_shape(self) -> tuple[int, ...] | None:
         """Return the shape of the reward of one step, ``()`` for a number; None if there is no episode yet."""
         stored = self.current_metadata.raw.get(REWARD_SHAPE)
+        if stored is None and self.is_multi_agent:
+            return () if self.total_episodes else None
         if isinstance(stored, list) and all(type(length) is int and length > 0 for length in stored):
             return tuple(stored)
         return self._first_reward_shape() if self.total_episodes else None
@@ -226,9 +234,22 @@ class StorageCore(ABC):
         """Return the current metadata on disk."""
         state = self._state_of_metadata(self._data_path)
         if state != self._metadata_state:
-            self._metadata = read_metadata(self._data_path)
+            codec = self._metadata.episode_codec
+            self._metadata = self._metadata.with_spaces_kept(read_metadata(self._data_path))
             self._metadata_state = state
+            if self._metadata.is_multi_agent and self._metadata.episode_codec is not codec:
+                self.use_codec(self._metadata.episode_codec)
         return self._metadata
+
+    def use_codec(self, codec: EpisodeCodec) -> None:
+        """Encode and decode episodes with another codec, which knows more agents."""
+        self.episode_codec, self._compression = codec, None
+        for name in ("image_leaves", "frame_leaves"):
+            vars(self).pop(name, None)
+        self._take_codec()
+
+    def _take_codec(self) -> None:  # noqa: B027 (most formats need nothing)
+        """Follow a change of :attr:`episode_codec`, for formats that derive something from it."""
 
     @property
     def state(self) -> object:
@@ -311,13 +332,20 @@ class StorageCore(ABC):
             if (
                 before == after
                 or before is None
-                or (key in SPACES and getattr(now, key) == getattr(self._metadata_at_first, key))
+                or (key in SPACES and self._are_continued(getattr(self._metadata_at_first, key), getattr(now, key)))
             ):
                 continue
             raise DatasetNotFoundError(
                 f"The dataset that was opened at {self._data_path} is no longer there, and one with another {key!r} is "
                 f"in its place, to which nothing was written; open it again."
             )
+
+    @staticmethod
+    def _are_continued(before: gym.Space[Any], after: gym.Space[Any]) -> bool:
+        """Return whether spaces are the same, or those of more agents."""
+        if isinstance(before, AgentSpaces) and isinstance(after, AgentSpaces):
+            return before.spaces.items() <= {agent: after[agent] for agent in after}.items()
+        return before == after
 
     @contextmanager
     def writing(self, lock_timeout: float | None = None, *, rewriting: bool = False) -> Iterator[EpisodeWriter]:
@@ -372,6 +400,10 @@ class StorageCore(ABC):
         """Yield the columns at some paths of episodes, frames decoded, in the order of the indices."""
         for index, columns in self._read_leaves(self._checked(indices), paths):
             yield index, self.with_frames(columns) if self.frame_leaves else columns
+
+    def full_path(self, path: ColumnPath) -> ColumnPath:
+        """Return the path of a column in the whole dataset, of which this may be the part of one agent."""
+        return path
 
     def stored_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         """Yield the columns of each episode as they are stored, in the order of the indices."""

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 
-from minari._model.episode_buffer import EpisodeBuffer
-from minari._model.episode_codec import REWARDS, append_steps
-from minari._model.episode_metadata import checked_metadata
+from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer
+from minari._model.episode_codec import REWARDS, EpisodeCodec, append_steps
 from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
+from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.core import EpisodeWriter, StorageCore
 from minari._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
-from minari.errors import CombineError, EpisodeError, MetadataError
+from minari.errors import CombineError, EpisodeError, MetadataError, SpaceError
 from minari.progress import progress
 from minari.spaces import Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, object_column, without_ones
 from minari.spaces.differences import differing_leaf
@@ -30,7 +30,7 @@ _COPIED_AT_A_TIME = 256
 
 def append_buffers(
     storage: StorageCore,
-    buffers: Iterable[EpisodeBuffer | Mapping[str, Any]],
+    buffers: Iterable[AnyEpisodeBuffer | Mapping[str, Any]],
     describe: Describe | None,
     lock_timeout: float | None = None,
 ) -> None:
@@ -43,15 +43,23 @@ def append_buffers(
         session.commit()
 
 
-def append_encoded(storage: StorageCore, episodes: Iterable[EpisodeColumns | EpisodeBatch]) -> None:
+def append_encoded(
+    storage: StorageCore, episodes: Iterable[EpisodeColumns | EpisodeBatch], codec: EpisodeCodec | None = None
+) -> None:
     """Append episodes that are encoded for the spaces of the storage, one by one or in batches, all or none.
+
+    Args:
+        storage: the destination.
+        episodes: the encoded episodes.
+        codec: their codec; the storage takes the spaces of agents that it does not know yet.
 
     Raises:
         EpisodeError: the format cannot store an episode.
+        SpaceError: an agent has another space in the storage.
         DatasetBusyError: another program is still writing to the dataset.
         StorageError: writing failed; nothing is changed.
     """
-    with storage.writing() as writer:
+    with _writing(storage, None, [codec]) as writer:
         session = _Session(storage, writer, storage.current_metadata)  # read only after locking out other writers
         for is_single, group in groupby(episodes, lambda episode: isinstance(episode, EpisodeColumns)):
             if is_single:
@@ -82,7 +90,7 @@ def append_stored(
     """
     for source, _ in parts:
         _check_same_layout(storage, source)
-    with storage.writing(lock_timeout) as writer:
+    with _writing(storage, lock_timeout, [source.episode_codec for source, _ in parts]) as writer:
         session = _Session(storage, writer, storage.current_metadata)  # read only after locking out other writers
         with progress("copying episodes", sum(len(indices) for _, indices in parts)) as advance:
             for source, indices in parts:
@@ -116,6 +124,40 @@ def rewrite(
         session.commit()
 
 
+@contextmanager
+def _writing(
+    storage: StorageCore, lock_timeout: float | None, codecs: Iterable[EpisodeCodec | None]
+) -> Iterator[EpisodeWriter]:
+    """Lock the dataset and yield a writer, to which the agents of the codecs are known."""
+    further = [codec for codec in codecs if isinstance(codec, MultiAgentCodec)]
+    if not further:
+        with storage.writing(lock_timeout) as writer:
+            yield writer
+        return
+    while True:
+        grown = _grown(storage.current_metadata.episode_codec, further)
+        if grown is not storage.episode_codec:
+            storage.use_codec(grown)
+        try:
+            with storage.writing(lock_timeout) as writer:
+                stored = storage.current_metadata.episode_codec  # with agents that others have added meanwhile
+                if _grown(grown, [stored]) is grown:
+                    if storage.episode_codec is not grown:
+                        storage.use_codec(grown)
+                    yield writer
+                    return
+        finally:
+            if storage.episode_codec is not storage.current_metadata.episode_codec:
+                storage.use_codec(storage.current_metadata.episode_codec)
+
+
+def _grown(codec: EpisodeCodec, further: Iterable[EpisodeCodec]) -> EpisodeCodec:
+    for other in further:
+        if isinstance(codec, MultiAgentCodec) and isinstance(other, MultiAgentCodec):
+            codec = codec.with_agents(other.observation_spaces, other.action_spaces)
+    return codec
+
+
 def _check_same_layout(storage: StorageCore, source: StorageCore) -> None:
     ours, theirs = storage.episode_codec, source.episode_codec
     expected, found = storage.reward_shape, source.reward_shape
@@ -124,6 +166,9 @@ def _check_same_layout(storage: StorageCore, source: StorageCore) -> None:
             f"The rewards of {source.data_path} have the shape {found} a step, expected {expected} as in "
             f"{storage.data_path}."
         )
+    if isinstance(ours, MultiAgentCodec) or isinstance(theirs, MultiAgentCodec):
+        _check_same_agents(storage, source)
+        return
     for name in ("observations", "actions"):
         if getattr(ours, name).layout() != getattr(theirs, name).layout():
             raise CombineError(
@@ -132,12 +177,27 @@ def _check_same_layout(storage: StorageCore, source: StorageCore) -> None:
             )
 
 
+def _check_same_agents(storage: StorageCore, source: StorageCore) -> None:
+    ours, theirs = storage.episode_codec, source.episode_codec
+    if not (isinstance(ours, MultiAgentCodec) and isinstance(theirs, MultiAgentCodec)):
+        many, one = (storage, source) if isinstance(ours, MultiAgentCodec) else (source, storage)
+        raise CombineError(
+            f"The episodes of {many.data_path} are of many agents, and those of {one.data_path} of one; combine "
+            f"datasets of one kind, such as MinariDataset.for_agent of the first."
+        )
+    try:
+        ours.with_agents(theirs.observation_spaces, theirs.action_spaces)
+    except SpaceError as error:
+        raise CombineError(f"{source.data_path} does not fit to {storage.data_path}: {error}") from error
+
+
 def with_jpeg(storage: StorageCore, episode: EpisodeColumns) -> EpisodeColumns:
     """Return the episode with encoded frames, if the storage uses JPEG."""
     leaves = storage.image_leaves if storage.jpeg_encoding else []
     if not leaves:
         return episode
-    frames = {leaf.path: encode_frames(episode.columns[leaf.path]) for leaf in leaves}
+    present = [leaf.path for leaf in leaves if len(episode.columns.get(leaf.path, ()))]  # agents may come and go
+    frames = {path: encode_frames(episode.columns[path]) for path in present}
     return EpisodeColumns(episode.total_steps, {**episode.columns, **frames}, episode.metadata)
 
 
@@ -179,7 +239,7 @@ class _Session:
         self._continued: dict[int, EpisodeColumns] = {}
         self._reward_shape = storage.reward_shape
 
-    def add(self, buffer: EpisodeBuffer | Mapping[str, Any]) -> None:
+    def add(self, buffer: AnyEpisodeBuffer | Mapping[str, Any]) -> None:
         """Check and write an episode; buffers can be reused afterwards."""
         if isinstance(buffer, Mapping):
             buffer = EpisodeBuffer(**buffer)
@@ -196,15 +256,16 @@ class _Session:
                 return
             episode = codec.encode(buffer)
             if self._describe is not None:
-                episode.metadata.update(checked_metadata(self._describe(codec.fields(index, episode.columns))))
+                codec.describe(episode, self._describe(codec.fields(index, episode.columns, episode.total_steps)))
             self.take(with_jpeg(self._storage, episode))
 
-    def _continue(self, index: int, buffer: EpisodeBuffer) -> None:
+    def _continue(self, index: int, buffer: AnyEpisodeBuffer) -> None:
         stored = self._continued.get(index)
         if stored is None:
             (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
         more = with_jpeg(self._storage, self._storage.episode_codec.encode_further_steps(buffer))
-        self._continued[index] = append_steps(self._with_same_frames(stored, more), more, buffer.infos)
+        infos = buffer.infos if isinstance(buffer, EpisodeBuffer) else None
+        self._continued[index] = append_steps(self._with_same_frames(stored, more), more, infos)
         self._steps += more.total_steps
 
     def _with_same_frames(self, stored: EpisodeColumns, more: EpisodeColumns) -> EpisodeColumns:
@@ -228,7 +289,9 @@ class _Session:
     def take(self, *episodes: EpisodeColumns) -> None:
         """Write encoded episodes."""
         for episode in episodes:
-            self._check_rewards(episode.columns[REWARDS].shape[1:])
+            shape = self._storage.episode_codec.reward_shape(episode.columns)
+            if shape is not None:
+                self._check_rewards(shape)
             self._steps += episode.total_steps
         self._writer.append(self._episodes, episodes)
         self._episodes += len(episodes)
@@ -270,14 +333,22 @@ class _Session:
             with _episode_errors(index):
                 if self._describe is not None:
                     fields = self._storage.episode_codec.decode(index, self._storage.with_frames(episode.columns))
-                    episode.metadata.update(checked_metadata(self._describe(fields)))
+                    self._storage.episode_codec.describe(episode, self._describe(fields))
             self._writer.replace(index, episode)
         totals = {
             "total_episodes": self._episodes,
             "total_steps": self._steps,
             **({REWARD_SHAPE: list(self._reward_shape)} if self._reward_shape else {}),
+            **self._new_spaces(),
         }
         self._writer.commit(self._metadata.updated(totals, allow_protected=True))
+
+    def _new_spaces(self) -> dict[str, Any]:
+        """Return the spaces of the dataset, if agents have been added."""
+        codec = self._storage.episode_codec
+        if not isinstance(codec, MultiAgentCodec) or codec is self._metadata.episode_codec:
+            return {}
+        return {"observation_space": codec.observation_spaces, "action_space": codec.action_spaces}
 
 
 def _stored_episodes(source: StorageCore, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:

@@ -1,8 +1,8 @@
 """Recording of environments."""
 
 from minari.data_collector.data_collector import DataCollector
-from minari.data_collector.episode_buffer import EpisodeBuffer
+from minari.data_collector.episode_buffer import EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari.data_collector.vector_collector import VectorDataCollector
 
 
-__all__ = ["DataCollector", "EpisodeBuffer", "VectorDataCollector"]
+__all__ = ["DataCollector", "EpisodeBuffer", "MultiAgentEpisodeBuffer", "VectorDataCollector"]

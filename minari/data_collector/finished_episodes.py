@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 from minari._base.json_text import shortened
 from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
 from minari._model.episode_codec import REWARDS, size_of, without_info
-from minari._model.episode_metadata import checked_metadata
 from minari._model.infos import discard_info
 from minari._storages.write_session import other_reward_shape
 from minari.data_collector.callbacks.episode_metadata import EpisodeMetadataCallback, statistics_of_batch
@@ -243,13 +242,13 @@ class FinishedEpisodes:
     def _encoded(self, buffer: EpisodeBuffer) -> EpisodeColumns:
         codec, index = self._written.codec, self._written.episodes + self._ready_count
         episode = codec.encode(buffer)
-        metadata = self._describe(codec.fields(index, episode.columns))
+        metadata = self._describe(codec.fields(index, episode.columns, episode.total_steps))
         if not isinstance(metadata, Mapping):
             raise MetadataError(
                 f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is "
                 f"based on what super().__call__ returns."
             )
-        episode.metadata.update(checked_metadata(metadata))
+        codec.describe(episode, metadata)
         return episode
 
     # Removing

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
@@ -22,10 +23,11 @@ from minari._model.env_spec import (
 )
 from minari._model.format_version import combine_versions
 from minari._model.metadata_json import texts_of
+from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.base import PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.dataset.minari_dataset import MinariDataset
-from minari.errors import ArgumentTypeError, CombineError
+from minari.errors import ArgumentTypeError, CombineError, SpaceError
 from minari.spaces import without_ones
 from minari.spaces.differences import differing_leaf
 
@@ -89,7 +91,8 @@ def combine_datasets(
 ) -> MinariDataset:
     """Combine the episodes of several datasets into one, in their order.
 
-    From a view, exactly its episodes are taken. Episodes keep their seeds, options and other metadata; stored
+    From a view, exactly its episodes are taken. A combination of datasets of many agents has the agents of all of
+    them, whose spaces must be the same wherever they are. Episodes keep their seeds, options and other metadata; stored
     bytes are copied unchanged.
 
     Args:
@@ -127,13 +130,13 @@ def combine_datasets(
     if isinstance(datasets_to_combine, Iterator):
         datasets_to_combine = list(datasets_to_combine)
     env_spec = validate_datasets_to_combine(datasets_to_combine)
-    _refuse_other_spaces(datasets_to_combine)
+    observation_space, action_space = _common_spaces(datasets_to_combine)
     first = datasets_to_combine[0].storage
     with new_dataset(new_id, root) as data_path:
         storage = create_storage(
             data_path,
-            first.observation_space,
-            first.action_space,
+            observation_space,
+            action_space,
             env_spec,
             first.FORMAT,
             jpeg_encoding=all(dataset.storage.jpeg_encoding for dataset in datasets_to_combine),
@@ -143,6 +146,32 @@ def combine_datasets(
         storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))
         append_stored(storage, [(dataset.storage, dataset.episode_indices.tolist()) for dataset in datasets_to_combine])
     return MinariDataset(get_dataset_path(new_id, root=root) / "data")
+
+
+def _common_spaces(datasets: Sequence[MinariDataset]) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """Return the spaces of the first dataset; those of many agents have the agents of all datasets.
+
+    Raises:
+        CombineError: those of another one differ.
+    """
+    codecs = [dataset.storage.episode_codec for dataset in datasets]
+    united = codecs[0]
+    if not any(isinstance(codec, MultiAgentCodec) for codec in codecs):
+        _refuse_other_spaces(datasets)
+        return datasets[0].observation_space, datasets[0].action_space
+    for dataset, codec in zip(datasets, codecs, strict=True):
+        if not (isinstance(united, MultiAgentCodec) and isinstance(codec, MultiAgentCodec)):
+            one = next(each for each in datasets if not each.storage.is_multi_agent)
+            many = next(each for each in datasets if each.storage.is_multi_agent)
+            raise CombineError(
+                f"{many.id} has many agents and {one.id} has one; combine like with like, such as for_agent of the "
+                f"first."
+            )
+        try:
+            united = united.with_agents(codec.observation_spaces, codec.action_spaces)
+        except SpaceError as error:
+            raise CombineError(f"{dataset.id} does not go together with {datasets[0].id}: {error}") from error
+    return united.spaces
 
 
 def _refuse_other_spaces(datasets: Sequence[MinariDataset]) -> None:
@@ -170,7 +199,7 @@ def _common_compression(datasets: Sequence[MinariDataset]) -> CompressionChoice:
 
 
 def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[str, Any]:
-    all_raw = [dataset.storage.read_raw_metadata(dataset.storage.data_path) for dataset in datasets]
+    all_raw = [dataset.storage.current_metadata.raw for dataset in datasets]
     metadata: dict[str, Any] = {
         "dataset_id": new_id,
         "combined_datasets": [dataset.id for dataset in datasets],

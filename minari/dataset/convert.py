@@ -18,7 +18,7 @@ from minari.spaces.serialization import described_types, serialize_space, with_w
 # Properties of one copy of a dataset, which are determined again for another.
 _OF_ONE_COPY = frozenset(
     {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
-    | {"observation_space", "action_space", "jpeg_encoding", "compression"}
+    | {"observation_space", "action_space", "space_classes", "jpeg_encoding", "compression", "multi_agent"}
 )
 
 _OLDER_RELEASE = "0.5"
@@ -99,6 +99,11 @@ def _check_compatible(source: MinariStorage, data_format: str, release: str) -> 
         raise DatasetVersionError(
             f"Releases {release} do not have the format {data_format!r}, expected one of {_FORMATS_BEFORE}; give "
             f"another data_format."
+        )
+    if source.is_multi_agent:
+        raise DatasetVersionError(
+            f"The dataset has many agents, which releases {release} cannot read; convert one of them "
+            f"(MinariDataset.for_agent), or leave out compatible_with."
         )
     new = {kind for key in SPACES for kind in described_types(serialize_space(getattr(source, key)))} & _NEW_SPACES
     if new:

@@ -10,16 +10,24 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.json_text import shortened
 from minari._base.warnings import warn
 from minari._catalog.layout import free_dataset_path, get_dataset_path, new_dataset
 from minari._model.arguments import check_callable, check_count, check_score, check_space
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
-from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
+from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer, as_episode_buffers
 from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import json_value
+from minari._model.multi_agent import (
+    MultiAgentCodec,
+    SpacesByAgent,
+    agent_spaces,
+    codec_for_spaces,
+    spaces_of_agents,
+)
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike, create_storage
 from minari._storages.core import checked_compression
@@ -178,15 +186,15 @@ def generate_dataset_metadata(
 
 def create_dataset_from_buffers(
     dataset_id: str,
-    buffer: Iterable[EpisodeBuffer],
+    buffer: Iterable[AnyEpisodeBuffer],
     env: EnvLike | None = None,
     eval_env: EnvLike | None = None,
     algorithm_name: str | None = None,
     author: str | Iterable[str] | None = None,
     author_email: str | Iterable[str] | None = None,
     code_permalink: str | None = None,
-    action_space: gym.Space[Any] | None = None,
-    observation_space: gym.Space[Any] | None = None,
+    action_space: gym.Space[Any] | SpacesByAgent | None = None,
+    observation_space: gym.Space[Any] | SpacesByAgent | None = None,
     ref_min_score: float | None = None,
     ref_max_score: float | None = None,
     expert_policy: Policy | None = None,
@@ -204,15 +212,17 @@ def create_dataset_from_buffers(
 
     Args:
         dataset_id: ``(namespace/)*name-vN``.
-        buffer: the episodes; an empty list creates a dataset to append to.
-        env: the environment of the episodes: its id, the environment itself or its spec.
+        buffer: the episodes, as :class:`EpisodeBuffer` or, with many agents, :class:`MultiAgentEpisodeBuffer`; an
+            empty list creates a dataset to append to.
+        env: the environment of the episodes: its id, the environment itself or its spec; an environment of PettingZoo
+            only for the spaces of its agents.
         eval_env: the environment for the evaluation of policies.
         algorithm_name: name of the algorithm that chose the actions.
         author: one name, or several.
         author_email: one address, or several.
         code_permalink: link to the code that created the dataset.
-        action_space: by default that of the environment.
-        observation_space: by default that of the environment.
+        action_space: by default that of the environment; for many agents a mapping with that of each.
+        observation_space: by default that of the environment; for many agents a mapping with that of each.
         ref_min_score: mean return of a random policy; estimated if it is missing and the maximum is given.
         ref_max_score: mean return of an expert.
         expert_policy: policy to estimate ``ref_max_score``, which must then not be given.
@@ -251,6 +261,11 @@ def create_dataset_from_buffers(
         array([1., 2.])
     """
     DatasetId.parse(dataset_id)  # detects arguments in the wrong order
+    of_agents = spaces_of_agents(env)
+    if of_agents is not None:
+        env = None
+        observation_space = of_agents[0] if observation_space is None else observation_space
+        action_space = of_agents[1] if action_space is None else action_space
     if env is None and (observation_space is None or action_space is None):
         raise SpaceError("Without an env both observation_space and action_space are needed; give them.")
     episodes = as_episode_buffers(buffer)
@@ -266,10 +281,11 @@ def create_dataset_from_buffers(
         # Not `or`: an empty Dict space counts as false.
         observation_space = env_observation_space if observation_space is None else observation_space
         action_space = env_action_space if action_space is None else action_space
-    check_space("observation_space", observation_space)
-    check_space("action_space", action_space)
+    for name, space in (("observation_space", observation_space), ("action_space", action_space)):
+        check_space(name, space if (spaces := agent_spaces(space)) is None else spaces)
     storage_type = get_minari_storage(data_format or "hdf5")
-    checked_compression(storage_type, EpisodeCodec(observation_space, action_space), compression, jpeg_encoding)
+    codec = codec_for_spaces(observation_space, action_space)
+    checked_compression(storage_type, codec, compression, jpeg_encoding)
     metadata = generate_dataset_metadata(
         dataset_id,
         env_spec,
@@ -297,16 +313,41 @@ def create_dataset_from_buffers(
             durable=False,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
-        outside = OutsideValues(observation_space, action_space)
-        storage.update_episodes(_looked_at(episodes, outside))
-        for sentence in outside.take_summary(is_first_time=True):
+        outside = _Outside(codec)
+        storage.update_episodes(outside.looked_at(episodes))
+        for sentence in outside.sentences():
             warn(sentence)
     return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
 
 
-def _looked_at(episodes: Iterable[EpisodeBuffer], outside: OutsideValues) -> Iterator[EpisodeBuffer]:
-    """Count the values of episodes outside their spaces, after other checks have passed."""
-    for number, episode in enumerate(episodes):
-        yield episode
-        with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage accepts
-            outside.add(episode.observations, episode.actions, number)
+class _Outside:
+    """The values of episodes outside their spaces, for each agent.
+
+    Args:
+        codec: the codec of the episodes.
+    """
+
+    def __init__(self, codec: EpisodeCodec) -> None:
+        self._of_agents = isinstance(codec, MultiAgentCodec)
+        self._found = (
+            {agent: OutsideValues(*(spaces[agent] for spaces in codec.spaces)) for agent in codec.agents}
+            if isinstance(codec, MultiAgentCodec)
+            else {None: OutsideValues(*codec.spaces)}
+        )
+
+    def looked_at(self, episodes: Iterable[AnyEpisodeBuffer]) -> Iterator[AnyEpisodeBuffer]:
+        """Yield episodes, and count their values outside their spaces after other checks have passed."""
+        for number, episode in enumerate(episodes):
+            yield episode
+            agents = {None: episode} if isinstance(episode, EpisodeBuffer) else episode.agents
+            for agent, trajectory in agents.items():
+                with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage accepts
+                    self._found[agent].add(trajectory.observations, trajectory.actions, number)
+
+    def sentences(self) -> list[str]:
+        """Return a sentence for each leaf that has such values."""
+        return [
+            f"Agent {shortened(agent)}: {sentence}" if self._of_agents else sentence
+            for agent, outside in self._found.items()
+            for sentence in outside.take_summary(is_first_time=True)
+        ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Literal, Protocol, cast, overload
 
 import gymnasium as gym
 import numpy as np
@@ -21,13 +21,24 @@ from minari._model.dataset_id import gen_dataset_id, parse_dataset_id
 from minari._model.dataset_spec import MinariDatasetSpec
 from minari._model.env_spec import make_environment, parse_env_spec, warn_about_unmet
 from minari._model.episode import EpisodeData, EpisodeOnDemand, episode_of
-from minari._model.episode_buffer import EpisodeBuffer, as_episode_buffers
+from minari._model.episode_buffer import AnyEpisodeBuffer, as_episode_buffers
 from minari._model.format_version import FORMAT_VERSION, check_readable
 from minari._model.metadata_json import texts_of
+from minari._model.multi_agent import AgentID, MultiAgentCodec, MultiAgentEpisodeData, agent_name
+from minari._storages.agent_storage import AgentStorage
 from minari._storages.base import MinariStorage, PathLike
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.description import DatasetStatistics, statistics_of
-from minari.errors import ArgumentTypeError, DatasetNotFoundError, EnvironmentSpecError, EpisodeError, EpisodeIndexError
+from minari.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DatasetNotFoundError,
+    EnvironmentSpecError,
+    EpisodeError,
+    EpisodeIndexError,
+)
+from minari.sampling.fields import checked_names
+from minari.sampling.joint import JointTransitions
 from minari.sampling.row_cache import CACHE_BYTES, CacheKind
 from minari.sampling.statistics import FieldStatistics, Normalizer, statistics_of_fields
 from minari.sampling.transitions import Transitions
@@ -48,6 +59,9 @@ class Collector(Protocol):
 
 class MinariDataset:
     """The episodes of a dataset, or a view of some of them.
+
+    Episodes are :class:`EpisodeData`; those of many agents are :class:`MultiAgentEpisodeData`, and the spaces are
+    mappings by agent.
 
     Views share the storage and are almost free: filters, splits, slices and index lists can be applied to
     each other. An index always refers to the view, and ``episode.id`` is the number in the whole dataset.
@@ -158,6 +172,61 @@ class MinariDataset:
         return self._storage.action_space
 
     @property
+    def agents(self) -> list[Any]:
+        """Return the ids of the agents, if there are many; otherwise an empty list."""
+        codec = self._storage.episode_codec
+        return codec.agents if isinstance(codec, MultiAgentCodec) else []
+
+    @property
+    def agent_steps(self) -> dict[Any, int]:
+        """Return the number of steps of each of many agents in all episodes of this view."""
+        steps = dict.fromkeys(self.agents, 0)
+        names = {agent_name(agent): agent for agent in steps}
+        for metadata in self._storage.get_episode_metadata(self._indices.tolist()) if steps else ():
+            for name, of_agent in metadata.get("agents", {}).items():
+                if name in names:
+                    steps[names[name]] += int(of_agent["total_steps"])
+        return steps
+
+    def for_agent(self, agent: AgentID) -> MinariDataset:
+        """Return the trajectories of one of many agents, as the episodes of a dataset of one agent.
+
+        The episodes have their numbers in the whole dataset, and those in which the agent does not act are left out.
+        Sampling, statistics, filters, :meth:`convert` and so on work as ever; nothing can be appended. The joint steps
+        at which the agent acts are in ``dataset[i][agent].timesteps``.
+
+        Args:
+            agent: the id of the agent.
+
+        Raises:
+            ArgumentError: there is no such agent.
+
+        Example:
+            >>> import minari, numpy as np
+            >>> from gymnasium import spaces
+            >>> from minari.data_collector import EpisodeBuffer, MultiAgentEpisodeBuffer
+            >>> agents = {
+            ...     name: EpisodeBuffer(
+            ...         observations=np.zeros((steps + 1, 2)), actions=np.zeros(steps, int), rewards=np.ones(steps),
+            ...         terminations=np.arange(steps) == steps - 1, truncations=np.zeros(steps, bool),
+            ...     )
+            ...     for name, steps in {"predator": 3, "prey": 2}.items()
+            ... }
+            >>> dataset = minari.create_dataset_from_buffers(
+            ...     "docs/agents-v0", [MultiAgentEpisodeBuffer(agents)],
+            ...     observation_space=dict.fromkeys(agents, spaces.Box(-1, 1, (2,), np.float64)),
+            ...     action_space=dict.fromkeys(agents, spaces.Discrete(5)),
+            ... )
+            >>> dataset.agents, dataset.total_steps, dataset.agent_steps
+            (['predator', 'prey'], 3, {'predator': 3, 'prey': 2})
+            >>> dataset.for_agent("prey").transitions()[:]["rewards"]
+            array([1., 1.])
+        """
+        storage = AgentStorage(self._storage, agent)
+        lengths = storage.get_episode_lengths(self._indices)
+        return MinariDataset(storage, self._indices[lengths > 0])
+
+    @property
     def env_spec(self) -> EnvSpec | None:
         """Return the spec of the recorded environment, which need not be installed.
 
@@ -244,7 +313,10 @@ class MinariDataset:
         return self._read(self._indices if episode_indices is None else episode_indices, copy=copy)
 
     def _read(self, indices: Iterable[int], *, copy: bool = True) -> Iterator[EpisodeData]:
-        return map(episode_of, self._storage.get_episodes(indices, copy=copy))
+        episodes = self._storage.get_episodes(indices, copy=copy)
+        if self._storage.is_multi_agent:
+            return (cast("EpisodeData", MultiAgentEpisodeData(**fields)) for fields in episodes)
+        return map(episode_of, episodes)
 
     def __iter__(self) -> Iterator[EpisodeData]:
         return self.iterate_episodes()
@@ -294,6 +366,9 @@ class MinariDataset:
     def _read_on_demand(self) -> Iterator[EpisodeData]:
         """Yield the episodes of this view; read fields on access, and everything after the first access."""
         indices, done = self._indices.tolist(), 0
+        if self._storage.is_multi_agent:
+            yield from self._read(indices)
+            return
         for values in self._storage.get_outcomes(indices):
             done += 1
             episode = EpisodeOnDemand.of(values, partial(self._read_whole, values["id"]))
@@ -311,6 +386,10 @@ class MinariDataset:
 
     # Sampling
 
+    @overload
+    def transitions(self, *, fields: Iterable[str] | None = None, joint: Literal[True]) -> JointTransitions: ...
+
+    @overload
     def transitions(
         self,
         *,
@@ -321,7 +400,21 @@ class MinariDataset:
         infos: Iterable[str] = (),
         cache: CacheKind | None = None,
         cache_bytes: int = CACHE_BYTES,
-    ) -> Transitions:
+        joint: Literal[False] = False,
+    ) -> Transitions: ...
+
+    def transitions(
+        self,
+        *,
+        fields: Iterable[str] | None = None,
+        n_step: int = 1,
+        discount: float = 1.0,
+        returns_to_go: bool = False,
+        infos: Iterable[str] = (),
+        cache: CacheKind | None = None,
+        cache_bytes: int = CACHE_BYTES,
+        joint: bool = False,
+    ) -> Transitions | JointTransitions:
         """Return the steps of this view with their successors, as a flat sequence.
 
         Nothing is read before an element is asked for. ``t[3]`` is one transition, ``t[2:8]``, ``t[[3, 1, 1]]`` and
@@ -344,9 +437,15 @@ class MinariDataset:
                 each row once and then serve it from memory or from files that all processes share, below
                 ``MINARI_CACHE_PATH`` or ``~/.minari/cache``. Rows stored uncompressed in HDF5 need none.
             cache_bytes: the most bytes to keep; what does not fit is decoded each time.
+            joint: True for the joint steps of a dataset of n agents, in arrays of shape (B, n, …): all fields but
+                ``episode_ids`` and ``timesteps``, with zeros where an agent does not act. ``masks`` (B, n) tells who
+                acts, and ``alive`` (B, n) who has an observation, which may be the last one. ``next_observations`` are
+                those that an agent gets before it acts again, or in the end. Can be combined with ``fields`` only.
 
         Raises:
-            ArgumentError: an argument is invalid, or there is no such field.
+            ArgumentError: an argument is invalid, or there is no such field; or the dataset has many agents, and
+                neither ``joint`` is True nor is this a view :meth:`for_agent`.
+            SpaceError: the spaces of the agents differ and cannot be joined.
             EpisodeError: the view is empty.
 
         Example:
@@ -359,6 +458,15 @@ class MinariDataset:
             >>> batch["observations"], batch["next_observations"], batch["returns_to_go"]
             (array([2., 4.]), array([3., 5.]), array([1., 2.]))
         """
+        if joint:
+            others = {"n_step": n_step != 1, "discount": discount != 1, "returns_to_go": returns_to_go}
+            others.update(infos=bool(tuple(infos)), cache=cache is not None)
+            if given := [name for name, is_given in others.items() if is_given]:
+                raise ArgumentError(
+                    f"{given[0]} is given together with joint, expected only fields; use for_agent with each agent."
+                )
+            return JointTransitions(self._storage, self._indices, fields=fields)
+        self._check_one_agent("transitions", ", or transitions(joint=True)")
         return Transitions(
             self._storage,
             self._indices,
@@ -429,6 +537,7 @@ class MinariDataset:
             >>> dataset.windows(2, pad="left")[0]["mask"]
             array([False,  True])
         """
+        self._check_one_agent("windows")
         return Windows(
             self._storage,
             self._indices,
@@ -446,6 +555,18 @@ class MinariDataset:
             cache_bytes=cache_bytes,
         )
 
+    def _check_one_agent(self, what: str, other_way: str = "") -> None:
+        """Raise if there are many agents.
+
+        Raises:
+            ArgumentError: there are.
+        """
+        if self._storage.is_multi_agent:
+            raise ArgumentError(
+                f"{self.id} has {len(self.agents)} agents, and {what} are those of one; use "
+                f"for_agent({shortened(self.agents[0] if self.agents else 'agent')}).{what}(){other_way}."
+            )
+
     def field_statistics(self, fields: Iterable[str] | None = None) -> dict[str, FieldStatistics]:
         """Return the mean, deviation, extremes and quantiles of every numeric leaf over the steps of this view.
 
@@ -457,7 +578,8 @@ class MinariDataset:
                 default all of them.
 
         Returns:
-            The statistics by the names of the leaves.
+            The statistics by the names of the leaves. With many agents, each name is preceded by that of an agent, as
+            in ``"agent_0/observations"``; a field that is given without is that of every agent.
 
         Raises:
             ArgumentError: there is no such field, or its values have no fixed shape.
@@ -473,7 +595,25 @@ class MinariDataset:
             >>> found.count, found.mean, found.max, found.quantiles[0.5]
             (5, array(2.), array(4.), np.float64(2.0))
         """
+        if self._storage.is_multi_agent:
+            return self._field_statistics_of_agents(fields)
         return statistics_of_fields(self._storage, self._indices, fields)
+
+    def _field_statistics_of_agents(self, fields: Iterable[str] | None) -> dict[str, FieldStatistics]:
+        if not len(self):
+            raise EpisodeError(f"The view of {self.id} has no episode, expected at least one for statistics.")
+        given = None if fields is None else checked_names("fields", fields)
+        names = {agent: agent_name(agent) for agent in self.agents}
+        found: dict[str, FieldStatistics] = {}
+        for agent, name in names.items():
+            view, chosen = self.for_agent(agent), None
+            if given is not None:
+                others = tuple(f"{other}/" for other in names.values() if other != name)
+                chosen = [field.removeprefix(f"{name}/") for field in given if not field.startswith(others)]
+            if len(view) and (chosen is None or chosen):
+                of_agent = view.field_statistics(chosen)
+                found.update({f"{name}/{field}": statistics for field, statistics in of_agent.items()})
+        return found
 
     def normalizer(
         self,
@@ -505,7 +645,9 @@ class MinariDataset:
 
     # Changing and saving
 
-    def update_dataset_from_buffer(self, buffer: list[EpisodeBuffer], *, lock_timeout: float | None = None) -> None:
+    def update_dataset_from_buffer(
+        self, buffer: Sequence[AnyEpisodeBuffer], *, lock_timeout: float | None = None
+    ) -> None:
         """Append episodes to the dataset, and to this view.
 
         Args:

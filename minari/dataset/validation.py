@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from minari._base.json_text import shortened
 from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._model.dataset_id import DatasetId, is_dataset_id
 from minari._model.env_spec import parse_env_spec
-from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari._model.episode_codec import REWARDS
 from minari._model.format_version import check_readable
 from minari._storages.base import MinariStorage, PathLike
 from minari._storages.paths import as_data_path, is_remote
@@ -37,7 +37,7 @@ from minari.errors import (
     MinariError,
 )
 from minari.progress import track
-from minari.spaces import Column, Columns, Leaf, path_name, without_ones
+from minari.spaces import Column, Columns, Leaf, field_of, has_no_space, path_name, without_ones
 
 
 __all__ = ["DATASET_CHECKS", "EPISODE_CHECKS", "Examined", "Finding", "Report", "repair", "validate"]
@@ -290,20 +290,24 @@ def _episode(storage: MinariStorage, index: int) -> Columns | Exception:
 def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
     """Compare the columns with the spaces: their presence, shapes and types."""
     codec = examined.storage.episode_codec
-    expected = {*codec.observations.paths(), *codec.actions.paths(), REWARDS, TERMINATIONS, TRUNCATIONS}
+    expected = codec.required_paths(columns)
     for path in expected - columns.keys():
         yield Finding("error", "column", f"Episode {index} has no {path_name(path)}.", index, path_name(path))
     for path in columns.keys() - expected:
-        if path[0] != "infos":
+        if not has_no_space(path):
             message = f"Episode {index} has {path_name(path)}, which the spaces of the dataset do not have."
             yield Finding("warning", "column", message, index, path_name(path))
-    rewards, wanted = columns.get(REWARDS), examined.storage.reward_shape
-    if rewards is not None and wanted is not None and without_ones(rewards.shape[1:]) != without_ones(wanted):
-        message = (
-            f"The rewards of episode {index} have the shape {rewards.shape[1:]} a step, expected {wanted} as in the "
-            f"rest of the dataset."
-        )
-        yield Finding("error", "shape", message, index, path_name(REWARDS))
+    wanted = examined.storage.reward_shape
+    for path in sorted(codec.outcomes & columns.keys(), key=path_name):
+        if field_of(path) != REWARDS[0] or wanted is None or not len(columns[path]):
+            continue
+        shape = columns[path].shape[1:]
+        if without_ones(shape) != without_ones(wanted):
+            message = (
+                f"The {path_name(path)} of episode {index} have the shape {shape} a step, expected {wanted} as in the "
+                f"rest of the dataset."
+            )
+            yield Finding("error", "shape", message, index, path_name(path))
     frames = examined.storage.with_frames(columns)
     for leaf in (*codec.observations.leaves(), *codec.actions.leaves()):
         if leaf.path in frames:
@@ -326,21 +330,29 @@ def _check_leaf(index: int, leaf: Leaf, column: Column) -> Iterator[Finding]:
 def _check_rows(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
     """Decode the episode, which requires T+1 observations and infos and T of everything else, and compare T."""
     storage = examined.storage
-    storage.episode_codec.decode(index, storage.with_frames(columns))
     ((metadata, length),) = zip(
         storage.get_episode_metadata([index]), storage.get_episode_lengths([index]).tolist(), strict=True
     )
-    for told in {metadata.get("total_steps"), length}:
-        if told != len(columns[REWARDS]):
-            message = f"Episode {index} has {len(columns[REWARDS])} rewards, and its metadata claims {told} steps."
-            yield Finding("error", "rows", message, index, path_name(REWARDS))
+    storage.episode_codec.decode(index, storage.with_frames(columns), length)
+    for key, counted in storage.episode_codec.steps_of(columns, length).items():
+        *outer, last = key.split("/")
+        node: Any = metadata
+        for part in outer:
+            node = node.get(part, {}) if isinstance(node, Mapping) else {}
+        claims = {node.get(last) if isinstance(node, Mapping) else None, *(() if outer else (length,))}
+        for told in claims:
+            if told != counted:
+                of_agent = f" of the agent {shortened(outer[1])}" if outer else ""
+                message = f"Episode {index} has {counted} rewards{of_agent}, and its metadata claims {told} steps."
+                yield Finding("error", "rows", message, index, "/".join([*outer, path_name(REWARDS)]))
 
 
 def _check_flags(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
     """Look for a termination or truncation before the last step."""
-    for path in (TERMINATIONS, TRUNCATIONS):
-        column = columns.get(path)
-        early: Any = [] if column is None else np.flatnonzero(np.asarray(column)[:-1])
+    for path in sorted(examined.storage.episode_codec.outcomes & columns.keys(), key=path_name):
+        if field_of(path) == REWARDS[0]:
+            continue
+        early: Any = np.flatnonzero(np.asarray(columns[path])[:-1])
         if len(early):
             message = f"Episode {index} continues after step {early[0]}, whose {path_name(path)[:-1]} flag is set."
             yield Finding("warning", "flags", message, index, path_name(path))

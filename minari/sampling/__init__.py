@@ -1,6 +1,7 @@
 """From a dataset to a batch: transitions, windows, and the batches that are drawn from them."""
 
 from minari.sampling.batches import Batches
+from minari.sampling.joint import JointTransitions
 from minari.sampling.mixing import MixedBatches, Mixture, mix
 from minari.sampling.nested import Batch
 from minari.sampling.samples import Samples
@@ -13,6 +14,7 @@ __all__ = [
     "Batch",
     "Batches",
     "FieldStatistics",
+    "JointTransitions",
     "MixedBatches",
     "Mixture",
     "Normalizer",

@@ -43,6 +43,8 @@ class Batch(TypedDict, total=False):
         probabilities: of drawing each element, with ``weights``, (B,), float64.
         relabeled: True where the goal is another one, with hindsight, (B,), bool.
         sources: the position of the source in a mixture, (B,), int64.
+        masks: True where an agent acts, in joint transitions of n agents, (B, n), bool.
+        alive: True where an agent has an observation, in joint transitions, (B, n), bool.
     """
 
     observations: Any

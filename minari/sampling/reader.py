@@ -195,7 +195,7 @@ class _Infos:
     """The paths of all columns of infos; which of them make up one info shows when they are decoded."""
 
     def __contains__(self, path: object) -> bool:
-        return isinstance(path, tuple) and path[0] == _INFOS
+        return isinstance(path, tuple) and bool(path) and path[0] == _INFOS
 
 
 def _picked(values: Mapping[int, Sequence[Any]], episodes: Positions, rows: Positions) -> list[Any]:

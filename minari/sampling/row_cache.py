@@ -19,7 +19,7 @@ from minari._model.arguments import check_count
 from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError
-from minari.spaces import Column, ColumnPath, path_name
+from minari.spaces import Column, ColumnPath, field_of, path_name
 
 
 __all__ = ["CACHE_BYTES", "CacheKind", "RowCache"]
@@ -104,7 +104,7 @@ class RowCache:
     def _made(self, request: RowRequest) -> _KeptRows | object:
         if self._storage.has_plain_rows(request):
             return _ALREADY_PLAIN
-        counts = self._steps + (1 if request.path[0] == "observations" else 0)
+        counts = self._steps + (1 if field_of(request.path) == "observations" else 0)
         one = RowRequest(request.path, request.shape, self._episodes[:1], np.zeros(1, np.int64))
         (row,) = self._storage.read_rows([one])
         rows = min(int(counts.sum()), (self._limit - self._used) // max(row.nbytes, 1))
@@ -121,7 +121,7 @@ class RowCache:
         dataset = bytes_checksum(os.fsencode(str(self._storage.data_path)))
         state = bytes_checksum(str(self._state).encode())
         view = bytes_checksum(np.concatenate([self._episodes, self._steps]).astype("<i8"))
-        content = bytes_checksum(f"{view} {path_name(path)} {rows} {_BOOT}".encode())
+        content = bytes_checksum(f"{view} {path_name(self._storage.full_path(path))} {rows} {_BOOT}".encode())
         return get_cache_root() / f"{dataset:016x}-{state:016x}-{content:016x}.rows"
 
 

@@ -216,7 +216,8 @@ class _Kept:
     """
 
     def __init__(self, storage: MinariStorage, numbers: npt.NDArray[np.int64]) -> None:
-        self._path = None if is_remote(storage.data_path) else Path(storage.data_path, FILE_NAME)
+        is_part = bool(storage.full_path(()))  # the file is that of the whole dataset
+        self._path = None if is_remote(storage.data_path) or is_part else Path(storage.data_path, FILE_NAME)
         self._state = [
             _VERSION,
             storage.state,

@@ -13,13 +13,18 @@ from minari.spaces.codecs import (
     unknown_space,
 )
 from minari.spaces.columns import (
+    AGENTS,
+    STATE,
     Column,
     ColumnPath,
     Columns,
     EpisodeBatch,
     EpisodeColumns,
     Leaf,
+    field_of,
     has_flags,
+    has_no_space,
+    is_of_agent,
     is_utf8_text,
     native,
     object_column,
@@ -30,6 +35,8 @@ from minari.spaces.columns import (
 
 
 __all__ = [
+    "AGENTS",
+    "STATE",
     "ArrayCodec",
     "Column",
     "Columns",
@@ -42,7 +49,10 @@ __all__ = [
     "TextCodec",
     "TupleCodec",
     "codec_for",
+    "field_of",
     "has_flags",
+    "has_no_space",
+    "is_of_agent",
     "is_utf8_text",
     "native",
     "object_column",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ ColumnPath: TypeAlias = tuple[str | int, ...]
 Column: TypeAlias = npt.NDArray[Any]
 
 #: The columns of an episode, by path; the first part of a path is ``"observations"``,
-#: ``"actions"``, ``"rewards"``, ``"terminations"``, ``"truncations"`` or ``"infos"``.
+#: ``"actions"``, ``"rewards"``, ``"terminations"``, ``"truncations"`` or ``"infos"``. In an episode of many agents
+#: it follows ``"agents"`` and the name of an agent; ``"timesteps"`` beside it has the joint step of each row, and the
+#: columns below ``"state"`` belong to all agents.
 Columns: TypeAlias = Mapping[ColumnPath, Column]
 
 
@@ -114,6 +116,31 @@ class Leaf:
     shape: tuple[int, ...]
     low: npt.NDArray[Any] | None = None
     high: npt.NDArray[Any] | None = None
+
+
+#: The first part of the paths of the columns of one of many agents; the second is its name.
+AGENTS: Final = "agents"
+#: The first part of the paths of the global state of many agents.
+STATE: Final = "state"
+
+
+def is_of_agent(path: ColumnPath) -> bool:
+    """Return whether a column belongs to one of many agents."""
+    return path[0] == AGENTS and len(path) > 2
+
+
+def field_of(path: ColumnPath) -> str | int:
+    """Return the field of an episode that a column belongs to, whether there is one agent or many.
+
+    >>> field_of(("observations", "camera")), field_of(("agents", "agent_0", "observations", "camera"))
+    ('observations', 'observations')
+    """
+    return path[2] if is_of_agent(path) else path[0]
+
+
+def has_no_space(path: ColumnPath) -> bool:
+    """Return whether the values of a column have no space that describes them: infos, and the global state."""
+    return field_of(path) == "infos" or path[0] == STATE
 
 
 def path_name(path: ColumnPath) -> str:

@@ -38,8 +38,8 @@ class Suite:
     def new(
         self,
         directory: Path,
-        observation_space: gym.Space[Any] = OBSERVATIONS,
-        action_space: gym.Space[Any] = ACTIONS,
+        observation_space: Any = OBSERVATIONS,
+        action_space: Any = ACTIONS,
         **options: Any,
     ) -> MinariStorage:
         """Return an empty storage of the format under test in its own directory."""

@@ -65,7 +65,7 @@ def assert_steps(space: gym.Space[Any], columns: Any, values: Sequence[Any], whe
             assert_same(actual, expected, f"{where}[{step}]")
     else:
         rows = [np.asarray(value, dtype=space.dtype) for value in values]
-        assert_same(columns, np.stack(rows), where)
+        assert_same(columns, np.stack(rows) if rows else np.empty((0, *(space.shape or ())), space.dtype), where)
 
 
 def assert_same(actual: Any, expected: Any, where: str = "value") -> None:

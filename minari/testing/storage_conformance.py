@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from minari.testing._agents import MultiAgentSuite
 from minari.testing._compression import CompressionSuite
 from minari.testing._images import ImagesSuite
 from minari.testing._metadata import MetadataSuite
@@ -12,7 +13,9 @@ from minari.testing._values import ValuesSuite
 from minari.testing._writing import WritingSuite
 
 
-class StorageConformance(ValuesSuite, ReadingSuite, WritingSuite, MetadataSuite, ImagesSuite, CompressionSuite):
+class StorageConformance(
+    ValuesSuite, ReadingSuite, WritingSuite, MetadataSuite, ImagesSuite, CompressionSuite, MultiAgentSuite
+):
     """The tests of a storage format, for pytest.
 
     Inherit from it in a test module, in a class whose name begins with ``Test``, and set the name of the

@@ -12,7 +12,7 @@ import numpy as np
 from minari._base.json_text import parse_json, shortened
 from minari._base.plain_values import brief, dtype_from_name, name_of_dtype, plain_value
 from minari.errors import DatasetCorruptError, EpisodeTypeError
-from minari.spaces.columns import ColumnPath, is_utf8_text, path_name
+from minari.spaces.columns import ColumnPath, has_no_space, is_utf8_text, path_name
 
 
 #: Name of the column with the numbers of arrays of different shapes, which does not have one row per step.
@@ -50,13 +50,21 @@ def is_marker(part: str) -> bool:
 def escaped_key(key: Any, path: ColumnPath) -> str:
     """Return the escaped name of a key of any type; a slash would start another level."""
     try:
-        plain = _plain_key(key)
+        return escaped(key)
     except TypeError:
         raise EpisodeTypeError(
             f"The infos under {path_name(path)!r} have the key {brief(key)} ({type(key).__name__}), expected text, a "
             f"number, None or a tuple of these; rename it in a StepDataCallback."
         ) from None
-    return ESCAPED_KEY + json.dumps(plain).replace("/", "\\u002f")
+
+
+def escaped(key: Any) -> str:
+    """Return the escaped name of a key of any type that JSON can represent, see :func:`key_of`.
+
+    Raises:
+        TypeError: JSON has no such key.
+    """
+    return ESCAPED_KEY + json.dumps(_plain_key(key)).replace("/", "\\u002f")
 
 
 def _plain_key(key: Any) -> Any:
@@ -137,9 +145,9 @@ def dtype_in_name(name: str) -> np.dtype[Any] | None:
 
 
 def dtype_of_column(path: ColumnPath) -> np.dtype[Any] | None:
-    """Return the dtype of the values stored as bytes or integers in a column of infos; None for other columns."""
+    """Return the dtype of the values stored as bytes or integers in a column without a space; None for others."""
     name = path[-1]
-    return dtype_in_name(name) if path[0] == "infos" and isinstance(name, str) and name.startswith(DTYPE) else None
+    return dtype_in_name(name) if isinstance(name, str) and name.startswith(DTYPE) and has_no_space(path) else None
 
 
 def damaged_info(path: ColumnPath, reason: str) -> DatasetCorruptError:

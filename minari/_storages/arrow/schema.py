@@ -13,7 +13,8 @@ its neighbors have (a ``Discrete`` as int64, rewards as float64) if that holds e
 numbers are stored as two real ones, in one more dimension.
 
 Columns without a row for each step (the elements of a ``Sequence``, arrays that change in shape) and
-arrays without elements are in one more column, ``ragged``: a struct nested like the table itself.
+arrays without elements are in one more column, ``ragged``: a struct nested like the table itself. All columns of
+many agents are there, below ``agents`` and the name of each, and the global state below ``state``.
 Its fields are lists, of which the first row has the whole column and all others are empty. Arrays
 without elements are nulls there.
 """
@@ -30,7 +31,7 @@ import numpy as np
 from minari._base.plain_values import numeric_dtype
 from minari._storages.arrow.library import Array, DataType, Field, Schema, Table, pa
 from minari._storages.arrow.templates import Values
-from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, Leaf, SpaceCodec
+from minari.spaces import AGENTS, STATE, Column, ColumnPath, Columns, EpisodeColumns, Leaf, SpaceCodec
 from minari.spaces.codecs import DictCodec, TupleCodec
 from minari.spaces.ragged import GraphCodec, OneOfCodec, SequenceCodec
 
@@ -93,7 +94,11 @@ class TableLayout:
         rows = episode.total_steps + 1
         tree: dict[str | int, Any] = {}
         for path, column in episode.columns.items():
-            is_ragged = path in self._elements or (path[0] == "infos" and path[-1] == _RAGGED_INFO)
+            is_ragged = (
+                path in self._elements
+                or path[0] in (AGENTS, STATE)  # trajectories have any number of rows
+                or (path[0] == "infos" and path[-1] == _RAGGED_INFO)
+            )
             count = rows if path[0] in _WITH_FIRST_ROW else rows - 1
             has_rows = not is_ragged and len(column) == count and 0 not in column.shape[1:]
             *parents, name = path if has_rows else (RAGGED, *path)

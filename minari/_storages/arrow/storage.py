@@ -47,11 +47,14 @@ class ArrowStorage(MinariStorage):
 
     def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
-        layout = TableLayout((self.episode_codec.observations, self.episode_codec.actions))
-        self._reader = EpisodeReader(data_path, self._files, layout, on_change=self.forget_metadata)
+        self._take_codec()
         self._size = SizeCache(
             data_path, lambda: sum(sum(self._reader.file_sizes(i).values()) for i in range(self.total_episodes))
         )
+
+    def _take_codec(self) -> None:
+        layout = TableLayout((self.episode_codec.observations, self.episode_codec.actions))
+        self._reader = EpisodeReader(self.data_path, self._files, layout, on_change=self.forget_metadata)
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:

@@ -24,7 +24,15 @@ from minari._storages.hdf5.index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, 
 from minari._storages.hdf5.infos import with_own_types
 from minari._storages.hdf5.names import to_hdf5_name
 from minari.errors import EpisodeError, EpisodeTypeError, MetadataError
-from minari.spaces import Column, ColumnPath, EpisodeBatch, EpisodeColumns, object_column, path_name
+from minari.spaces import (
+    Column,
+    ColumnPath,
+    EpisodeBatch,
+    EpisodeColumns,
+    has_no_space,
+    object_column,
+    path_name,
+)
 
 
 if TYPE_CHECKING:
@@ -455,7 +463,7 @@ def _as_elements(column: Column, path: ColumnPath) -> tuple[Kind, Column, Column
     """
     if len(column) == 0 or isinstance(column[0], str):
         return TEXT, object_column([text.encode() for text in column]), object_column(list(map(str.__str__, column)))
-    if path[0] == "infos":
+    if has_no_space(path):
         return BYTES if any(b"\0" in value for value in column) else BYTES_AS_TEXT, column, column
     if len({len(row) for row in column}) == 1:
         matrix = np.stack([np.frombuffer(row, np.uint8) for row in column])

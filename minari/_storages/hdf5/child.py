@@ -13,7 +13,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -32,6 +32,7 @@ with contextlib.suppress(ImportError):  # only POSIX has limits
 _LINKED_FILE: Final = re.compile(r"(?:\./)?(additional_data_[0-9]+\.hdf5)")
 _EPISODE: Final = re.compile(r"episode_(0|[1-9][0-9]*)")
 _MEMBERS: Final = ("rewards", "terminations", "truncations", "observations", "actions", "infos")
+_STATE: Final = "state"  # of all agents, beside the groups of each
 _PLUGINS: Final = "hdf5plugin"
 _MOST_EXPANDED: Final = 1032  # maximum expansion of a byte of the file, as in `format.filters`
 _MEMORY: Final = 2**30  # bytes that reading may take in addition to those of the file
@@ -95,9 +96,11 @@ class _Episodes:
         return found
 
 
-def _leaves(group: h5py.Group, prefix: str = "", level: int = 0) -> Iterator[tuple[str, h5py.Dataset]]:
+def _leaves(
+    group: h5py.Group, members: Collection[str], prefix: str = "", level: int = 0
+) -> Iterator[tuple[str, h5py.Dataset]]:
     for name in group:
-        if (not prefix and name not in _MEMBERS) or level > _MOST_LEVELS:
+        if (not prefix and name not in members) or level > _MOST_LEVELS:
             continue
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise _Refused("unsafe", f"{prefix}{name} is a link that leads elsewhere")
@@ -105,7 +108,15 @@ def _leaves(group: h5py.Group, prefix: str = "", level: int = 0) -> Iterator[tup
         if isinstance(item, h5py.Dataset):
             yield prefix + name, item
         elif isinstance(item, h5py.Group):
-            yield from _leaves(item, f"{prefix}{name}/", level + 1)
+            yield from _leaves(item, members, f"{prefix}{name}/", level + 1)
+
+
+def _has_no_space(name: str, agents: Collection[str]) -> bool:
+    """Return whether an array holds infos, or the state of many agents, which may be anything."""
+    first, _, rest = name.partition("/")
+    if agents:
+        return first == _STATE or rest.startswith("infos/")
+    return name.startswith("infos/")
 
 
 def _require_filters(dataset: h5py.Dataset, name: str, path: str) -> None:
@@ -141,14 +152,14 @@ def _nothing_else_opened() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def _values(dataset: h5py.Dataset, name: str, episodes: _Episodes) -> Any:
+def _values(dataset: h5py.Dataset, name: str, episodes: _Episodes, has_no_space: bool) -> Any:
     """Return the values of an array; a list for texts or byte strings, None for unsupported types."""
     most = _MOST_EXPANDED * Path(episodes.path).stat().st_size
     if max(dataset.nbytes, math.prod(dataset.chunks or (), start=dataset.dtype.itemsize)) > most:
         raise _Refused("damaged", f"the {dataset.nbytes} bytes of {name} cannot come from so small a file")
     text = h5py.check_string_dtype(dataset.dtype)
     if text is not None and dataset.dtype.kind == "O":
-        if text.encoding == "ascii" and name.startswith("infos/"):  # marks byte strings
+        if text.encoding == "ascii" and has_no_space:  # marks byte strings
             return [bytes(value) for value in dataset[:].reshape(-1)]
         return dataset.asstr()[:].reshape(-1).tolist()
     if dataset.dtype.kind == "f" and not dataset.id.get_type().equal(h5t.py_create(dataset.dtype)):
@@ -193,7 +204,8 @@ def _root_attributes(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, l
 
 def _list_leaves(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
     group = episodes.episode(request["episode"])
-    leaves = [(name, item.shape, item.dtype) for name, item in _leaves(group) if item.shape]
+    members = [*agents, _STATE] if (agents := request.get("agents")) else _MEMBERS
+    leaves = [(name, item.shape, item.dtype) for name, item in _leaves(group, members) if item.shape]
     steps = group.attrs.get("total_steps")
     if steps is None:
         steps = next((shape[0] for name, shape, _ in leaves if name == "rewards"), 0)
@@ -207,9 +219,10 @@ def _columns(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]
         for name in names:
             dataset = episodes.array(group, name)
             _require_filters(dataset, name, episodes.path)
+            has_no_space = _has_no_space(name, request.get("agents") or ())
             with _nothing_else_opened():
-                value = _values(dataset, name, episodes)
-            if value is None and not name.startswith("infos/"):
+                value = _values(dataset, name, episodes, has_no_space)
+            if value is None and not has_no_space:
                 raise _Refused("damaged", f"{name} is of a type that is of no use")
             if isinstance(value, list):
                 kind = "bytes" if value and isinstance(value[0], bytes) else "texts"

@@ -13,7 +13,7 @@ import numpy as np
 from minari._model.infos.keys import dtype_of_column, name_of_column
 from minari._model.infos.values import raw_of, typed_of
 from minari._storages.hdf5.format.datatypes import NoDatatype, encode_datatype
-from minari.spaces import Column, ColumnPath, Columns, native
+from minari.spaces import Column, ColumnPath, Columns, has_no_space, native
 
 
 _OWN_KINDS: Final = "SV"
@@ -22,11 +22,7 @@ _LONGEST_DATATYPE: Final = 2**15  # bytes; of a header message of less than 64 K
 
 def with_own_types(columns: Mapping[ColumnPath, Any]) -> Mapping[ColumnPath, Any]:
     """Return the columns of an episode with such infos in the types of HDF5."""
-    raw = {
-        path: dtype
-        for path in columns
-        if path[0] == "infos" and (dtype := dtype_of_column(path)) is not None and _has_type(dtype)
-    }
+    raw = {path: dtype for path in columns if (dtype := dtype_of_column(path)) is not None and _has_type(dtype)}
     if not raw:
         return columns
     return {
@@ -49,6 +45,6 @@ def without_own_types(columns: Mapping[ColumnPath, Column]) -> Columns:
 
 def _as_bytes(item: tuple[ColumnPath, Column]) -> tuple[ColumnPath, Column]:
     path, column = item[0], native(item[1])
-    if path[0] != "infos" or column.dtype.kind not in _OWN_KINDS:
+    if column.dtype.kind not in _OWN_KINDS or not has_no_space(path):
         return path, column
     return (*path, name_of_column(column.dtype)), raw_of(column)

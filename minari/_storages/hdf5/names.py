@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from minari.spaces import ColumnPath
+from minari.spaces import AGENTS, ColumnPath
 
 
 DATA_FILE_NAME = "main_data.hdf5"
@@ -12,13 +13,23 @@ _POSITION = re.compile(r"_index_(\d+)")
 
 
 def to_hdf5_name(path: ColumnPath) -> str:
-    """Return the name of a column inside the group of its episode; a position i is ``_index_i``."""
+    """Return the name of a column inside the group of its episode; a position i is ``_index_i``.
+
+    One of many agents has a group of its own in that of the episode.
+    """
+    if path[0] == AGENTS:
+        path = path[1:]
     return "/".join(part if isinstance(part, str) else f"_index_{part}" for part in path)
 
 
 def from_hdf5_name(name: str) -> ColumnPath:
-    """Return the path of a column that belongs to no space."""
+    """Return the path of a column that belongs to no space, and to one agent or to all."""
     return tuple(int(match[1]) if (match := _POSITION.fullmatch(part)) else part for part in name.split("/") if part)
+
+
+def agents_among(paths: Iterable[ColumnPath]) -> frozenset[str]:
+    """Return the names of the agents that have columns at some paths; none if there is one agent."""
+    return frozenset(str(path[1]) for path in paths if path[0] == AGENTS)
 
 
 def group_name(index: int) -> str:

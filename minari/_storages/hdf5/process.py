@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -269,9 +269,15 @@ def root_attributes(path: Path) -> dict[str, Any]:
     return _checked(path, lambda: dict(_attributes(described, arrays)))
 
 
-def leaves(path: Path, index: int) -> tuple[int, list[tuple[str, int]]]:
-    """Return the number of steps of an episode, and the name and the number of rows of each of its arrays."""
-    ((content, _),) = _ask(path, "leaves", episode=index)
+def leaves(path: Path, index: int, agents: Iterable[str] = ()) -> tuple[int, list[tuple[str, int]]]:
+    """Return the number of steps of an episode, and the name and the number of rows of each of its arrays.
+
+    Args:
+        path: path of the file.
+        index: number of the episode.
+        agents: the names of the agents, if there are many.
+    """
+    ((content, _),) = _ask(path, "leaves", episode=index, agents=sorted(agents))
     return _checked(
         path, lambda: (_count(content[0]), [(str(name), _count(shape[0])) for name, shape, _ in content[1]])
     )
@@ -290,14 +296,17 @@ def leaf_types(path: Path, index: int) -> list[tuple[str, tuple[np.dtype[Any], t
     )
 
 
-def columns(path: Path, wanted: Sequence[tuple[int, Sequence[str]]]) -> list[dict[str, Column]]:
+def columns(
+    path: Path, wanted: Sequence[tuple[int, Sequence[str]]], agents: Iterable[str] = ()
+) -> list[dict[str, Column]]:
     """Return columns of episodes by their names in the file; omit those of unsupported types.
 
     Args:
         path: path of the file.
         wanted: the number of each episode and the names.
+        agents: the names of the agents, if there are many.
     """
-    parts = _ask(path, "columns", wanted=wanted)
+    parts = _ask(path, "columns", wanted=wanted, agents=sorted(agents))
     return _checked(path, lambda: [dict(_named(content[1], arrays)) for content, arrays in parts])
 
 

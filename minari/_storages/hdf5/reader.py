@@ -53,7 +53,7 @@ from minari._storages.hdf5.index import UNKNOWN, LeafPlace, PlacedEpisodes, Sche
 from minari._storages.hdf5.names import from_hdf5_name, group_name, to_hdf5_name
 from minari._storages.journal import pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
-from minari.spaces import Column, ColumnPath
+from minari.spaces import AGENTS, STATE, Column, ColumnPath, has_no_space
 
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ _NUMBERS: Final = (_TOTAL_STEPS, "seed")
 _STEPS: Final = ("rewards", "terminations", "truncations")
 _SPACES: Final = ("observations", "actions")
 _INFOS: Final = "infos"
+_TIMESTEPS: Final = "timesteps"
 
 _T = TypeVar("_T")
 
@@ -104,7 +105,7 @@ class _Object:
 
     def values(self, array: ArrayObject, path: ColumnPath) -> Column:
         """Return the values of an array as those of the column at a path."""
-        return read_array(self.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches)
+        return read_array(self.file.source, array, ascii_as_bytes=has_no_space(path), map_chunks=map_in_batches)
 
     def members(self) -> dict[str, Link]:
         if not is_group(self.messages):
@@ -227,13 +228,14 @@ class EpisodeFile:
     Args:
         path: path of the file.
         size: size of the file.
+        agents: the names of the agents, if there are many.
 
     Attributes:
         read_at: returns bytes of the file by offset and size, fewer at its end. To be set before each use.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
-        self._path, self._size = path, size
+    def __init__(self, path: Path, size: int, agents: frozenset[str] = frozenset()) -> None:
+        self._path, self._size, self._agents = path, size, agents
         self.read_at: ReadAt = lambda offset, size: b""
         self._main: _File | None = None
 
@@ -317,8 +319,8 @@ class EpisodeFile:
         """
 
         def through_hdf5() -> PlacedEpisodes:
-            total_steps, found = process.leaves(self._path, index)
-            paths = ((_path_of(name, known), rows) for name, rows in found)
+            total_steps, found = process.leaves(self._path, index, self._agents)
+            paths = ((_path_of(name, known, self._agents), rows) for name, rows in found)
             leaves = [(LeafPlace(path, None, ()), rows, [0]) for path, rows in paths if path is not None]
             return _placed(index, total_steps, UNKNOWN, leaves)
 
@@ -328,8 +330,8 @@ class EpisodeFile:
         group = self._episode(index)
         leaves = []
         rewards: _Object | None = None
-        for item in _arrays(group):
-            path = _path_of(item.name, known)
+        for item in _arrays(group, self._agents):
+            path = _path_of(item.name, known, self._agents)
             if item.name == "rewards":
                 rewards = item
             if path is not None and (place := self._place(path, item)) is not None:
@@ -386,7 +388,8 @@ class EpisodeFile:
         if left:
             self._check_settled()
             names = [(index, list(map(to_hdf5_name, paths))) for index, paths in left.items()]
-            for (index, paths), others in zip(left.items(), process.columns(self._path, names), strict=True):
+            read_columns = process.columns(self._path, names, self._agents)
+            for (index, paths), others in zip(left.items(), read_columns, strict=True):
                 found[index] |= {path: others[to_hdf5_name(path)] for path in paths if to_hdf5_name(path) in others}
         return found
 
@@ -401,7 +404,7 @@ class EpisodeFile:
             try:
                 item = group.file.find(to_hdf5_name(path), siblings, to_hdf5_name(path))
                 columns[path] = read_array(
-                    item.file.source, item.array(), ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches
+                    item.file.source, item.array(), ascii_as_bytes=has_no_space(path), map_chunks=map_in_batches
                 )
             except NotUnderstood:
                 left.append(path)
@@ -429,7 +432,7 @@ class EpisodeFile:
                 stored: Column | StoredColumn | None = stored_column(item.file.source, array) if is_compressed else None
                 if stored is None:
                     stored = read_array(
-                        item.file.source, array, ascii_as_bytes=path[0] == _INFOS, map_chunks=map_in_batches
+                        item.file.source, array, ascii_as_bytes=has_no_space(path), map_chunks=map_in_batches
                     )
                 found[path] = stored
             return found
@@ -482,19 +485,29 @@ def _placed(
     )
 
 
-def _path_of(name: str, known: Mapping[str, ColumnPath]) -> ColumnPath | None:
+def _path_of(name: str, known: Mapping[str, ColumnPath], agents: frozenset[str]) -> ColumnPath | None:
     """Return the path of a column by its name; None if it is not one of this library."""
+    if agents and name not in known:
+        agent, _, rest = name.partition("/")
+        path = _path_of(rest, {}, frozenset()) if agent in agents else None
+        if agent == STATE:
+            return from_hdf5_name(name)
+        return (AGENTS, agent, _TIMESTEPS) if rest == _TIMESTEPS else None if path is None else (AGENTS, agent, *path)
     first = name.partition("/")[0]
     if name in known or name in _STEPS:
         return known.get(name, (name,))
     return from_hdf5_name(name) if first == _INFOS and name != _INFOS else None
 
 
-def _arrays(group: _Object, prefix: str = "", above: tuple[int, ...] = ()) -> Iterator[_Object]:
+def _arrays(
+    group: _Object, agents: frozenset[str] = frozenset(), prefix: str = "", above: tuple[int, ...] = ()
+) -> Iterator[_Object]:
     """Yield the arrays of an episode in the order of their names; ignore members that do not belong to an episode."""
     siblings = group.members()
     for name in sorted(siblings, key=str.encode):
-        if not prefix and name not in (*_STEPS, *_SPACES, _INFOS):
+        if not prefix and agents and name not in agents and name != STATE:
+            raise ValueError(f"it has {shortened(name)}, which is none of its agents")
+        if not prefix and not agents and name not in (*_STEPS, *_SPACES, _INFOS):
             continue
         item = group.file.follow(siblings[name], siblings, prefix + name)
         if is_array(item.messages):
@@ -502,7 +515,7 @@ def _arrays(group: _Object, prefix: str = "", above: tuple[int, ...] = ()) -> It
         elif is_group(item.messages):
             if item.address in above or len(above) == _MOST_LEVELS:
                 raise ValueError(f"the group {shortened(item.name)} is within itself")
-            yield from _arrays(item, f"{prefix}{name}/", (*above, item.address))
+            yield from _arrays(item, agents, f"{prefix}{name}/", (*above, item.address))
 
 
 def _offsets(

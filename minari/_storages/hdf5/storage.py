@@ -40,7 +40,7 @@ from minari._storages.hdf5.format.objects import Filter
 from minari._storages.hdf5.index import INDEX_NAME, NO_CHECKSUM, EpisodeIndex, LeafPlace, Schema, checksum_of
 from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.mapped_file import MappedFile
-from minari._storages.hdf5.names import DATA_FILE_NAME, to_hdf5_name
+from minari._storages.hdf5.names import DATA_FILE_NAME, agents_among, to_hdf5_name
 from minari._storages.hdf5.reader import EpisodeFile
 from minari._storages.hdf5.rows import LeafRows
 from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
@@ -48,7 +48,7 @@ from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending
 from minari._storages.metadata_file import stamp_of
 from minari._storages.rows import RowRequest, merged, split
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
-from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, native, path_name
+from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, field_of, is_of_agent, native, path_name
 
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ else:
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
 MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
+_WITH_LAST_ROW: Final = (OBSERVATIONS, "timesteps")
 _PATIENCE = 30.0  # seconds to wait for a moment without a commit
 
 T = TypeVar("T")
@@ -141,9 +142,15 @@ class HDF5Storage(MinariStorage):
         self._ready: tuple[tuple[int, ...], MappedFile, dict[ColumnPath, LeafRows]] | None = None
         self._rows: dict[ColumnPath, LeafRows] = {}  # of the file in this state
         self._rows_of: object = None
+        self._take_codec()
+        needed = () if self._agents else (REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values())
+        self._index = EpisodeIndex(self._file, needed)
+
+    def _take_codec(self) -> None:
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
         self._known_paths = {to_hdf5_name(path): path for codec in codecs for path in codec.paths()}
-        self._index = EpisodeIndex(self._file, [REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()])
+        self._agents = agents_among(self._known_paths.values())
+        self._reader = self._ready = None
 
     @classmethod
     def read_metadata_of_old_releases(cls, data_path: Path) -> dict[str, Any] | None:
@@ -190,7 +197,7 @@ class HDF5Storage(MinariStorage):
     def _episodes(self, file: DataFile) -> EpisodeFile:
         """Return the reader of the structures of the file; its results are cached while the file is the same."""
         if self._reader is None or self._reader[0] != file.stamp:
-            self._reader = file.stamp, EpisodeFile(self._file, file.size)
+            self._reader = file.stamp, EpisodeFile(self._file, file.size, self._agents)
         self._reader[1].read_at = file.read_at
         return self._reader[1]
 
@@ -260,14 +267,24 @@ class HDF5Storage(MinariStorage):
             self._rows, self._rows_of = {}, state
         for request in requests:
             if request.path not in self._rows:
-                total_rows = self._index.lengths(np.arange(state[1]))
-                if total_rows is None:
-                    raise DatasetCorruptError(f"Some of the {state[1]} episodes are not in {self._file}.")
-                if request.path[0] == OBSERVATIONS:
+                total_rows = self._steps_of(request.path, state[1])
+                if field_of(request.path) in _WITH_LAST_ROW:
                     total_rows = total_rows + 1
                 found = self._index.leaf(request.path)
                 self._rows[request.path] = LeafRows(request.path, request.shape, found, total_rows)
         return [self._rows[request.path] for request in requests]
+
+    def _steps_of(self, path: ColumnPath, total: int) -> npt.NDArray[np.int64]:
+        """Return the number of steps of each episode, for a column of one of many agents those of its trajectory."""
+        if is_of_agent(path):
+            steps = np.zeros(total, np.int64)
+            for _, episodes, places in self._index.leaf((*path[:2], *REWARDS)):
+                steps[episodes[episodes < total]] = places[episodes < total, 0]
+            return steps
+        lengths = self._index.lengths(np.arange(total))
+        if lengths is None:
+            raise DatasetCorruptError(f"Some of the {total} episodes are not in {self._file}.")
+        return lengths
 
     def _read_all(
         self, indices: Iterable[int], read: Callable[[Sequence[int]], list[tuple[int, Columns]]]
@@ -632,7 +649,13 @@ class HDF5Storage(MinariStorage):
     def _open_writer(self, *, replacing: bool) -> Iterator[EpisodeWriter]:
         with folder_lock(self.data_path):
             context = WriterContext(
-                self._file, self._index, self.total_episodes, self._known_paths, self._codec_for, self.durable
+                self._file,
+                self._index,
+                self.total_episodes,
+                self._known_paths,
+                self._agents,
+                self._codec_for,
+                self.durable,
             )
             with open_writer(context, replacing=replacing) as writer:
                 yield writer

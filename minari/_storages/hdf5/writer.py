@@ -51,6 +51,7 @@ class WriterContext:
         index: of the episodes in the file.
         total_episodes: their number.
         known_paths: the paths of the columns of the spaces, by their names in the file.
+        agents: the names of the agents, if there are many.
         codec_for: returns the codec of a column.
         durable: True if changes must survive a power failure.
     """
@@ -59,6 +60,7 @@ class WriterContext:
     index: EpisodeIndex
     total_episodes: int
     known_paths: Mapping[str, ColumnPath]
+    agents: frozenset[str]
     codec_for: Callable[[ColumnPath], Codec | None]
     durable: bool
 
@@ -295,7 +297,7 @@ class HDF5Writer(EpisodeWriter):
 
     def _check_changed(self) -> None:
         """Check that the objects to be changed can be read, as damage may hang or crash HDF5."""
-        episodes = EpisodeFile(self._target.path, self._target.end)
+        episodes = EpisodeFile(self._target.path, self._target.end, self._context.agents)
         episodes.read_at = self._target.read_at
         episodes.count()
         for index in sorted(self._changed):

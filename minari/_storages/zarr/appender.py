@@ -27,7 +27,7 @@ from minari._storages.zarr.reader import EPISODE_ENDS, INT32, INT64, LAYOUTS, St
 from minari._storages.zarr.rows import JSON, kind_of, split, split_metadata
 from minari._storages.zarr.store import Rows
 from minari.errors import DatasetCorruptError, EpisodeError
-from minari.spaces import ColumnPath, EpisodeColumns, path_name
+from minari.spaces import AGENTS, STATE, ColumnPath, EpisodeColumns, path_name
 
 
 _LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of an incomplete shard, which are read to append to it
@@ -206,7 +206,10 @@ class StoreAppender:
     def _columns_of(self, episode: EpisodeColumns) -> list[StoredColumn]:
         """Return the stored columns of an episode; looked up once for all episodes of its kind."""
         total_steps = episode.total_steps
-        sort = tuple((path, c.dtype, c.shape[1:], len(c) - total_steps) for path, c in episode.columns.items())
+        sort = tuple(
+            (path, c.dtype, c.shape[1:], 0 if path[0] in (AGENTS, STATE) else len(c) - total_steps)
+            for path, c in episode.columns.items()
+        )
         columns = self._columns.get(sort)
         if columns is None or any(column.dtype == object for column in episode.columns.values()):
             kinds = [kind_of(path, c, total_steps, self._leaves) for path, c in episode.columns.items()]

@@ -52,11 +52,14 @@ class ZarrStorage(MinariStorage):
 
     def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
-        spaces = (self.episode_codec.observations, self.episode_codec.actions)
-        self._leaves = {leaf.path: leaf for space in spaces for leaf in space.leaves()}
+        self._take_codec()
         self._store_path = data_path / STORE_NAME
         self._size = SizeCache(data_path, lambda: directory_size(data_path / STORE_NAME))
         self._known_reader: tuple[DatasetState, bool, StoreReader] | None = None
+
+    def _take_codec(self) -> None:
+        spaces = (self.episode_codec.observations, self.episode_codec.actions)
+        self._leaves = {leaf.path: leaf for space in spaces for leaf in space.leaves()}
 
     def _count_episodes(self) -> int:
         # Rows after the episodes of the metadata belong to a writer of a remote store that did not finish.

@@ -35,7 +35,8 @@ LeafKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...], "Chunking | None"
 #: Name, kind and shape of each attribute of an episode.
 AttributeKinds: TypeAlias = tuple[tuple[str, Kind, tuple[int, ...]], ...]
 
-_GROUPS = ("observations", "actions", "infos")  # exist even if they are empty
+_GROUPS = ("observations", "actions", "infos")  # exist even if they are empty, for each agent
+_REWARDS = "rewards"
 _Tree: TypeAlias = dict[str, "_Tree | int"]
 
 
@@ -122,7 +123,11 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
             of a leaf, or so many leaves in one group, or so large an attribute.
         NoDatatype: HDF5 has no datatype for a leaf.
     """
-    tree: _Tree = {name: {} for name in _GROUPS if name not in [leaf for leaf, *_ in leaves]}
+    names = {leaf for leaf, *_ in leaves}
+    tree: _Tree = {name: {} for name in _GROUPS if name not in names} if _REWARDS in names else {}
+    for agent in [] if tree else dict.fromkeys(name.partition("/")[0] for name in names):
+        if f"{agent}/{_REWARDS}" in names:
+            tree[agent] = {name: {} for name in _GROUPS if f"{agent}/{name}" not in names}
     for number, (leaf, _, shape, _) in enumerate(leaves):
         if 1 + len(shape) > MOST_DIMENSIONS:
             dimensions = f"{1 + len(shape)} dimensions where HDF5 allows {MOST_DIMENSIONS}"
