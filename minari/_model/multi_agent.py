@@ -566,7 +566,7 @@ class MultiAgentCodec(EpisodeCodec):
                 with_steps = {**episode.columns, TIMESTEPS: steps}
                 columns.update({(AGENTS, name, *path): column for path, column in with_steps.items()})
                 self._check_rewards(columns, episode.columns[REWARDS])
-            of_agents[name] = {"total_steps": episode.total_steps}
+            of_agents[name] = {**episode.metadata, "total_steps": episode.total_steps}
         if not any(each["total_steps"] for each in of_agents.values()):
             raise EpisodeError("No agent of the episode has a step, expected at least one; leave it out.")
         if buffer.state is not None:
@@ -642,7 +642,11 @@ class MultiAgentCodec(EpisodeCodec):
                     f"There is metadata of the agent {shortened(agent)}, which has no trajectory in the episode, "
                     f"expected some of {shortened([self._agents[known] for known in of_agents])}."
                 )
-            of_agents[name] = {**checked_metadata(more), "total_steps": of_agents[name]["total_steps"]}
+            of_agents[name] = {
+                **of_agents[name],
+                **checked_metadata(more),
+                "total_steps": of_agents[name]["total_steps"],
+            }
         episode.metadata.update(checked_metadata(further))
 
     # Decoding

@@ -172,6 +172,18 @@ def _record_dataset(
         str | None,
         typer.Option(metavar="ENV_ID", help="Environment to evaluate policies in, if it is a different one."),
     ] = None,
+    pettingzoo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Function that makes an environment of many agents, such as "
+            "pettingzoo.butterfly.pistonball_v6:parallel_env; ENV_ID is then just its name, and a policy is called "
+            "with an observation and the agent.",
+        ),
+    ] = None,
+    record_state: Annotated[
+        bool, typer.Option("--record-state", help="With --pettingzoo, record the global state as well.")
+    ] = False,
 ) -> None:
     """Run an environment and save its episodes as a dataset.
 
@@ -196,6 +208,8 @@ def _record_dataset(
             description=description,
             code_permalink=code_permalink,
             eval_env=eval_env,
+            pettingzoo=pettingzoo,
+            record_state=record_state,
         )
     )
 

@@ -100,6 +100,8 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         (True, (4,))
     """
 
+    _outside: OutsideValues
+
     def __init__(
         self,
         env: VectorEnv,
