@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.locks import ThreadLock
+from minari._storages.array_pool import new_array
 from minari.errors import DatasetCorruptError
 from minari.spaces import Column, ColumnPath, Columns, path_name, without_ones
 
@@ -47,6 +48,14 @@ class RowRequest(NamedTuple):
     def all_rows(self) -> npt.NDArray[np.int64]:
         """Return the numbers of all rows, shape (B,) or (B, L)."""
         return self.rows if self.length is None else self.rows[:, None] + np.arange(self.length)
+
+    def target(self, dtype: np.dtype[Any]) -> Column:
+        """Return the array to write all rows to: ``out`` if it is as it must be, otherwise a new one."""
+        count = () if self.length is None else (self.length,)
+        shape, out = (*self.rows.shape, *count, *self.shape), self.out
+        if out is not None and (out.shape, out.dtype) == (shape, dtype) and out.flags.carray:
+            return out
+        return new_array(shape, dtype)
 
 
 def merged(requests: Sequence[RowRequest]) -> RowRequest:
