@@ -7,6 +7,7 @@ to, which takes two to three times as long as copying a batch of frames. Memory 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -66,11 +67,17 @@ class ArrayPool:
         size = math.prod(shape, start=dtype.itemsize)
         if size < LARGE:
             return np.empty(shape, dtype)
-        try:
-            memory = self._idle[size].pop()
-        except (KeyError, IndexError):
+        memory = self._idle_memory(size)
+        if memory is None:
             memory = np.empty(size, np.uint8)
-        return np.asarray(_Lent(self, memory)).view(dtype).reshape(shape)
+        return np.asarray(_Lent(self, memory))[:size].view(dtype).reshape(shape)
+
+    def _idle_memory(self, size: int) -> npt.NDArray[np.uint8] | None:
+        """Take the smallest memory that has at least so many bytes and at most twice as many; None if there is none."""
+        for fitting in sorted(one for one in list(self._idle) if size <= one <= 2 * size):
+            with suppress(KeyError, IndexError):  # another thread may have been faster
+                return self._idle[fitting].pop()
+        return None
 
     def take_back(self, memory: npt.NDArray[np.uint8]) -> None:
         """Keep memory that no array uses; beyond the limit, forget what has been kept before."""

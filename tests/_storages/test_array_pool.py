@@ -31,6 +31,19 @@ def test_memory_of_a_deleted_array_is_used_again() -> None:
     assert pool.empty((2, MEGABYTE), np.uint8).nbytes == 2 * MEGABYTE
 
 
+def test_memory_is_used_again_for_smaller_arrays() -> None:
+    pool = ArrayPool()
+    held = [pool.empty((3 * MEGABYTE,), np.uint8), pool.empty((4 * MEGABYTE,), np.uint8)]
+    where = address(held[0])
+    held.clear()
+    smaller = pool.empty((5, MEGABYTE // 2), np.uint8)
+    assert (address(smaller), smaller.nbytes, pool.idle_bytes) == (where, 5 * MEGABYTE // 2, 4 * MEGABYTE)
+    assert pool.empty((MEGABYTE,), np.uint8).nbytes == MEGABYTE
+    assert pool.idle_bytes == 5 * MEGABYTE  # the larger one is too large for that
+    del smaller
+    assert pool.idle_bytes == 8 * MEGABYTE
+
+
 @pytest.mark.parametrize(
     "keep",
     [
