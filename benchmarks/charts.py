@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from benchmarks.growth import KINDS, Curves
 from benchmarks.results import Result
+from benchmarks.sampling import TITLES, Figures, over_floor
 from benchmarks.texts import figure as shown_time
 from benchmarks.texts import times
 
@@ -30,7 +31,7 @@ def ratios(results: Sequence[Result], path: Path) -> None:
     picture = Figure(figsize=(10, 1.5 + 0.38 * len(shown)), layout="constrained")
     axes = picture.subplots()
     for row, result in enumerate(shown):
-        _bar(axes, row, result)
+        _bar(axes, row, result.ratio, BLUE)
     ends = [number for result in shown for number in (result.ratio, 1.0)]
     _logarithmic(axes, min(ends) * 0.8, max(ends) * 2.5)
     axes.set_ylim(len(shown) - 0.4, -0.6)  # the first one on top
@@ -41,11 +42,11 @@ def ratios(results: Sequence[Result], path: Path) -> None:
     picture.savefig(path, dpi=160, facecolor="white")
 
 
-def _bar(axes: Axes, row: int, result: Result) -> None:
-    axes.barh(row, result.ratio - 1, left=1, height=0.6, color=BLUE)
+def _bar(axes: Axes, row: int, ratio: float, color: str) -> None:
+    axes.barh(row, ratio - 1, left=1, height=0.6, color=color)
     axes.annotate(
-        times(result.ratio),
-        (max(result.ratio, 1), row),
+        times(ratio),
+        (max(ratio, 1), row),
         xytext=(6, 0),
         textcoords="offset points",
         va="center",
@@ -55,12 +56,12 @@ def _bar(axes: Axes, row: int, result: Result) -> None:
     )
 
 
-def _logarithmic(axes: Axes, least: float, most: float) -> None:
+def _logarithmic(axes: Axes, least: float, most: float, ticks: Sequence[float] = TICKS) -> None:
     axes.set_xscale("log")
     axes.set_xlim(least, most)
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if least <= tick <= most]))
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if least <= tick <= most]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} ×"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g} ×"))
 
 
 def _plain(axes: Axes, grid: Any = "x") -> None:
@@ -97,4 +98,32 @@ def growth(curves: Curves, path: Path) -> None:
         axes.set_ylabel(f"µs {'an' if unit[0] in 'aeiou' else 'a'} {unit}", fontsize=9, color=GRAY)
         _plain(axes, "y")
     picture.suptitle("Cost per unit over the number of units N", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    picture.savefig(path, dpi=160, facecolor="white")
+
+
+def sampling(figures: Figures, path: Path) -> None:
+    """Draw one small chart for each kind of batch: the time of each library, relative to the floor."""
+    ratios = {case: over_floor(found) for case, found in figures.items()}
+    shown = {case: found for case, found in ratios.items() if found}
+    if not shown:
+        return
+    # Two to a row, transitions beside windows, in rows as high as their bars.
+    pairs = [list(shown.items())[first : first + 2] for first in range(0, len(shown), 2)]
+    heights = [max(len(found) for _, found in pair) for pair in pairs]
+    picture = Figure(figsize=(10, 0.8 + 0.4 * len(pairs) + 0.28 * sum(heights)), layout="constrained")
+    every = picture.subplots(len(pairs), 2, sharex=True, height_ratios=heights, squeeze=False)
+    ends = [number for found in shown.values() for number in (*found.values(), 1.0)]
+    for row, pair, height in zip(every, pairs, heights, strict=True):
+        for axes in row[len(pair) :]:
+            axes.set_visible(False)
+        for axes, (case, found) in zip(row, pair, strict=False):
+            for place, (side, ratio) in enumerate(found.items()):
+                _bar(axes, place, ratio, BLUE if side == "minari" else GRAY)
+            _logarithmic(axes, min(ends) * 0.8, max(ends) * 4, (0.1, 1, 10, 100, 1000))
+            axes.set_ylim(height - 0.5, -0.5)
+            axes.set_yticks(range(len(found)), [TITLES[side] for side in found])
+            axes.axvline(1, color=INK, linewidth=0.9)
+            axes.set_title(case.title, loc="left", fontsize=10, fontweight="bold", color=INK)
+            _plain(axes)
+    picture.suptitle("Time for a batch, relative to the floor", x=0.01, ha="left", fontsize=12, fontweight="bold")
     picture.savefig(path, dpi=160, facecolor="white")

@@ -138,6 +138,7 @@ def draw(
                 environments.our_side(), released_python, rivals, scratch, repeat, quick, progress
             )
         write(output, "sampling", sampling.as_json(figures, facts), sampling.page(figures, facts))
+        charts.sampling(figures, output / "sampling.png")
         echo(sampling.page(figures, facts))
 
 
@@ -218,6 +219,8 @@ def _render(name: str, facts: Mapping[str, Any], output: Path) -> None:
         page = module.page(figures, facts)
         if name == "growth":
             charts.growth(figures, output / "growth.png")
+        elif name == "sampling":
+            charts.sampling(figures, output / "sampling.png")
     (output / f"{name}.md").write_text(page, encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 # At the end: where the wheel is tested, the checkout's own `minari` must not come before it.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import charts, cli, growth, memory, tables
+from benchmarks import charts, cli, growth, memory, sampling, tables
 from benchmarks.results import Result, as_json, missed, quotient, targets
 from benchmarks.workloads import Floor, Workload
 from benchmarks.workloads.holding import CASES
@@ -90,8 +90,18 @@ def test_missed_targets_are_named() -> None:
 def test_charts_are_images(tmp_path: Path) -> None:
     charts.ratios([result([1.0], [100.0]), result([1.0], [0.5]), result([0.0], [1.0])], tmp_path / "ratios.png")
     charts.growth({kind: {1000: 1e-4, 3000: 2e-4} for kind in growth.KINDS}, tmp_path / "growth.png")
-    for name in ("ratios.png", "growth.png"):
+    figures = {case: {"numpy": 1e-4, "minari": 1.2e-4} for case in sampling.CASES}
+    figures[sampling.CASES[0]] |= {"torchrl": 3e-4, "tianshou": None, "released": 0.1}
+    charts.sampling(figures, tmp_path / "sampling.png")
+    for name in ("ratios.png", "growth.png", "sampling.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_times_of_batches_are_relative_to_the_floor() -> None:
+    found = {"numpy": 2.0, "released": 100.0, "minari": 3.0, "tianshou": None, "d3rlpy": 8.0}
+    assert list(sampling.over_floor(found).items()) == [("minari", 1.5), ("d3rlpy", 4.0), ("released", 50.0)]
+    assert sampling.over_floor({"decoding": 4.0, "minari": 3.0}) == {"minari": 0.75}
+    assert sampling.over_floor({"minari": 3.0}) == {}
 
 
 def test_memory_is_compared_with_limit() -> None:
@@ -110,3 +120,5 @@ def test_published_pages_are_rendered_from_stored_results(name: str, tmp_path: P
     assert (tmp_path / f"{name}.md").read_text(encoding="utf-8") == (published / f"{name}.md").read_text(
         encoding="utf-8"
     )
+    charts_of = [{path.name for path in directory.glob(f"{name}.png")} for directory in (tmp_path, published)]
+    assert charts_of[0] == charts_of[1]

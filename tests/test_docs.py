@@ -52,6 +52,7 @@ NEEDS_LIBRARIES = {
     "adapters.md": ("d3rlpy", "imitation", "jax", "stable_baselines3", "torch"),
     "replay_buffers.md": ("datasets", "grain", "ray", "tianshou", "torchrl"),
     **{page.name: ("matplotlib", "torch") for page in TUTORIALS},
+    "offline_rl.md": ("d3rlpy", "matplotlib"),
 }
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]

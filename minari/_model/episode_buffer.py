@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from minari._base.json_text import shortened
 from minari._base.warnings import warn
@@ -105,6 +106,67 @@ class EpisodeBuffer:
             changes["terminations"] = _extended(self.terminations, terminated)
             changes["truncations"] = _extended(self.truncations, truncated)
         return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BufferBatch:
+    """Episodes that are concatenated column by column, without infos and options.
+
+    Attributes:
+        total_steps: the number of steps of each episode, shape (E,), int64.
+        observations: T+1 observations of each episode, one episode after the other.
+        actions: T actions of each.
+        rewards: T rewards of each.
+        terminations: T booleans of each.
+        truncations: T booleans of each.
+        metadata: integers of each, as the seed, by their name; shape (E,).
+    """
+
+    total_steps: npt.NDArray[np.int64]
+    observations: Any
+    actions: Any
+    rewards: Any
+    terminations: Any
+    truncations: Any
+    metadata: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def part(self, start: int, stop: int) -> BufferBatch:
+        """Return some consecutive episodes, whose values are views."""
+        ends = np.concatenate([[0], np.cumsum(self.total_steps)])
+        first, last = int(ends[start]), int(ends[stop])
+        return BufferBatch(
+            self.total_steps[start:stop],
+            rows_of(self.observations, first + start, last + stop),
+            rows_of(self.actions, first, last),
+            rows_of(self.rewards, first, last),
+            rows_of(self.terminations, first, last),
+            rows_of(self.truncations, first, last),
+            {name: values[start:stop] for name, values in self.metadata.items()},
+        )
+
+    def buffers(self) -> Iterator[EpisodeBuffer]:
+        """Yield the episodes one by one."""
+        start = 0
+        for number, steps in enumerate(self.total_steps.tolist()):
+            stop = start + steps
+            yield EpisodeBuffer(
+                observations=rows_of(self.observations, start + number, stop + number + 1),
+                actions=rows_of(self.actions, start, stop),
+                rewards=rows_of(self.rewards, start, stop),
+                terminations=rows_of(self.terminations, start, stop),
+                truncations=rows_of(self.truncations, start, stop),
+                metadata={name: int(values[number]) for name, values in self.metadata.items()},
+            )
+            start = stop
+
+
+def rows_of(values: Any, start: int, stop: int) -> Any:
+    """Return a range of the rows of nested values, column by column."""
+    if isinstance(values, dict):
+        return {key: rows_of(part, start, stop) for key, part in values.items()}
+    if isinstance(values, tuple):
+        return tuple(rows_of(part, start, stop) for part in values)
+    return values[start:stop]
 
 
 @dataclass(frozen=True)

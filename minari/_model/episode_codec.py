@@ -11,7 +11,7 @@ import numpy as np
 from minari._base.json_text import shortened
 from minari._base.plain_values import array_of, brief, type_name
 from minari._model.episode import same_values
-from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer, MultiAgentEpisodeBuffer
+from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch, EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari._model.episode_metadata import checked_metadata
 from minari._model.infos import columns_of_info, decode_infos, encode_infos, rows_so_far
 from minari._model.infos.keys import RAGGED_VALUES, mask_name, second_mask_name
@@ -98,6 +98,27 @@ class EpisodeCodec:
         if buffer.infos:
             columns.update(encode_infos(buffer.infos, total_steps + 1))
         return EpisodeColumns(total_steps, columns, reset_metadata(buffer))
+
+    def encode_batch(self, batch: BufferBatch) -> dict[ColumnPath, Column] | None:
+        """Return the checked columns of several episodes, without their metadata.
+
+        None if the spaces have parts that are not arrays, or if a value is unusual, so that the episodes have to be
+        encoded one by one.
+        """
+        steps = int(batch.total_steps.sum())
+        states = steps + len(batch.total_steps)
+        if self._other_paths or not all(isinstance(v, np.ndarray) for v in (batch.rewards, batch.terminations)):
+            return None
+        try:
+            return {
+                **_encode_space(self.observations, batch.observations, states, steps),
+                **_encode_space(self.actions, batch.actions, steps, steps),
+                REWARDS: _rewards(batch.rewards),
+                TERMINATIONS: _flags("terminations", batch.terminations, steps),
+                TRUNCATIONS: _flags("truncations", batch.truncations, steps),
+            }
+        except EpisodeError:  # of one of them
+            return None
 
     def encode_further_steps(self, buffer: AnyEpisodeBuffer) -> EpisodeColumns:
         """Return the columns of steps that extend an episode, without the infos.

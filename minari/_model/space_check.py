@@ -84,6 +84,11 @@ class OutsideValues:
                     sentences.append(_sentence(name, self._owner, outside, episode))
         return sentences
 
+    def is_any(self, observations: Any, actions: Any) -> bool:
+        """Return whether values of some episodes, column by column, are outside, without counting them."""
+        values = zip(self._checks, (observations, actions), strict=True)
+        return any(check.outside(part) for (_, check), part in values)
+
     def take_summary(self, *, is_first_time: bool = False) -> list[str]:
         """Return a sentence for each leaf with the totals, and reset the counts.
 

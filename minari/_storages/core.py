@@ -29,10 +29,11 @@ from minari._model.multi_agent import AgentSpaces
 from minari._storages.images import image_leaves, with_decoded_frames
 from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
-from minari._storages.rows import RecentEpisodes, RowRequest, gather_rows
+from minari._storages.recent_rows import RecentRows
+from minari._storages.rows import RowRequest
 from minari._storages.staged_directory import directory_size
 from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
-from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, Leaf
+from minari.spaces import Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, Leaf
 
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,10 @@ class EpisodeWriter(ABC):
     @abstractmethod
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         """Append episodes as number ``first_index`` and following."""
+
+    def append_batch(self, first_index: int, batch: EpisodeBatch) -> None:
+        """Append the episodes of a batch, for formats that can do that faster than one by one."""
+        self.append(first_index, list(batch))
 
     @abstractmethod
     def replace(self, index: int, episode: EpisodeColumns) -> None:
@@ -155,7 +160,7 @@ class StorageCore(ABC):
         self._metadata_state: object = self._state_of_metadata(data_path)
         self.episode_codec: EpisodeCodec = metadata.episode_codec
         self._compression: Compression | None = None  # created by the first write
-        self._recent = RecentEpisodes()
+        self._recent = RecentRows()
         self._verified: set[int] = set()
 
     # Properties
@@ -441,9 +446,8 @@ class StorageCore(ABC):
 
     def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
         """Return the rows of each request, see :meth:`read_rows`; by default out of whole episodes."""
-        paths = frozenset(request.path for request in requests)
-        state = self.state
-        return gather_rows(requests, lambda indices: self._recent.read(indices, paths, state, self.read_parts))
+        total_rows = self.total_steps + self.total_episodes
+        return self._recent.gather(requests, self.state, self.total_episodes, total_rows, self.read_parts)
 
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         """Return those of the episodes that have no checksums, so that their values cannot be verified."""
@@ -545,6 +549,10 @@ class _GuardedWriter(EpisodeWriter):
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         with storage_errors(self._path):
             self._writer.append(first_index, episodes)
+
+    def append_batch(self, first_index: int, batch: EpisodeBatch) -> None:
+        with storage_errors(self._path):
+            self._writer.append_batch(first_index, batch)
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         with storage_errors(self._path):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from itertools import groupby
+from typing import Any, TypeAlias, cast
 
 from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer
-from minari._model.episode_codec import EpisodeCodec, append_steps
+from minari._model.episode_codec import REWARDS, EpisodeCodec, append_steps
 from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
 from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.core import EpisodeWriter, StorageCore
 from minari._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
 from minari.errors import CombineError, EpisodeError, MetadataError, SpaceError
 from minari.progress import progress
-from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, object_column, without_ones
+from minari.spaces import Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, object_column, without_ones
 from minari.spaces.differences import differing_leaf
 
 
@@ -42,8 +43,10 @@ def append_buffers(
         session.commit()
 
 
-def append_encoded(storage: StorageCore, episodes: Iterable[EpisodeColumns], codec: EpisodeCodec | None = None) -> None:
-    """Append episodes that are encoded for the spaces of the storage, all or none.
+def append_encoded(
+    storage: StorageCore, episodes: Iterable[EpisodeColumns | EpisodeBatch], codec: EpisodeCodec | None = None
+) -> None:
+    """Append episodes that are encoded for the spaces of the storage, one by one or in batches, all or none.
 
     Args:
         storage: the destination.
@@ -58,7 +61,12 @@ def append_encoded(storage: StorageCore, episodes: Iterable[EpisodeColumns], cod
     """
     with _writing(storage, None, [codec]) as writer:
         session = _Session(storage, writer, storage.current_metadata)  # read only after locking out other writers
-        session.take(*[with_jpeg(storage, episode) for episode in episodes])
+        for is_single, group in groupby(episodes, lambda episode: isinstance(episode, EpisodeColumns)):
+            if is_single:
+                session.take(*[with_jpeg(storage, cast("EpisodeColumns", episode)) for episode in group])
+            else:
+                for batch in group:
+                    session.take_batch(cast("EpisodeBatch", batch))
         session.commit()
 
 
@@ -287,6 +295,16 @@ class _Session:
             self._steps += episode.total_steps
         self._writer.append(self._episodes, episodes)
         self._episodes += len(episodes)
+
+    def take_batch(self, batch: EpisodeBatch) -> None:
+        """Write the episodes of a batch."""
+        if self._storage.jpeg_encoding and self._storage.image_leaves:
+            self.take(*[with_jpeg(self._storage, episode) for episode in batch])
+            return
+        self._check_rewards(batch.columns[REWARDS].shape[1:])
+        self._steps += int(batch.total_steps.sum())
+        self._writer.append_batch(self._episodes, batch)
+        self._episodes += len(batch)
 
     def copy(
         self,

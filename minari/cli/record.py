@@ -31,6 +31,8 @@ from minari.cli.progress import progress_bars
 from minari.cli.rollout import RANDOM, Goal, Tally, find_policy, place_of, roll_out, seed_generators, seed_policies
 from minari.cli.running import UsageError
 from minari.cli.terminal import counted, echo, warn
+from minari.cli.vector import drop_surplus, find_vector_policy, play_vector
+from minari.data_collector.vector_collector import single_spec
 from minari.errors import (
     CombineError,
     DatasetNotFoundError,
@@ -48,7 +50,7 @@ _DEFAULT_EPISODES = 10
 _PACKAGES = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "MiniWorld-": "miniworld", "ALE/": "ale_py"}
 
 
-Collector: TypeAlias = "minari.DataCollector | minari.MultiAgentDataCollector"
+Collector: TypeAlias = "minari.DataCollector | minari.VectorDataCollector | minari.MultiAgentDataCollector"
 
 
 class RecordingError(MinariError, RuntimeError):
@@ -76,6 +78,8 @@ class Plan:
     description: str | None
     code_permalink: str | None
     eval_env: str | None
+    num_envs: int | None
+    vectorization: str | None
     pettingzoo: str | None
     record_state: bool
 
@@ -118,8 +122,10 @@ def record(plan: Plan) -> None:
                 seed=plan.seed,
                 first_episode=first_episode,
                 report=report,
-                play=play_agents if plan.pettingzoo else None,
+                play=play_agents if plan.pettingzoo else play_vector if plan.num_envs else None,
             )
+            if isinstance(collector, minari.VectorDataCollector) and tally.reaches(plan.goal):
+                drop_surplus(collector, plan.goal)
             if tally.signal == getattr(signal, "SIGHUP", None):
                 _let_go_of_terminal()
         if tally.steps:
@@ -136,6 +142,8 @@ def _find_policy(plan: Plan, env: Any, seed: int | None) -> Callable[..., Any]:
         return find_agents_policy(plan.policy, env, seed)
     if seed is not None:
         seed_policies(env, seed)
+    if plan.num_envs is not None:
+        return find_vector_policy(plan.policy, env)
     return find_policy(plan.policy, env)
 
 
@@ -145,6 +153,8 @@ def _make_collector(plan: Plan, env: Any) -> Collector:
         "data_format": plan.data_format,
         "compression": parse_compression(plan.compression),
     }
+    if plan.num_envs is not None:
+        return minari.VectorDataCollector(env, **options)
     if plan.pettingzoo is None:
         return minari.DataCollector(env, **options)
     return minari.MultiAgentDataCollector(env, record_state=plan.record_state, **options)
@@ -176,6 +186,11 @@ def _check_options(plan: Plan) -> None:
     if plan.record_state and plan.pettingzoo is None:
         raise UsageError("--record-state is given without --pettingzoo, expected an environment of many agents.")
 
+    if plan.num_envs is not None and plan.pettingzoo is not None:
+        raise UsageError("Both --num-envs and --pettingzoo are given, expected one of them; leave one out.")
+    if plan.vectorization is not None and plan.num_envs is None:
+        raise UsageError("--vectorization is given without --num-envs, expected the number of environments.")
+
 
 def _make_environment(plan: Plan) -> Any:
     arguments = _env_arguments(plan.env_kwargs)
@@ -185,6 +200,9 @@ def _make_environment(plan: Plan) -> Any:
         package = next((name for start, name in _PACKAGES.items() if plan.env_id.startswith(start)), None)
         if package is not None and plan.env_id not in gym.registry and importlib.util.find_spec(package) is not None:
             importlib.import_module(package)  # which registers the environment
+        if plan.num_envs is not None:
+            mode = plan.vectorization or "sync"
+            return gym.make_vec(plan.env_id, num_envs=plan.num_envs, vectorization_mode=mode, **arguments)
         return gym.make(plan.env_id, **arguments)
     except Exception as error:  # an environment may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
@@ -210,15 +228,16 @@ def _existing_dataset(plan: Plan, env: Any) -> minari.MinariDataset:
     if plan.pettingzoo is not None:
         check_agents(dataset, env)
         return dataset
-    spec = dataset.env_spec
-    if spec is not None and env.spec is not None and not specs_equal_up_to_max_episode_steps(spec, env.spec):
-        theirs = spec.id if spec.id != env.spec.id else f"{spec.id} with other arguments or wrappers"
+    is_vector = isinstance(env, gym.vector.VectorEnv)
+    spec, our_spec = dataset.env_spec, single_spec(env) if is_vector else env.spec
+    if spec is not None and our_spec is not None and not specs_equal_up_to_max_episode_steps(spec, our_spec):
+        theirs = spec.id if spec.id != our_spec.id else f"{spec.id} with other arguments or wrappers"
         raise CombineError(
             f"The dataset {plan.dataset_id} was recorded in {theirs}, not in {plan.env_id} as it would be made "
             "now; record a dataset of its own."
         )
     for name in ("observation_space", "action_space"):
-        theirs, ours = getattr(dataset, name), getattr(env, name)
+        theirs, ours = getattr(dataset, name), getattr(env, f"single_{name}" if is_vector else name)
         if theirs != ours:
             raise CombineError(f"The {name} of the dataset {plan.dataset_id} is {theirs}, not {ours}.")
     return dataset
@@ -322,6 +341,8 @@ def _continuation(plan: Plan, tally: Tally) -> str:
     words += ["--seed", str(plan.seed)] if plan.seed is not None else []
     words += ["--env-kwargs", plan.env_kwargs] if plan.env_kwargs is not None else []
     words += ["--record-infos"] if plan.record_infos else []
+    words += ["--num-envs", str(plan.num_envs)] if plan.num_envs is not None else []
+    words += ["--vectorization", plan.vectorization] if plan.vectorization is not None else []
     words += ["--pettingzoo", plan.pettingzoo] if plan.pettingzoo is not None else []
     words += ["--record-state"] if plan.record_state else []
     if plan.append or tally.steps:

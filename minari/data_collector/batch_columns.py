@@ -202,15 +202,6 @@ def concatenated(parts: Sequence[Any]) -> Any:
     return [value for part in parts for value in part]
 
 
-def cut(values: Any, start: int, stop: int) -> Any:
-    """Return a range of the rows of nested values, column by column."""
-    if isinstance(values, dict):
-        return {key: cut(part, start, stop) for key, part in values.items()}
-    if isinstance(values, tuple):
-        return tuple(cut(part, start, stop) for part in values)
-    return values[start:stop]
-
-
 #: The way from a value to one of its parts: keys, each with the type of the container that has it.
 _Path: TypeAlias = tuple[tuple[Any, Any], ...]
 

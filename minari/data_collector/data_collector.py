@@ -132,8 +132,8 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         if isinstance(env, gym.vector.VectorEnv):
             raise TypeError(
-                f"DataCollector records a single environment, got the vector environment {env}; "
-                f"make a DataCollector of each of its environments."
+                f"DataCollector records a single environment, got the vector environment {env}; record it with "
+                f"VectorDataCollector."
             )
         check_space("observation_space", observation_space)
         check_space("action_space", action_space)

@@ -131,6 +131,9 @@ class EpisodeCollector:
         self._sum_up_outside()
         self._queue.append_to(dataset, skips)
 
+    def _settle(self) -> None:
+        """Move all episodes that have ended to the queue."""
+
     def discard_episode(self, index: int) -> None:
         """Drop one of the recorded episodes that have not been saved.
 
@@ -143,6 +146,7 @@ class EpisodeCollector:
             EpisodeIndexError: there is no such episode.
         """
         check_whole_number("index", index)
+        self._settle()
         self._queue.discard_episode(index)
 
     def _sum_up_outside(self) -> None:
@@ -160,6 +164,7 @@ class EpisodeCollector:
             UserWarning: an episode that could not be stored because of it cannot be stored for another reason.
         """
         name = str(name)
+        self._settle()
         self._running.discard_info(name)
         for warning in self._queue.discard_info(name):
             warn(warning)
@@ -167,11 +172,13 @@ class EpisodeCollector:
     @property
     def total_episodes(self) -> int:
         """Return the number of finished episodes that have not been saved."""
+        self._settle()
         return self._queue.total_episodes
 
     @property
     def total_steps(self) -> int:
         """Return the number of steps of the finished episodes that have not been saved."""
+        self._settle()
         return self._queue.total_steps
 
     def close(self, **kwargs: Any) -> None:

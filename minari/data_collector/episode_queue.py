@@ -13,7 +13,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from minari._base.locks import ThreadLock
 from minari._base.settings import get_datasets_root
@@ -21,12 +21,12 @@ from minari._base.system_errors import failures_logged
 from minari._base.warnings import warn
 from minari._catalog.layout import get_dataset_path
 from minari._model.arguments import check_whole_number
-from minari._model.episode_buffer import AnyEpisodeBuffer
+from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch
 from minari._model.multi_agent import MultiAgentCodec, SpacesByAgent, codec_for_spaces
 from minari._storages.base import PathLike
 from minari._storages.write_session import append_encoded
 from minari.data_collector import flush_timer
-from minari.data_collector.finished_episodes import Finished, FinishedEpisodes, PendingWarning
+from minari.data_collector.finished_episodes import Finished, FinishedEpisodes, PendingWarning, in_batches
 from minari.data_collector.open_recording import Medium, OpenRecording
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import (
@@ -49,6 +49,16 @@ from minari.spaces.differences import differing_leaf
 _OF_THE_SYSTEM: Final = (OSError, DatasetBusyError, DatasetNotFoundError, MemoryError)
 
 
+class EpisodeSource(Protocol):
+    """Episodes that have ended and are not in the queue yet."""
+
+    def hand_over(self) -> list[PendingWarning]:
+        """Add them to the queue; return problems, one sentence each."""
+
+    def disown(self) -> None:
+        """Drop them in a forked child, whose parent has them."""
+
+
 class EpisodeQueue:
     """Queue that keeps finished episodes and writes them when there are enough or they are some seconds old.
 
@@ -60,6 +70,9 @@ class EpisodeQueue:
         buffer_steps: maximum number of steps in memory, of these and of the current episode.
         root: root of the catalog.
         resume: name of a recording to continue.
+
+    Attributes:
+        source: where further episodes are that have ended; None if there are none elsewhere.
     """
 
     def __init__(
@@ -74,6 +87,7 @@ class EpisodeQueue:
         self._describe, self._buffer_steps = describe, buffer_steps
         self._lock = ThreadLock()
         self._is_inherited = False
+        self.source: EpisodeSource | None = None
         self._written = OpenRecording(medium, root, resume)
         self._start_again()
         _all.add(self)
@@ -120,13 +134,24 @@ class EpisodeQueue:
             Problems with storing or writing, one sentence each.
         """
         with self._lock.current:
-            self._is_inherited = self._is_told = False
             self._memory.add(buffer)
-            # Overdue: the other thread has not done its work, or there could be none.
-            if self._memory.is_full or self._memory.age > flush_timer.FLUSH_AFTER + 1:
-                return self.free_memory()
-            self._schedule()
-            return self.take_warnings()
+            return self._after_adding()
+
+    def _after_adding(self) -> list[PendingWarning]:
+        self._is_inherited = self._is_told = False
+        # Overdue: the other thread has not done its work, or there could be none.
+        if self._memory.is_full or self._memory.age > flush_timer.FLUSH_AFTER + 1:
+            return self.free_memory()
+        if self._memory.steps:
+            self.schedule()
+        return self.take_warnings()
+
+    def add_batch(self, batch: BufferBatch) -> list[PendingWarning] | None:
+        """Add finished episodes, as :meth:`add`; None if they have to be added one by one instead."""
+        with self._lock.current:
+            if not self._memory.add_batch(batch):
+                return None
+            return self._after_adding()
 
     def take_warnings(self) -> list[PendingWarning]:
         """Return the problems with storing or writing since the last call, one sentence each."""
@@ -136,9 +161,9 @@ class EpisodeQueue:
 
     # Writing
 
-    def _schedule(self) -> None:
-        """Ensure that the episodes in memory will be written, whatever the program does."""
-        if self._memory.steps and not self._is_scheduled:
+    def schedule(self) -> None:
+        """Ensure that the episodes in memory, and those of the source, will be written, whatever the program does."""
+        if not self._is_scheduled:
             self._is_scheduled = flush_timer.flush_timer.call_later(self._flush_in_time)
 
     def free_memory(self, running: int = 0) -> list[PendingWarning]:
@@ -157,7 +182,9 @@ class EpisodeQueue:
 
     def _flush_in_time(self) -> None:
         """Write the episodes in memory, in the thread of the timer; the next call reports problems."""
+        warnings = [] if self.source is None else self.source.hand_over()
         with self._lock.current:
+            self._memory.warnings += warnings
             self._is_scheduled = False
             try:
                 self._flush()
@@ -165,7 +192,7 @@ class EpisodeQueue:
                 if not self._has_failed:
                     self._memory.warnings.append(_not_yet(error))
                 self._has_failed = True
-                self._schedule()
+                self.schedule()
 
     def _flush(self) -> None:
         """Write the storable episodes in memory to the recording, all of them or none."""
@@ -213,7 +240,7 @@ class EpisodeQueue:
             finished.row = sys.maxsize
         for row, finished in enumerate(ready, self._written.rows):
             finished.row = row
-        self._written.append([finished.episode for finished in ready if finished.episode is not None])
+        self._written.append(in_batches(ready))
         self._settle()
 
     def _settle(self) -> None:
@@ -320,9 +347,8 @@ class EpisodeQueue:
 
     def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
         if self._written.recording is None:
-            ready = [finished.episode for finished in self._memory.ready if finished.episode is not None]
             with dataset.appending():
-                append_encoded(dataset.storage, ready, self._written.codec)
+                append_encoded(dataset.storage, in_batches(self._memory.ready), self._written.codec)
             return
         self._flush()
         if not skips:
@@ -406,7 +432,8 @@ class EpisodeQueue:
             self._memory.mend()
             self._memory.report_other_problems(reasons)
             self._memory.recount()
-            self._schedule()
+            if self._memory.steps:
+                self.schedule()
             return self.take_warnings()
 
     # The end
@@ -466,6 +493,8 @@ class EpisodeQueue:
     def disown(self) -> None:
         """Detach from the recording in a forked child; the parent remains responsible for it."""
         self._is_scheduled, self._is_inherited = False, True
+        if self.source is not None:
+            self.source.disown()
         self._written.disown()
         self._memory.renumber()
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, TypeAlias
 
 from minari._base.json_text import shortened
-from minari._model.episode_buffer import AnyEpisodeBuffer, MultiAgentEpisodeBuffer
-from minari._model.episode_codec import size_of, without_info
+from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch, EpisodeBuffer, MultiAgentEpisodeBuffer
+from minari._model.episode_codec import REWARDS, size_of, without_info
 from minari._model.infos import discard_info
 from minari._storages.write_session import other_reward_shape
+from minari.data_collector.callbacks.episode_metadata import EpisodeMetadataCallback, statistics_of_batch
 from minari.data_collector.open_recording import OpenRecording
 from minari.errors import EpisodeError, MetadataError, MinariError, UnfitEpisodeWarning
-from minari.spaces import EpisodeColumns
+from minari.spaces import EpisodeBatch, EpisodeColumns
 
 
 #: What a collector warns about, once the lock is free: a warning may be an exception.
@@ -32,23 +34,46 @@ class Finished:
     Attributes:
         steps: number of its steps.
         index: its number among all recorded episodes; that of a storable episode may change.
-        buffer: the recorded buffer, until it is encoded.
-        episode: the encoded episode.
+        buffer: the recorded buffer, until it is encoded, or the batch of buffers that it is part of.
+        batch: the batch with the encoded episode, if it is part of one.
+        number: its number in the batch.
+        episode: the encoded episode, unless it is part of a batch.
         error: the reason why it cannot be stored.
         row: its row in the last attempt to write; it has been written if the recording has more episodes.
     """
 
     steps: int
     index: int
-    buffer: AnyEpisodeBuffer | None
+    buffer: AnyEpisodeBuffer | BufferBatch | None
+    batch: EpisodeBatch | None = None
+    number: int = 0
     episode: EpisodeColumns | None = None
     error: Exception | None = None
     row: int = sys.maxsize
 
     @property
+    def is_encoded(self) -> bool:
+        """Return whether it is encoded."""
+        return self.episode is not None or self.batch is not None
+
+    @property
     def is_ready(self) -> bool:
         """Return whether it is encoded and can be stored."""
-        return self.episode is not None and self.error is None
+        return self.is_encoded and self.error is None
+
+    def separate(self) -> EpisodeColumns | None:
+        """Return the encoded episode, which is no longer part of a batch."""
+        if self.batch is not None:
+            self.episode = self.batch[self.number]
+            self.batch = self.buffer = None
+        return self.episode
+
+    @property
+    def size(self) -> int:
+        """Return the approximate memory of the encoded episode in bytes."""
+        if self.batch is not None:
+            return self.batch.nbytes // len(self.batch)
+        return 0 if self.episode is None else size_of(self.episode)
 
 
 class FinishedEpisodes:
@@ -125,11 +150,15 @@ class FinishedEpisodes:
             self._next_flush = self._buffer_steps
         self._ready_count = len(ready)
         self.steps = sum(finished.steps for finished in ready)
-        self._bytes = sum(size_of(finished.episode) for finished in ready if finished.episode is not None)
+        self._bytes = sum(finished.size for finished in ready)
         self._reward_shape = self._written.reward_shape  # of the storable episodes; None if there is none
-        first = next((finished.episode for finished in ready if finished.episode is not None), None)
-        if self._reward_shape is None and first is not None:
-            self._reward_shape = self._written.codec.reward_shape(first.columns)
+        if self._reward_shape is None and ready:
+            self._reward_shape = self._reward_shape_of(ready[0])
+
+    def _reward_shape_of(self, finished: Finished) -> tuple[int, ...] | None:
+        """Return the shape of the reward of a step of an encoded episode."""
+        encoded = finished.batch or finished.episode
+        return None if encoded is None else self._written.codec.reward_shape(encoded.columns)
 
     # Adding
 
@@ -141,10 +170,47 @@ class FinishedEpisodes:
         self._latest = weakref.ref(buffer)
         self.encode_new()
 
+    def add_batch(self, batch: BufferBatch) -> bool:
+        """Add and encode the episodes of a batch; a second call for the same one completes the first.
+
+        Returns:
+            False if they have to be added one by one, and none has been added.
+        """
+        if self.kept and self.kept[-1].buffer is batch:
+            self.recount()
+            return True
+        encoded = self._encoded_batch(batch)
+        if encoded is None:
+            return False
+        was_empty, first = not self.steps, self._written.episodes + len(self.kept)
+        self.kept += [
+            Finished(steps, first + number, batch, encoded, number)
+            for number, steps in enumerate(batch.total_steps.tolist())
+        ]
+        if was_empty:
+            self._oldest = time.monotonic()
+            self._reward_shape = encoded.columns[REWARDS].shape[1:]
+        self._ready_count += len(encoded)
+        self.steps += int(batch.total_steps.sum())
+        self._bytes += encoded.nbytes
+        return True
+
+    def _encoded_batch(self, batch: BufferBatch) -> EpisodeBatch | None:
+        """Return encoded episodes; None if one is unusual, or needs the callback."""
+        if type(self._describe) is not EpisodeMetadataCallback:
+            return None
+        columns = self._written.codec.encode_batch(batch)
+        if columns is None or self._reward_shape not in (None, columns[REWARDS].shape[1:]):
+            return None
+        statistics = statistics_of_batch(columns[REWARDS], batch.total_steps)
+        return (
+            None if statistics is None else EpisodeBatch(batch.total_steps, columns, {**batch.metadata, **statistics})
+        )
+
     def encode_new(self) -> None:
         """Encode the latest episodes that are not encoded yet, and report those that cannot be stored."""
         first = len(self.kept)
-        while first and self.kept[first - 1].episode is None and self.kept[first - 1].error is None:
+        while first and not self.kept[first - 1].is_encoded and self.kept[first - 1].error is None:
             first -= 1
         for finished in self.kept[first:]:
             self._encode(finished)
@@ -153,7 +219,7 @@ class FinishedEpisodes:
 
     def _encode(self, finished: Finished) -> None:
         """Encode an episode, or keep the reason why that is not possible."""
-        if finished.buffer is not None:
+        if isinstance(finished.buffer, EpisodeBuffer):
             try:
                 finished.episode = self._encoded(finished.buffer)
             except Exception as error:  # including errors in a callback: the recording must continue
@@ -215,9 +281,9 @@ class FinishedEpisodes:
             buffer = finished.buffer
             trajectories = buffer.agents.values() if isinstance(buffer, MultiAgentEpisodeBuffer) else [buffer]
             for trajectory in trajectories:
-                if trajectory is not None and trajectory.infos is not None:
+                if isinstance(trajectory, EpisodeBuffer) and trajectory.infos is not None:
                     discard_info(trajectory.infos, name)
-            if finished.episode is not None:
+            if finished.episode is not None:  # a batch has no infos
                 finished.episode = without_info(finished.episode, name)
 
     def _close_gap(self, index: int) -> None:
@@ -280,6 +346,24 @@ class FinishedEpisodes:
             return []
         verb = "is" if len(unfit) == 1 else "are"
         return [f"{_numbers(unfit).capitalize()} cannot be stored and {verb} left out: {unfit[0].error}"]
+
+
+def in_batches(ready: Sequence[Finished]) -> list[EpisodeColumns | EpisodeBatch]:
+    """Return encoded episodes, in their order, as few batches as possible."""
+    found: list[EpisodeColumns | EpisodeBatch] = []
+    for _, of_batch in groupby(ready, lambda finished: id(finished.batch)):
+        episodes = list(of_batch)
+        batch = episodes[0].batch
+        if batch is None or len(episodes) < len(batch):  # or some of them have been dropped
+            found += [episode for finished in episodes if (episode := finished.separate()) is not None]
+        else:
+            found.append(batch)
+    joined: list[EpisodeColumns | EpisodeBatch] = []
+    for _, group in groupby(found, lambda part: part.kinds if isinstance(part, EpisodeBatch) else None):
+        parts = list(group)
+        batches = [part for part in parts if isinstance(part, EpisodeBatch)]
+        joined += [EpisodeBatch.joined(batches)] if batches else parts
+    return joined
 
 
 def checked_description(metadata: Any) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from minari._storages.registry import get_minari_storage
 from minari._storages.write_session import append_encoded
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import CombineError, MinariError
-from minari.spaces import EpisodeColumns
+from minari.spaces import EpisodeBatch, EpisodeColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +148,15 @@ class OpenRecording:
                 self.medium, observation_space=codec.observation_spaces, action_space=codec.action_spaces
             )
 
-    def append(self, episodes: Sequence[EpisodeColumns]) -> None:
+    def append(self, episodes: Sequence[EpisodeColumns | EpisodeBatch]) -> None:
         """Write episodes; :meth:`settle` says how many there are, even if this is interrupted."""
         if self.recording is None:
             return
         self._is_unsure = True
+        count = sum(len(part) if isinstance(part, EpisodeBatch) else 1 for part in episodes)
         append_encoded(self.recording.storage, episodes, self.codec)
         # If the system failed after the commit, the next writer applies the change.
-        self._is_unsure = self.recording.storage.total_episodes < self.rows + len(episodes)
+        self._is_unsure = self.recording.storage.total_episodes < self.rows + count
 
     def settle(self) -> None:
         """Count the stored episodes, even if an interruption occurred just after writing."""

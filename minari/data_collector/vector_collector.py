@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import gymnasium as gym
@@ -20,7 +20,7 @@ from minari._base.settings import get_listed_root
 from minari._base.warnings import warn
 from minari._model.arguments import check_count, check_seed, check_space, made_callback
 from minari._model.compression import CompressionChoice
-from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari.data_collector.batch_columns import Numbers, Separate
@@ -34,12 +34,12 @@ from minari.data_collector.finished_episodes import PendingWarning
 from minari.data_collector.open_recording import Medium
 from minari.data_collector.recorder import RecordedValues
 from minari.data_collector.vector_infos import final_info, final_values, info_of, without_finals
-from minari.data_collector.vector_recorder import Change, VectorRecorder
+from minari.data_collector.vector_recorder import Change, Origin, VectorRecorder
 from minari.errors import ArgumentError, ArgumentTypeError, EpisodeTypeError, SpaceError
 from minari.spaces.serialization import serialize_space
 
 
-__all__ = ["VectorDataCollector"]
+__all__ = ["VectorDataCollector", "single_spec"]
 
 _AUTOSEED_OPTION = "minari_autoseed"
 _RESET_MASK = "reset_mask"
@@ -114,7 +114,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         *,
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
-        buffer_steps: int = 10_000,
+        buffer_steps: int = 100_000,
         root: PathLike | None = None,
         resume: str | None = None,
     ) -> None:
@@ -140,7 +140,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
             serialize_space(space)  # rejects unsupported spaces before the first step
         get_listed_root(root)  # rejects an invalid root before the first step
         self._root = root
-        self._spec = _single_spec(env)
+        self._spec = single_spec(env)
         medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression)
         self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
@@ -148,10 +148,12 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         self._recorder = self._running = VectorRecorder(env.num_envs, *spaces)
         self._recorded = RecordedValues(step_callback, record_infos, _info_dict)
         self._outside = OutsideValues(*spaces)
+        self._keeper = _Keeper(self._queue, self._outside)
         self._everyone = np.arange(env.num_envs)
         # Each sub-environment has a generator of its own, which a seed of its own determines.
         self._has_own_seeds = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
         self._envs = getattr(env.unwrapped, "envs", None) or [env] * env.num_envs
+        self._source = self._queue.source = _Source(self._recorder, self._keeper)
         watch(self, self._queue, self._recorder)
 
     def reset(
@@ -173,22 +175,21 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         if options is not None and not isinstance(options, Mapping):
             raise ArgumentTypeError(f"options is {shortened(options)}, expected a dict or None.")
         given = dict(options or {})
-        with_seeds = given.pop(_AUTOSEED_OPTION, True)
-        mask = given.get(_RESET_MASK)
-        some = self._masked(mask)
+        if given.pop(_AUTOSEED_OPTION, True):
+            seeds = self._drawn(seeds)
+        some = self._masked(given.get(_RESET_MASK))
         self._end(self._everyone if some is None else some, continues=False)
         if some is None:
             self._recorder.clear()
-        if with_seeds:
-            seeds = self._drawn(seeds)
         recorded_options = snapshot({key: value for key, value in given.items() if key != _RESET_MASK}) or None
-        observations, infos = self.env.reset(seed=seeds, options=given or None)  # type: ignore[arg-type] # which may remove the mask
+        observations, infos = self.env.reset(seed=seeds, options=given or None)  # type: ignore[arg-type] # (which may remove the mask)
         origins = self._origins(seeds, recorded_options)
         values = self._reset_values(observations, infos, self._everyone if some is None else some)
-        if some is None:
-            self._recorder.start_all(*values, origins)
-        else:
-            self._recorder.start(some, *values, origins)
+        with self._recorder.lock.current:
+            if some is None:
+                self._recorder.start_all(*values, origins)
+            else:
+                self._recorder.start(some, *values, origins)
         return observations, infos
 
     def _masked(self, mask: Any) -> Numbers | None:
@@ -225,13 +226,11 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         given = [None] * self.num_envs if seeds is None else seeds
         return [secrets.randbits(AUTOSEED_BIT_SIZE) if seed is None else seed for seed in given]
 
-    def _origins(self, seeds: int | list[int | None] | None, options: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """Return seed, options and metadata of the episode that starts in each sub-environment."""
-        shared = {"vector_seed": seeds} if isinstance(seeds, int) and not self._has_own_seeds else {}
+    def _origins(self, seeds: int | list[int | None] | None, options: dict[str, Any] | None) -> list[Origin]:
+        """Return the origin of the episode that starts in each sub-environment."""
+        shared = {"vector_seed": seeds} if isinstance(seeds, int) else {}
         own = seeds if isinstance(seeds, list) else [None] * self.num_envs
-        return [
-            {"seed": seed, "options": options, "metadata": {"env_index": env, **shared}} for env, seed in enumerate(own)
-        ]
+        return [Origin(seed, options, {"env_index": env, **shared}) for env, seed in enumerate(own)]
 
     def _reset_values(self, observations: Any, infos: Any, envs: Numbers) -> tuple[Any, Any]:
         """Return the observations and infos to record of a reset of some sub-environments."""
@@ -261,19 +260,26 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         recorder = self._recorder
         if not recorder.is_started:
             raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
-        warnings = recorder.settle(self._add)  # if an interruption occurred in between
+        warnings = self._take_ended() if recorder.must_hand_over else []
         if self._recorded.are_returned:
             recorder.act(actions)
             result = self.env.step(actions)
-            self._record(result)
+            with recorder.lock.current:
+                self._record(result)
         else:
             given = private(actions)
             result = self.env.step(actions)
-            self._record_with_callback(given, result)
-        warnings += recorder.settle(self._add)
+            with recorder.lock.current:
+                self._record_with_callback(given, result)
+        if recorder.has_ended:
+            self._queue.schedule()
         for warning in warnings:
             warn(warning)
         return result
+
+    def _take_ended(self) -> list[PendingWarning]:
+        """Move the episodes that have ended to the queue; return problems, one sentence each."""
+        return self._source.hand_over()
 
     def _record(self, result: StepResult) -> None:
         """Record the values of the environment."""
@@ -357,18 +363,14 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
             )
         return flags if flags.dtype == np.bool_ else flags.astype(np.bool_)
 
-    def _add(self, buffer: EpisodeBuffer) -> list[PendingWarning]:
-        """Add an episode that has ended to the queue; return problems, one sentence each."""
-        warnings: list[PendingWarning] = []
-        warnings += self._outside.add(buffer.observations, buffer.actions, self._queue.total_episodes)
-        return warnings + self._queue.add(buffer)
-
     def _end(self, envs: Numbers, *, continues: bool) -> None:
         """End the running episodes of some sub-environments."""
-        warnings = self._recorder.settle(self._add)
-        self._recorder.end(envs, continues=continues)
-        warnings += self._recorder.settle(self._add)
-        for warning in warnings:
+        with self._recorder.lock.current:
+            self._recorder.end(envs, continues=continues)
+        self._settle()
+
+    def _settle(self) -> None:
+        for warning in self._take_ended():
             warn(warning)
 
     def _interrupt(self) -> None:
@@ -376,6 +378,53 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
 
     def _recorded_spec(self) -> EnvSpec | None:
         return self._spec
+
+
+@dataclass(frozen=True, slots=True)
+class _Keeper:
+    """The queue of the finished episodes, with the check of their values.
+
+    Attributes:
+        queue: the queue.
+        outside: the values outside their spaces.
+    """
+
+    queue: EpisodeQueue
+    outside: OutsideValues
+
+    def add(self, buffer: EpisodeBuffer) -> list[PendingWarning]:
+        """Add an episode; return problems, one sentence each."""
+        warnings: list[PendingWarning] = []
+        warnings += self.outside.add(buffer.observations, buffer.actions, self.queue.total_episodes)
+        return warnings + self.queue.add(buffer)
+
+    def add_batch(self, batch: BufferBatch) -> list[PendingWarning] | None:
+        """Add episodes, as :meth:`add`; None if that has to be done one by one."""
+        if self.outside.is_any(batch.observations, batch.actions):
+            return None
+        return self.queue.add_batch(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The episodes that have ended and are not in the queue yet.
+
+    Attributes:
+        recorder: the recorder of the episodes.
+        keeper: the queue.
+    """
+
+    recorder: VectorRecorder
+    keeper: _Keeper
+
+    def hand_over(self) -> list[PendingWarning]:
+        """Move the episodes to the queue; return problems, one sentence each."""
+        with self.recorder.lock.current:
+            return self.recorder.hand_over(self.keeper)
+
+    def disown(self) -> None:
+        """Drop the episodes in a forked child, whose parent has them."""
+        self.recorder.disown()
 
 
 def _autoreset_mode(env: VectorEnv) -> AutoresetMode:
@@ -416,7 +465,7 @@ def _has_text(space: gym.Space[Any]) -> bool:
     return isinstance(space, gym.spaces.Text)
 
 
-def _single_spec(env: VectorEnv) -> EnvSpec | None:
+def single_spec(env: VectorEnv) -> EnvSpec | None:
     """Return the spec of the single environment, from which ``gymnasium.make`` creates it; None if it is unknown."""
     get_attr = getattr(env.unwrapped, "get_attr", None)
     if get_attr is not None:

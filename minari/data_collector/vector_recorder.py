@@ -1,24 +1,26 @@
-"""The running episodes of a vector environment, in blocks of steps.
+"""The episodes of a vector environment, in blocks of steps, until they have ended and are handed over.
 
 A row of a block holds one step of all sub-environments: the observations after it, and the actions that led to
-them. The episode of a sub-environment lies in its column, from the row of the reset to that of the last step. When a
-block is full, the steps of running episodes are moved to parts of their own, and the next block begins with a copy
-of the last row.
+them. The episode of a sub-environment lies in its column, from the row of the reset to that of the last step. Many
+episodes that have ended are gathered together. When a block is full, the steps of running episodes are moved to
+parts of their own, and the next block begins with a copy of the last row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from minari._model.episode_buffer import EpisodeBuffer
+from minari._base.locks import ThreadLock
+from minari._model.episode_buffer import BufferBatch, EpisodeBuffer, rows_of
 from minari._model.infos import append_info
-from minari.data_collector.batch_columns import BatchColumns, LeafBatches, Numbers, concatenated, cut, row_size
+from minari.data_collector.batch_columns import BatchColumns, LeafBatches, Numbers, concatenated, row_size
 from minari.data_collector.vector_infos import info_of, without_info
 
 
@@ -27,9 +29,40 @@ if TYPE_CHECKING:
     from minari.data_collector.finished_episodes import PendingWarning
 
 
-_BLOCK_BYTES = 4 * 2**20
+_BLOCK_BYTES: Final = 8 * 2**20
 _FEWEST_ROWS, _MOST_ROWS = 16, 1024
-_COLUMNS = ("observations", "actions", "rewards", "terminations", "truncations")
+_FEW: Final = 64  # number of episodes that are gathered together
+_IN_ROW: Final = object()  # stands for a value that is in the row of the block
+_COLUMNS: Final = ("observations", "actions", "rewards", "terminations", "truncations")
+
+
+class EpisodeKeeper(Protocol):
+    """What keeps the episodes that have ended; it may get the same one again after an interruption.
+
+    Both methods return problems with storing or writing, one sentence each; ``add_batch`` returns None if the
+    episodes have to be added one by one, and none has been added.
+    """
+
+    def add(self, buffer: EpisodeBuffer) -> list[PendingWarning]:
+        """Add an episode."""
+
+    def add_batch(self, batch: BufferBatch) -> list[PendingWarning] | None:
+        """Add several episodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What is known of an episode when it starts.
+
+    Attributes:
+        seed: seed of the reset.
+        options: options of the reset.
+        metadata: further metadata, integers.
+    """
+
+    seed: int | None = None
+    options: dict[str, Any] | None = None
+    metadata: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,15 +76,15 @@ class Change:
         started: sub-environments whose episodes start.
         observations: the last observation of each episode that ends; None if the row has them.
         infos: the last info of each; None if the row has them.
-        origins: for each of all sub-environments, the seed, options and metadata of an episode that starts, as
-            arguments of :class:`EpisodeBuffer`; None if there are none.
+        origins: for each of all sub-environments, the origin of an episode that starts; None for a start without
+            a reset of its own.
     """
 
     ended: Numbers
     started: Numbers
     observations: Sequence[Any] | None = None
     infos: Sequence[Any] | None = None
-    origins: Sequence[Mapping[str, Any]] | None = None
+    origins: Sequence[Origin] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -65,10 +98,24 @@ class _Part:
     truncations: Any
     infos: list[Any]
 
-    def copied(self) -> _Part:
-        """Return the same steps in their own memory."""
-        values = {name: concatenated([getattr(self, name)]) for name in _COLUMNS}
-        return _Part(**values, infos=self.infos)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ended:
+    """Episodes that have ended together, in the rows of the current block and in parts before it.
+
+    Attributes:
+        change: their end.
+        first: the first row of each.
+        last: their last row.
+        parts: the steps of each in previous blocks, without the last observation; None if none has any.
+        origins: the origin of each.
+    """
+
+    change: Change
+    first: Numbers
+    last: int
+    parts: list[list[_Part]] | None
+    origins: list[Origin]
 
 
 class _Block:
@@ -80,9 +127,9 @@ class _Block:
         own_infos: the info of one sub-environment, by row and index, instead of these.
         first: the row in which the episode of each sub-environment starts, or continues from the previous block.
         is_running: whether each sub-environment has an episode.
-        parts: the steps of each episode in previous blocks, without the last observation.
+        parts: the steps of each running episode in previous blocks, without the last observation.
         earlier_steps: the number of these steps.
-        origins: seed, options and metadata of each episode.
+        origins: the origin of each running episode.
     """
 
     def __init__(self, num_envs: int, columns: Sequence[Any]) -> None:
@@ -98,7 +145,7 @@ class _Block:
         self.is_running: npt.NDArray[np.bool_] = np.zeros(num_envs, np.bool_)
         self.parts: list[list[_Part]] = [[] for _ in range(num_envs)]
         self.earlier_steps: Numbers = np.zeros(num_envs, np.int64)
-        self.origins: list[Mapping[str, Any]] = [{}] * num_envs
+        self.origins: list[Origin] = [Origin()] * num_envs
 
     @property
     def columns(self) -> list[Any]:
@@ -112,38 +159,33 @@ class _Block:
         own = self.own_infos.get((row, env))
         return info_of(self.infos.get(row), env, len(self.first)) if own is None else own
 
-    def gather(self, envs: Numbers, change: Change | None = None) -> list[_Part]:
-        """Return the steps of running episodes, with the last observation of those that end.
+    def gather(self, envs: Numbers, first: Numbers, last: Numbers) -> BufferBatch:
+        """Return the steps of sub-environments in this block.
 
         Args:
-            envs: sub-environments, each with a step in this block or before.
-            change: the end of these episodes; None if they continue in the next block.
+            envs: the sub-environments.
+            first: the row of the first observation of each.
+            last: the row of the last step of each.
         """
-        row, with_last = self.head[0], change is not None
-        first = self.first[envs]
-        counts = row - first + 1  # rows, each with an observation
-        bounds = np.concatenate([[0], np.cumsum(counts)])
-        rows = np.arange(bounds[-1]) + np.repeat(first - bounds[:-1], counts)
-        columns = np.repeat(envs, counts)
+        steps = last - first
+        ends = np.cumsum(steps + 1)  # in rows, of which each has an observation
+        starts = ends - (steps + 1)
+        rows = np.arange(ends[-1]) + np.repeat(first - starts, steps + 1)
+        columns = np.repeat(envs, steps + 1)
         with_step = np.ones(len(rows), np.bool_)
-        with_step[bounds[:-1]] = False
+        with_step[starts] = False
         observations = self.observations.take(rows, columns)
-        if change is not None and change.observations is not None:
-            observations = self.observations.replaced(observations, bounds[1:] - 1, change.observations)
-        steps = [column.take(rows[with_step], columns[with_step]) for column in self.columns[1:]]
-        parts = []
-        for number, (env, begin, end) in enumerate(
-            zip(envs.tolist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
-        ):
-            infos = [self.info(at, env) for at in range(row - (end - begin) + 1, row + with_last)] if self.infos else []
-            if infos and change is not None and change.infos is not None:
-                infos[-1] = change.infos[number]
-            actions, rewards, terminations, truncations = (
-                cut(column, begin - number, end - number - 1) for column in steps
-            )
-            states = cut(observations, begin, end - (not with_last))
-            parts.append(_Part(states, actions, rewards, terminations, truncations, infos))
-        return parts
+        rows, columns = rows[with_step], columns[with_step]
+        actions, *outcomes = [column.take(rows, columns) for column in self.columns[1:]]
+        return BufferBatch(steps, observations, actions, outcomes[0], outcomes[1], outcomes[2])
+
+    def part(self, env: int, first: int, last: int) -> _Part:
+        """Return the steps of one sub-environment with their infos, without the last observation."""
+        envs, rows = np.array([env]), np.array([first])
+        batch = self.gather(envs, rows, np.array([last]))
+        values = {name: getattr(batch, name) for name in _COLUMNS}
+        values["observations"] = rows_of(values["observations"], 0, last - first)
+        return _Part(**values, infos=[self.info(row, env) for row in range(first, last)] if self.infos else [])
 
 
 class VectorRecorder:
@@ -155,15 +197,20 @@ class VectorRecorder:
         num_envs: number of sub-environments.
         observation_space: space of the recorded observations of one sub-environment.
         action_space: space of its recorded actions.
+
+    Attributes:
+        is_started: True after the first reset.
+        lock: held while anything changes, as another thread may take the episodes that have ended.
     """
 
     def __init__(self, num_envs: int, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
-        self.num_envs = num_envs
+        self.num_envs, self.lock = num_envs, ThreadLock()
         row_bytes = num_envs * (row_size(observation_space) + row_size(action_space) + 10)
         self._capacity = int(np.clip(_BLOCK_BYTES // row_bytes, _FEWEST_ROWS, _MOST_ROWS))
         self._spaces = observation_space, action_space
-        self._plain_origins = [{"metadata": {"env_index": env}} for env in range(num_envs)]
-        self._ended: list[EpisodeBuffer] | None = None  # by a change, until the queue has them
+        self._plain_origins = [Origin(metadata={"env_index": env}) for env in range(num_envs)]
+        # Episodes that have ended in the block, and those that have been gathered, until the keeper has them.
+        self._out: tuple[list[_Ended], list[EpisodeBuffer | BufferBatch]] = [], []
         self.clear()
 
     def clear(self) -> None:
@@ -181,16 +228,18 @@ class VectorRecorder:
 
     @property
     def is_running(self) -> npt.NDArray[np.bool_]:
-        """Return whether each sub-environment has an episode, shape (n,)."""
+        """Return whether each sub-environment has a running episode, shape (n,)."""
         return self._block.is_running
 
-    def start_all(self, observations: Any, infos: Any, origins: Sequence[Mapping[str, Any]]) -> None:
+    # Recording
+
+    def start_all(self, observations: Any, infos: Any, origins: Sequence[Origin]) -> None:
         """Start an episode in each sub-environment, with the result of a reset.
 
         Args:
             observations: of all sub-environments.
             infos: of all sub-environments; None to record none.
-            origins: seed, options and metadata of each episode.
+            origins: of all episodes.
         """
         self.clear()
         block = self._block
@@ -201,33 +250,36 @@ class VectorRecorder:
         block.origins = list(origins)
         self.is_started = True
 
-    def start(self, envs: Numbers, observations: Any, infos: Any, origins: Sequence[Mapping[str, Any]]) -> None:
+    def start(self, envs: Numbers, observations: Any, infos: Any, origins: Sequence[Origin]) -> None:
         """Start episodes in some sub-environments, which have none, with the result of their reset.
 
         Args:
-            envs: the sub-environments.
+            envs: the sub-environments; the episodes that ended there have been handed over.
             observations: of all sub-environments.
             infos: of all sub-environments; None to record none.
-            origins: for each of all sub-environments, seed, options and metadata of the episode.
+            origins: for each of all sub-environments, the origin of the episode.
         """
         block = self._block
         row, _ = block.head
         block.observations.put(row, observations, envs)
         if infos is not None:
             block.own_infos.update({(row, env): info_of(infos, env, self.num_envs) for env in envs.tolist()})
-        change = Change(envs[:0], envs, origins=origins)
-        block.head = row, change
-        self._apply(change)
+        block.head = row, Change(envs[:0], envs, origins=origins)
+        self.settle()
 
     def act(self, actions: Any) -> None:
         """Keep the actions of the step that begins, before the environment can modify them; None if there are none."""
-        if self._block.head[0] + 1 == self._capacity:
-            self._continue_in_next_block()
         if actions is not None:
             self._block.actions.put(self._block.head[0] + 1, actions)
 
     def add(
-        self, observations: Any, rewards: Any, terminations: Any, truncations: Any, infos: Any, change: Change | None
+        self,
+        observations: Any,
+        rewards: Any,
+        terminations: Any,
+        truncations: Any,
+        infos: Any,
+        change: Change | None,
     ) -> None:
         """Add one step, whose actions have already been kept.
 
@@ -249,6 +301,7 @@ class VectorRecorder:
         if infos is not None:
             block.infos[row] = infos
         block.head = row, change
+        self.settle()
 
     def end(self, envs: Numbers, *, continues: bool) -> None:
         """End running episodes at the last step, truncated unless they have terminated.
@@ -257,61 +310,121 @@ class VectorRecorder:
             envs: the sub-environments.
             continues: True if other episodes start there without a reset.
         """
+        self.settle()
         block = self._block
         ended = envs[block.is_running[envs]]
         continued = ended[(block.steps() + block.earlier_steps)[ended] > 0] if continues else ended[:0]
         block.head = block.head[0], Change(continued if continues else ended, continued)
+        self.settle()
 
-    def settle(self, add: Callable[[EpisodeBuffer], list[PendingWarning]]) -> list[PendingWarning]:
-        """Hand over the episodes that have ended, and start those that follow.
+    def settle(self) -> None:
+        """Do what happens at the last row; to do it twice, after an interruption, is to do it once."""
+        block, (ended, _) = self._block, self._out
+        row, change = block.head
+        if change is None:
+            return
+        if not ended or ended[-1].change is not change:
+            envs = change.ended.tolist()
+            has_parts = block.earlier_steps[change.ended].any()
+            parts, origins = (
+                [block.parts[env] for env in envs] if has_parts else None,
+                [block.origins[env] for env in envs],
+            )
+            ended.append(_Ended(change, block.first[change.ended], row, parts, origins))
+        block.is_running[change.ended] = False
+        if ended[-1].parts is not None:
+            block.earlier_steps[change.ended] = 0
+            for env in change.ended.tolist():
+                block.parts[env] = []
+        block.first[change.started] = row
+        block.is_running[change.started] = True
+        starting = change.origins or self._plain_origins
+        for env in change.started.tolist():
+            block.origins[env] = starting[env]
+        block.head = row, None
 
-        Args:
-            add: function that keeps an episode, and may be called again with the same one after an interruption.
+    # Handing over
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether there are episodes that have ended."""
+        return any(self._out)
+
+    @property
+    def must_hand_over(self) -> bool:
+        """Return whether many episodes have ended, or there is no space for another step."""
+        return self._is_full or sum([len(ended.origins) for ended in self._out[0]]) >= _FEW
+
+    @property
+    def _is_full(self) -> bool:
+        return self._block.head[0] + 1 == self._capacity
+
+    def hand_over(self, keeper: EpisodeKeeper) -> list[PendingWarning]:
+        """Give the episodes that have ended to a keeper, and make space for another step.
 
         Returns:
             Problems with storing or writing, one sentence each.
         """
-        change = self._block.head[1]
-        if change is None:
-            return []
-        if self._ended is None:
-            self._ended = self._buffers_of(change)
-        warnings = []
-        while self._ended:
-            warnings += add(self._ended[0])
-            del self._ended[0]
-        self._apply(change)
+        self.settle()
+        ended, leaving = self._out
+        if ended:
+            self._out = [], [*leaving, *self._episodes_of(ended)]
+            leaving = self._out[1]
+        warnings: list[PendingWarning] = []
+        while leaving:
+            first = leaving[0]
+            found = keeper.add_batch(first) if isinstance(first, BufferBatch) else keeper.add(first)
+            leaving[:1] = first.buffers() if isinstance(first, BufferBatch) and found is None else []
+            warnings += found or []
+        if self._is_full:
+            self._continue_in_next_block()
         return warnings
 
-    def _buffers_of(self, change: Change) -> list[EpisodeBuffer]:
+    def _episodes_of(self, ended: Sequence[_Ended]) -> list[EpisodeBuffer | BufferBatch]:
+        """Return episodes that have a step, in their order."""
         block = self._block
-        has_step = (block.steps() + block.earlier_steps)[change.ended] > 0
-        if not has_step.all():
-            numbers = np.flatnonzero(has_step).tolist()
-            observations, infos = (
-                None if values is None else [values[number] for number in numbers]
-                for values in (change.observations, change.infos)
-            )
-            change = replace(change, ended=change.ended[has_step], observations=observations, infos=infos)
-        return [
-            _joined([*block.parts[env], last], block.origins[env])
-            for env, last in zip(change.ended.tolist(), block.gather(change.ended, change), strict=True)
-        ]
+        envs, first = (np.concatenate(arrays) for arrays in ([e.change.ended for e in ended], [e.first for e in ended]))
+        last = np.repeat([e.last for e in ended], [len(e.origins) for e in ended])
+        parts = [part for e in ended for part in e.parts or [[]] * len(e.origins)]
+        origins = [origin for e in ended for origin in e.origins]
+        finals = [value for e in ended for value in e.change.observations or [_IN_ROW] * len(e.origins)]
+        infos = [value for e in ended for value in e.change.infos or [_IN_ROW] * len(e.origins)]
+        kept = [number for number, steps in enumerate((last - first).tolist()) if steps or parts[number]]
+        if not kept:
+            return []
+        batch = block.gather(envs[kept], first[kept], last[kept])
+        replaced = [place for place, number in enumerate(kept) if finals[number] is not _IN_ROW]
+        if replaced:
+            ends = np.cumsum(batch.total_steps + 1) - 1
+            values = [finals[kept[place]] for place in replaced]
+            batch = replace(batch, observations=block.observations.replaced(batch.observations, ends[replaced], values))
+        found: list[EpisodeBuffer | BufferBatch] = []
+        for kind, group in groupby(
+            range(len(kept)), lambda place: self._kind(origins[kept[place]], parts[kept[place]])
+        ):
+            places = [*group]
+            start, stop = places[0], places[-1] + 1
+            some = batch.part(start, stop)
+            if kind is not None and len(places) > 1 and _cut(some):
+                metadata = [_metadata_of(origins[number]) for number in kept[start:stop]]
+                found.append(
+                    replace(some, metadata={key: np.array([row[key] for row in metadata]) for key in metadata[0]})
+                )
+                continue
+            for number, buffer in zip(kept[start:stop], some.buffers(), strict=True):
+                rows = range(int(first[number]), int(last[number]) + 1) if block.infos else ()
+                row_infos = [block.info(row, int(envs[number])) for row in rows]
+                if row_infos and infos[number] is not _IN_ROW:
+                    row_infos[-1] = infos[number]
+                part = _Part(**{name: getattr(buffer, name) for name in _COLUMNS}, infos=row_infos)
+                found.append(_joined([*parts[number], part], origins[number]))
+        return found
 
-    def _apply(self, change: Change) -> None:
-        """Update the running episodes; to do it twice, after an interruption, is to do it once."""
-        block, origins = self._block, change.origins or self._plain_origins
-        row = block.head[0]
-        block.is_running[change.ended] = False
-        block.earlier_steps[change.ended] = 0
-        for env in change.ended.tolist():
-            block.parts[env] = []
-        block.first[change.started] = row
-        block.is_running[change.started] = True
-        for env in change.started.tolist():
-            block.origins[env] = origins[env]
-        self._ended = None
-        block.head = row, None
+    def _kind(self, origin: Origin, parts: Sequence[_Part]) -> Any:
+        """Return what episodes in one batch have in common; None for an episode that is stored alone."""
+        if self._block.infos or parts or origin.options:
+            return None
+        return origin.seed is not None, tuple(origin.metadata)
 
     def _continue_in_next_block(self) -> None:
         old = self._block
@@ -321,9 +434,8 @@ class VectorRecorder:
         new.own_infos = {(0, env): info for (at, env), info in old.own_infos.items() if at == row}
         new.is_running, new.origins = old.is_running.copy(), [*old.origins]
         new.earlier_steps, new.parts = old.earlier_steps + old.steps(), [[*parts] for parts in old.parts]
-        envs = np.flatnonzero(old.steps())
-        for env, part in zip(envs.tolist(), old.gather(envs), strict=True):
-            new.parts[env].append(part.copied())  # not a view of the values of all sub-environments
+        for env in np.flatnonzero(old.steps()).tolist():
+            new.parts[env].append(old.part(env, int(old.first[env]), row))
         self._block = new
 
     # The end
@@ -339,13 +451,31 @@ class VectorRecorder:
 
     def finish(self, queue: EpisodeQueue) -> None:
         """End all episodes, truncated unless they have terminated, and add them to a queue."""
-        self.settle(queue.add)
-        self.end(np.arange(self.num_envs), continues=False)
-        self.settle(queue.add)
-        self.clear()
+        with self.lock.current:
+            self.end(np.arange(self.num_envs), continues=False)
+            self.hand_over(queue)
+            self.clear()
+
+    def disown(self) -> None:
+        """Drop the episodes that have ended, in a forked child, whose parent has them."""
+        self._out = [], []
 
 
-def _joined(parts: Sequence[_Part], origin: Mapping[str, Any]) -> EpisodeBuffer:
+def _metadata_of(origin: Origin) -> dict[str, int]:
+    return {**origin.metadata, **({} if origin.seed is None else {"seed": origin.seed})}
+
+
+def _cut(batch: BufferBatch) -> bool:
+    """Mark the last step of each episode as truncated unless it is terminated; return False if the flags are odd."""
+    flags = batch.terminations, batch.truncations
+    if not all(isinstance(values, np.ndarray) and values.dtype == np.bool_ for values in flags):
+        return False
+    last = np.cumsum(batch.total_steps) - 1
+    batch.truncations[last] |= ~batch.terminations[last]
+    return True
+
+
+def _joined(parts: Sequence[_Part], origin: Origin) -> EpisodeBuffer:
     """Return the episode of consecutive steps."""
     values = [
         getattr(parts[0], name) if len(parts) == 1 else concatenated([getattr(part, name) for part in parts])
@@ -357,4 +487,7 @@ def _joined(parts: Sequence[_Part], origin: Mapping[str, Any]) -> EpisodeBuffer:
     infos: dict[str, Any] = {}
     for row, info in enumerate(info for part in parts for info in part.infos):
         append_info(infos, info, row)
-    return EpisodeBuffer(**dict(zip(_COLUMNS, values, strict=True)), infos=infos or None, **origin)
+    fields = dict(zip(_COLUMNS, values, strict=True))
+    return EpisodeBuffer(
+        **fields, infos=infos or None, seed=origin.seed, options=origin.options, metadata=origin.metadata
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -37,6 +37,67 @@ class EpisodeColumns:
     total_steps: int
     columns: Columns
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class EpisodeBatch(Sequence[EpisodeColumns]):
+    """Episodes with the same columns, and metadata of the same types, in one array per column.
+
+    Attributes:
+        total_steps: the number of steps of each episode, shape (E,), int64.
+        columns: the columns of all episodes, one after the other.
+        metadata: one number per episode for each key.
+    """
+
+    def __init__(
+        self,
+        total_steps: npt.NDArray[np.int64],
+        columns: Mapping[ColumnPath, Column],
+        metadata: Mapping[str, npt.NDArray[Any]],
+    ) -> None:
+        self.total_steps, self.columns, self.metadata = total_steps, columns, metadata
+        ends = np.concatenate([[0], np.cumsum(total_steps)])
+        self._steps, self._states = ends, ends + np.arange(len(ends))  # bounds of the episodes in columns
+
+    def bounds(self, path: ColumnPath) -> npt.NDArray[np.int64]:
+        """Return the first row of each episode in a column, and the number of all rows, shape (E + 1,)."""
+        return self._states if path[0] == "observations" else self._steps
+
+    def __len__(self) -> int:
+        return len(self.total_steps)
+
+    def __getitem__(self, number: int) -> EpisodeColumns:  # type: ignore[override] # no slices
+        columns = {
+            path: column[slice(*self.bounds(path)[number : number + 2])] for path, column in self.columns.items()
+        }
+        metadata = {
+            name: int(values[number]) if values.dtype.kind in "iu" and values.ndim == 1 else values[number]
+            for name, values in self.metadata.items()
+        }
+        return EpisodeColumns(int(self.total_steps[number]), columns, metadata)
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """Return names and types of the columns and the metadata, which are equal in batches that can be joined."""
+        return tuple(
+            (name, column.dtype, column.shape[1:])
+            for columns in (self.columns, self.metadata)
+            for name, column in columns.items()
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Return the number of bytes of the columns and the metadata."""
+        return sum(column.nbytes for columns in (self.columns, self.metadata) for column in columns.values())
+
+    @staticmethod
+    def joined(batches: Sequence[EpisodeBatch]) -> EpisodeBatch:
+        """Return the episodes of batches with equal :attr:`kinds`, in one batch."""
+        first = batches[0]
+        if len(batches) == 1:
+            return first
+        columns = {path: np.concatenate([batch.columns[path] for batch in batches]) for path in first.columns}
+        metadata = {name: np.concatenate([batch.metadata[name] for batch in batches]) for name in first.metadata}
+        return EpisodeBatch(np.concatenate([batch.total_steps for batch in batches]), columns, metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def test_name_is_reversible_and_one_part_of_a_path(agent: Any) -> None:
     assert name not in ("", ".", "..", "state", "observations")
 
 
-@pytest.mark.parametrize("agent", [frozenset({1}), object(), b"a", 1j], ids=repr)
+@pytest.mark.parametrize("agent", [frozenset({1}), object(), b"a", 1j], ids=lambda agent: type(agent).__name__)
 def test_id_that_cannot_be_written_is_refused(agent: Any) -> None:
     with pytest.raises(EpisodeTypeError, match=r"An agent has the id .*, expected text, a number or a tuple"):
         agent_name(agent)

@@ -32,20 +32,21 @@ def run(*arguments: str) -> str:
 
 
 def record(dataset_id: str, policy: str, episodes: int, *options: str) -> None:
-    name = f"examples.cartpole_policies:{policy}"
-    options = ("--policy", name, "--episodes", str(episodes), "--seed", "0", *options)
-    run(*MINARI, "record", "CartPole-v1", "--dataset-id", dataset_id, *options)
+    """Record with a policy in ``examples``, such as "cartpole_policies:steady"."""
+    environment = {"cartpole": "CartPole-v1", "pendulum": "Pendulum-v1"}[policy.partition("_")[0]]
+    options = ("--policy", f"examples.{policy}", "--episodes", str(episodes), "--seed", "0", *options)
+    run(*MINARI, "record", environment, "--dataset-id", dataset_id, *options)
 
 
 def value(output: str, label: str) -> float:
     """Return the number that a script prints after a label."""
-    match = re.search(rf"^{re.escape(label)}: ([\d.]+)$", output, re.MULTILINE)
+    match = re.search(rf"^{re.escape(label)}: (-?[\d.]+)$", output, re.MULTILINE)
     assert match is not None, output
     return float(match[1])
 
 
 def test_behavioral_cloning_balances_the_pole(tmp_path: Path) -> None:
-    record("cartpole/steady-v0", "steady", 10)
+    record("cartpole/steady-v0", "cartpole_policies:steady", 10)
     plot = tmp_path / "curve.png"
     output = run("examples/behavioral_cloning.py", "cartpole/steady-v0", "--plot", str(plot))
     assert value(output, "Mean return of the policy") >= 400
@@ -53,7 +54,7 @@ def test_behavioral_cloning_balances_the_pole(tmp_path: Path) -> None:
 
 
 def test_behavioral_cloning_is_deterministic() -> None:
-    record("cartpole/steady-v0", "steady", 2)
+    record("cartpole/steady-v0", "cartpole_policies:steady", 2)
     arguments = ("examples/behavioral_cloning.py", "cartpole/steady-v0", "--epochs", "3", "--seed")
     first = run(*arguments, "1")
     assert run(*arguments, "1") == first
@@ -61,9 +62,9 @@ def test_behavioral_cloning_is_deterministic() -> None:
 
 
 def test_decision_transformer_reaches_what_it_is_asked_for(tmp_path: Path) -> None:
-    record("cartpole/mixed-v0", "careless", 100)
-    record("cartpole/mixed-v0", "slanted", 60, "--append")
-    record("cartpole/mixed-v0", "steady", 5, "--append")
+    record("cartpole/mixed-v0", "cartpole_policies:careless", 100)
+    record("cartpole/mixed-v0", "cartpole_policies:slanted", 60, "--append")
+    record("cartpole/mixed-v0", "cartpole_policies:steady", 5, "--append")
     plot = tmp_path / "curve.png"
     output = run("examples/decision_transformer.py", "cartpole/mixed-v0", "--plot", str(plot))
     data, high = value(output, "Mean return of the data"), value(output, "Mean return when asked for 500")
@@ -71,3 +72,23 @@ def test_decision_transformer_reaches_what_it_is_asked_for(tmp_path: Path) -> No
     assert high > 300
     assert value(output, "Mean return when asked for 50") < high / 2
     assert plot.read_bytes().startswith(PNG)
+
+
+@pytest.mark.skipif(find_spec("d3rlpy") is None, reason="d3rlpy is not installed")
+def test_offline_rl_does_better_than_both_policies_of_the_data(tmp_path: Path) -> None:
+    record("pendulum/halves-v0", "pendulum_policies:swinging", 50)
+    record("pendulum/halves-v0", "pendulum_policies:balancing", 50, "--append")
+    plot = tmp_path / "curve.png"
+    output = run("examples/offline_rl.py", "pendulum/halves-v0", "--plot", str(plot))
+    assert -900 < value(output, "Mean return of the data") < -750
+    assert value(output, "Mean return of the policy") > -250
+    assert plot.read_bytes().startswith(PNG)
+
+
+@pytest.mark.skipif(find_spec("d3rlpy") is None, reason="d3rlpy is not installed")
+def test_offline_rl_is_deterministic() -> None:
+    record("pendulum/halves-v0", "pendulum_policies:swinging", 2)
+    arguments = ("examples/offline_rl.py", "pendulum/halves-v0", "--steps", "500", "--seed")
+    first = run(*arguments, "1")
+    assert run(*arguments, "1") == first
+    assert run(*arguments, "2") != first

@@ -12,9 +12,3 @@ from support.sampling_model import make
 def dataset() -> MinariDataset:
     """A dataset of 65 steps."""
     return make("sampled/small-v0")
-
-
-@pytest.fixture
-def frames() -> MinariDataset:
-    """A dataset of 2,100 compressed frames, of which a batch takes more than a millisecond."""
-    return make("sampled/frames-v0", (700, 900, 500), "frames")

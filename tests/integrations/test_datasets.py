@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ import pytest
 
 import minari
 from minari.errors import ArgumentError, ArgumentTypeError, SpaceError
-from support.buffers import SPACES, assert_same_episodes, make, spaces_of
+from support.replay_datasets import MARKS, NESTABLE, STRICT, assert_refused, assert_same_episodes, make, spaces_of
 from support.sampling_model import make as make_other
 
 
 datasets = pytest.importorskip("datasets")
 adapter = pytest.importorskip("minari.integrations.datasets")
-pytestmark = [pytest.mark.integrations, pytest.mark.filterwarnings("ignore::minari.errors.MissingMetadataWarning")]
+pytestmark = MARKS
 
 #: Spaces of which the adapters to buffers support none.
 OTHERS = ("nested", "text")
@@ -30,17 +29,15 @@ def made(space: str, **choices: Any) -> minari.MinariDataset:
     return make("buffers/first-v0", space, **choices)
 
 
-@pytest.mark.parametrize("space", [*SPACES, *(f"other {name}" for name in OTHERS)])
+@STRICT
+@pytest.mark.parametrize("space", [*NESTABLE, *(f"other {name}" for name in OTHERS)])
 @pytest.mark.parametrize("rows", ["transitions", "episodes"])
 def test_a_round_trip_keeps_all_values(space: str, rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minari.integrations.datasets._CHUNK_BYTES", 700)
     dataset = made(space)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.simplefilter("ignore", minari.errors.MissingMetadataWarning)
-        table = adapter.to_hf(dataset.transitions() if rows == "transitions" else dataset)
-        assert len(table) == (dataset.total_steps if rows == "transitions" else len(dataset))
-        again = adapter.from_hf(table, "buffers/again-v0", **spaces_of(dataset))
+    table = adapter.to_hf(dataset.transitions() if rows == "transitions" else dataset)
+    assert len(table) == (dataset.total_steps if rows == "transitions" else len(dataset))
+    again = adapter.from_hf(table, "buffers/again-v0", **spaces_of(dataset))
     assert_same_episodes(again, dataset)
 
 
@@ -76,7 +73,7 @@ def test_columns_have_the_dtypes_of_the_data() -> None:
 
 
 def test_rows_are_the_elements() -> None:
-    dataset = made("vector", infos=True)
+    dataset = made("float64", infos=True)
     transitions = dataset.transitions(infos=["clock"], returns_to_go=True)
     table = adapter.to_hf(transitions).with_format("numpy")
     for row, expected in zip(table, transitions, strict=True):
@@ -94,7 +91,7 @@ def test_rows_are_the_elements() -> None:
 
 
 def test_what_is_lost_is_named() -> None:
-    dataset = made("vector", infos=True)
+    dataset = made("float64", infos=True)
     with pytest.warns(UserWarning, match=r"The infos of buffers/first-v0 \(clock, deep\) are left out"):
         adapter.to_hf(dataset)
     table = adapter.to_hf(dataset.transitions(infos=["clock"]))
@@ -136,10 +133,10 @@ def test_a_table_with_other_names_and_without_next_observations() -> None:
 
 
 def test_what_does_not_fit_is_one_clear_error() -> None:
-    dataset = made("vector")
+    dataset = made("float64")
     table = adapter.to_hf(dataset.transitions())
     sequences = make_other("buffers/s-v0", (3,), "sequence")
-    for call, error, message in (
+    assert_refused(
         (lambda: adapter.to_hf(sequences.transitions()), SpaceError, "observations/0 are of no fixed shape"),
         (lambda: adapter.to_hf(dataset[0]), ArgumentTypeError, "expected a dataset, or its transitions"),
         (lambda: adapter.from_hf(dataset, "buffers/e-v0"), ArgumentTypeError, "expected a datasets.Dataset"),
@@ -160,6 +157,4 @@ def test_what_does_not_fit_is_one_clear_error() -> None:
             ArgumentError,
             "columns names 'move'",
         ),
-    ):
-        with pytest.raises(error, match=message):
-            call()
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,25 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from minari import MinariDataset
 from minari.errors import ArgumentError, ArgumentTypeError
-from support.replay_model import (
+from support.replay_datasets import (
     ENDS,
+    KEPT,
+    MARKS,
+    STRICT,
+    UNFIT,
     CountingEnv,
     assert_counts_are_right,
+    assert_refused,
     assert_same_episode,
     assert_same_episodes,
+    counting,
     make,
+    spaces_of,
 )
 
 
-if find_spec("imitation") is None:
-    pytest.skip("imitation is not installed", allow_module_level=True)
+pytest.importorskip("imitation")
 
 from imitation.algorithms import bc
 from imitation.data import rollout
@@ -38,18 +42,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from minari.integrations import imitation as adapter
 
 
-pytestmark = [
-    pytest.mark.integrations,
-    pytest.mark.filterwarnings("error", "ignore::minari.errors.MissingMetadataWarning"),
-    # Of the libraries themselves.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*Gym has been unmaintained"),
-]
+pytestmark = [*MARKS, STRICT]
 
 SPACES = ["float32", "float64", "frames", "number", "discrete", "bits", "dict"]
-
-
-def spaces_of(dataset: MinariDataset) -> dict[str, Any]:
-    return {"observation_space": dataset.observation_space, "action_space": dataset.action_space}
 
 
 @pytest.mark.parametrize("actions", ["unit", "double", "choice", "choices", "shifted"])
@@ -65,14 +60,14 @@ def test_a_round_trip_over_trajectories_keeps_every_value(observations: str, act
 
 @pytest.mark.parametrize("observations", SPACES)
 def test_a_round_trip_over_transitions_keeps_every_value(observations: str) -> None:
-    dataset = make("imitation/from-v0", observations)
+    dataset = make("imitation/from-v0", observations, ends=KEPT)
     back = adapter.from_transitions(adapter.to_transitions(dataset), "imitation/back-v0", **spaces_of(dataset))
     assert_same_episodes(back, dataset)
 
 
 @pytest.mark.parametrize("observations", [name for name in SPACES if name != "dict"])
 def test_a_round_trip_over_a_replay_buffer_loses_only_rewards(observations: str) -> None:
-    dataset = make("imitation/from-v0", observations)
+    dataset = make("imitation/from-v0", observations, ends=KEPT)
     with pytest.warns(UserWarning, match=r"imitation does not keep rewards \(8 episodes\)\."):
         buffer = adapter.to_replay_buffer(dataset)
     assert buffer.size() == buffer.capacity == 22
@@ -83,7 +78,7 @@ def test_a_round_trip_over_a_replay_buffer_loses_only_rewards(observations: str)
 
 
 def test_spaces_are_inferred() -> None:
-    dataset = make("imitation/from-v0", "dict", "choice")
+    dataset = make("imitation/from-v0", "dict", ends=KEPT)
     back = adapter.from_trajectories(adapter.to_trajectories(dataset), "imitation/back-v0")
     assert isinstance(back.observation_space, gym.spaces.Dict)
     assert back.action_space == gym.spaces.Discrete(4)
@@ -91,7 +86,7 @@ def test_spaces_are_inferred() -> None:
 
 
 def test_infos_of_steps_are_kept() -> None:
-    dataset = make("imitation/from-v0", infos=True)
+    dataset = make("imitation/from-v0", ends=KEPT, infos=True)
     with pytest.warns(UserWarning, match=r"imitation does not keep infos of resets \(8 episodes\)\."):
         trajectories = adapter.to_trajectories(dataset)
     back = adapter.from_trajectories(trajectories, "imitation/back-v0", observation_space=dataset.observation_space)
@@ -139,12 +134,7 @@ def test_an_end_without_infos_becomes_a_termination_with_a_warning() -> None:
 
 def collected(count: int, steps: int, **options: Any) -> list[Any]:
     """Let the library collect trajectories by random actions."""
-    environments = DummyVecEnv(
-        [
-            lambda number=number: gym.wrappers.TimeLimit(CountingEnv(number, **options), 6)  # type: ignore[misc]
-            for number in range(count)
-        ]
-    )
+    environments = DummyVecEnv(counting(count, **options))
     environments.action_space.seed(0)
 
     def at_random(observations: Any, state: Any, starts: Any) -> tuple[Any, None]:
@@ -156,12 +146,12 @@ def collected(count: int, steps: int, **options: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("options", [{}, {"continuous": True}, {"is_dict": True}])
+@pytest.mark.parametrize("options", [{}, {"continuous": True}, {"nested": True}])
 def test_trajectories_that_the_library_collected(count: int, options: dict[str, Any]) -> None:
     trajectories = collected(count, 80, **options)
     dataset = adapter.from_trajectories(trajectories, "imitation/collected-v0")
     assert dataset.total_steps == sum(map(len, trajectories)) >= 80
-    assert_counts_are_right(dataset, 6)
+    assert_counts_are_right(dataset)
     assert any(episode.terminations[-1] for episode in dataset)
     assert any(episode.truncations[-1] for episode in dataset)
     np.testing.assert_array_equal(dataset[0].infos["clock"][1:], np.arange(1, len(dataset[0]) + 1))
@@ -169,18 +159,18 @@ def test_trajectories_that_the_library_collected(count: int, options: dict[str, 
 
 
 def test_the_info_with_a_whole_episode_is_left_out_with_a_warning() -> None:
-    environments = DummyVecEnv([lambda: RolloutInfoWrapper(gym.wrappers.TimeLimit(CountingEnv(), 6))])
+    environments = DummyVecEnv([lambda: RolloutInfoWrapper(CountingEnv())])
     enough = rollout.make_min_episodes(4)
     trajectories = rollout.rollout(None, environments, enough, rng=np.random.default_rng(0), exclude_infos=False)
     with pytest.warns(UserWarning, match=r"keep the info 'rollout' of RolloutInfoWrapper \(.*\) \(4 episodes\)"):
         dataset = adapter.from_trajectories(trajectories, "imitation/wrapped-v0")
     assert set(dataset[0].infos) == {"clock", "_clock"}
-    assert_counts_are_right(dataset, 6)
+    assert_counts_are_right(dataset)
 
 
 def test_transitions_that_the_library_collected() -> None:
     transitions = rollout.flatten_trajectories_with_rew(collected(2, 80))
-    assert_counts_are_right(adapter.from_transitions(transitions, "imitation/collected-v0"), 6)
+    assert_counts_are_right(adapter.from_transitions(transitions, "imitation/collected-v0"))
 
 
 def test_a_replay_buffer_that_wrapped_around_is_read_in_order() -> None:
@@ -199,7 +189,7 @@ def test_a_replay_buffer_that_wrapped_around_is_read_in_order() -> None:
 
 
 def test_behavioral_cloning_trains(tmp_path: Path) -> None:
-    dataset = make("imitation/from-v0", actions="choice", lengths=(20, 20))
+    dataset = make("imitation/from-v0", lengths=(20, 20))
     for demonstrations in (adapter.to_trajectories(dataset), adapter.to_transitions(dataset)):
         # Named, as the default asks for a learning rate schedule of earlier releases of Stable-Baselines3.
         policy = ActorCriticPolicy(dataset.observation_space, dataset.action_space, lambda _: 1e-3)
@@ -218,12 +208,7 @@ def test_behavioral_cloning_trains(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"observations": "text"}, "The observation space is .*Text.* expected a Box"),
-        ({"observations": "tuple"}, "The observation space is .*Tuple.* expected a Box"),
-        ({"reward_shape": (2,)}, r"shape \(4, 2\), expected one number a step"),
-    ],
+    ("options", "message"), [*UNFIT, ({"observations": "tuple"}, "The observation space is .*Tuple.* expected a Box")]
 )
 def test_datasets_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     dataset = make("imitation/from-v0", **options)
@@ -233,27 +218,29 @@ def test_datasets_that_do_not_fit_are_refused(options: dict[str, Any], message: 
 
 
 def test_invalid_arguments() -> None:
-    dataset = make("imitation/from-v0")
+    dataset = make("imitation/from-v0", ends=KEPT)
+    nested = make("imitation/dict-v0", "dict", ends=KEPT)
     transitions = adapter.to_transitions(dataset)
-    with pytest.raises(ArgumentError, match="no step in this view"):
-        adapter.to_trajectories(dataset[[]])
-    with pytest.raises(ArgumentTypeError, match="expected a MinariDataset"):
-        adapter.to_replay_buffer("imitation/from-v0")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="capacity is 5, expected at least the 22 steps"):
-        adapter.to_replay_buffer(dataset, capacity=5)
-    with pytest.raises(ArgumentError, match="capacity is 0"):
-        adapter.to_replay_buffer(dataset, capacity=0)
-    with pytest.raises(ArgumentError, match=r"observation space is .*Dict.*, expected a space of one array"):
-        adapter.to_replay_buffer(make("imitation/dict-v0", "dict"))
-    with pytest.raises(ArgumentError, match="There is no step"):
-        adapter.from_trajectories([], "imitation/back-v0")
-    with pytest.raises(ArgumentError, match="There is no step"):
-        adapter.from_transitions(transitions[:0], "imitation/back-v0")
-    with pytest.raises(ArgumentTypeError, match="expected Trajectory objects"):
-        adapter.from_trajectories([3], "imitation/back-v0")
-    minimal = TransitionsMinimal(obs=transitions.obs, acts=transitions.acts, infos=transitions.infos)
-    with pytest.raises(ArgumentTypeError, match="transitions is a TransitionsMinimal"):
-        adapter.from_transitions(minimal, "imitation/back-v0")
-    with pytest.raises(ArgumentTypeError, match="buffer is a TransitionsWithRew"):
-        adapter.from_replay_buffer(transitions, "imitation/back-v0")
     assert isinstance(transitions, Transitions)
+    minimal = TransitionsMinimal(obs=transitions.obs, acts=transitions.acts, infos=transitions.infos)
+    name = "imitation/back-v0"
+    assert_refused(
+        (lambda: adapter.to_trajectories(dataset[[]]), ArgumentError, "no step in this view"),
+        (lambda: adapter.to_replay_buffer("imitation/from-v0"), ArgumentTypeError, "expected a MinariDataset"),
+        (
+            lambda: adapter.to_replay_buffer(dataset, capacity=5),
+            ArgumentError,
+            "capacity is 5, expected at least the 22 steps",
+        ),
+        (lambda: adapter.to_replay_buffer(dataset, capacity=0), ArgumentError, "capacity is 0"),
+        (
+            lambda: adapter.to_replay_buffer(nested),
+            ArgumentError,
+            r"observation space is .*Dict.*, expected a space of one array",
+        ),
+        (lambda: adapter.from_trajectories([], name), ArgumentError, "There is no step"),
+        (lambda: adapter.from_transitions(transitions[:0], name), ArgumentError, "There is no step"),
+        (lambda: adapter.from_trajectories([3], name), ArgumentTypeError, "expected Trajectory objects"),
+        (lambda: adapter.from_transitions(minimal, name), ArgumentTypeError, "transitions is a TransitionsMinimal"),
+        (lambda: adapter.from_replay_buffer(transitions, name), ArgumentTypeError, "buffer is a TransitionsWithRew"),
+    )

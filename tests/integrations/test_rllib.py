@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 
-import minari
 from minari.errors import ArgumentError, ArgumentTypeError
-from support.buffers import EPISODES, SPACES, Track, assert_right_tracks, assert_same_episodes, make, spaces_of
+from support.replay_datasets import (
+    MARKS,
+    NESTABLE,
+    STRICT,
+    CountingEnv,
+    assert_counts_are_right,
+    assert_refused,
+    assert_same_episodes,
+    make,
+    spaces_of,
+)
 from support.sampling_model import make as make_other
 
 
@@ -19,22 +26,19 @@ pytest.importorskip("ray")
 SingleAgentEpisode = pytest.importorskip("ray.rllib.env.single_agent_episode").SingleAgentEpisode
 EpisodeReplayBuffer = pytest.importorskip("ray.rllib.utils.replay_buffers.episode_replay_buffer").EpisodeReplayBuffer
 adapter = pytest.importorskip("minari.integrations.rllib")
-pytestmark = [pytest.mark.integrations, pytest.mark.filterwarnings("ignore::minari.errors.MissingMetadataWarning")]
+pytestmark = MARKS
 
 
-@pytest.mark.parametrize("space", SPACES)
+@STRICT
+@pytest.mark.parametrize("space", NESTABLE)
 @pytest.mark.parametrize("rewards", [np.float64, np.float32])
 @pytest.mark.parametrize("infos", [False, True], ids=["without infos", "with infos"])
 def test_a_round_trip_keeps_all_values(space: str, rewards: type, infos: bool) -> None:
     dataset = make("buffers/first-v0", space, rewards=rewards, infos=infos)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.simplefilter("ignore", minari.errors.MissingMetadataWarning)
-        buffer = adapter.to_replay_buffer(dataset)
-        again = adapter.from_replay_buffer(buffer, "buffers/again-v0")
+    buffer = adapter.to_replay_buffer(dataset)
+    again = adapter.from_replay_buffer(buffer, "buffers/again-v0")
     assert len(buffer) == dataset.total_steps
-    assert again.observation_space == dataset.observation_space
-    assert again.action_space == dataset.action_space
+    assert spaces_of(again) == spaces_of(dataset)
     assert_same_episodes(again, dataset)
     for one, other in zip(again, dataset, strict=True):
         assert str(one.infos) == str(other.infos)
@@ -44,10 +48,10 @@ def test_a_round_trip_keeps_all_values(space: str, rewards: type, infos: bool) -
 def test_episodes_are_those_of_rllib() -> None:
     dataset = make("buffers/episodes-v0", "nested")
     episodes = adapter.to_episodes(dataset[1:])
-    for one, expected, (length, ends) in zip(episodes, dataset[1:], EPISODES[1:], strict=True):
-        assert len(one) == length
+    for one, expected in zip(episodes, dataset[1:], strict=True):
+        assert len(one) == len(expected)
         assert one.id_ == f"buffers/episodes-v0/{expected.id}"
-        assert (one.is_terminated, one.is_truncated) == (ends in ("terminated", "both"), ends in ("truncated", "both"))
+        assert (one.is_terminated, one.is_truncated) == (expected.terminations[-1], expected.truncations[-1])
         assert one.is_numpy
         np.testing.assert_array_equal(one.get_observations()["camera"], expected.observations["camera"])
         np.testing.assert_array_equal(one.get_observations(-1)["camera"], expected.observations["camera"][-1])
@@ -84,10 +88,10 @@ def runner(number: int, **options: Any) -> Any:
         def setup(self) -> None:
             pass
 
-    register_env("Track", lambda config: Track(number, **options))
+    register_env("CountingEnv", lambda config: CountingEnv(number, **options))
     config = (
         PPOConfig()
-        .environment("Track")
+        .environment("CountingEnv")
         .env_runners(num_envs_per_env_runner=1, batch_mode="truncate_episodes")
         .rl_module(rl_module_spec=RLModuleSpec(module_class=Unused))
     )
@@ -110,9 +114,9 @@ def test_parts_of_episodes_sampled_by_a_runner_are_joined(nested: bool, through:
     elif through != "list":
         sampled = [_in_lists(one) for one in sampled]
     with pytest.warns(UserWarning, match="extra_model_outputs/weights_seq_no of the episodes are left out"):
-        dataset = adapter.from_replay_buffer(sampled, "buffers/sampled-v0", **spaces_of(Track(nested=nested)))
+        dataset = adapter.from_replay_buffer(sampled, "buffers/sampled-v0", **spaces_of(CountingEnv(nested=nested)))
     assert dataset.total_steps == 30
-    assert_right_tracks(dataset)
+    assert_counts_are_right(dataset)
     assert sum(not (one.terminations[-1] or one.truncations[-1]) for one in dataset) <= 1
 
 
@@ -131,7 +135,7 @@ def _in_lists(one: Any) -> Any:
 
 
 def test_missing_parts_are_told() -> None:
-    dataset = make("buffers/parts-v0", "vector", [(9, "terminated")])
+    dataset = make("buffers/parts-v0", "float64", lengths=[9], ends=["terminated"])
     (whole,) = adapter.to_episodes(dataset)
     parts = [whole[0:2], whole[4:6], whole[6:9]]
     for part, start in zip(parts, (0, 4, 6), strict=True):
@@ -144,16 +148,7 @@ def test_missing_parts_are_told() -> None:
 
 
 def test_an_early_termination_is_lost_with_a_warning() -> None:
-    dataset = minari.create_dataset_from_buffers(
-        "buffers/early-v0",
-        [
-            minari.data_collector.EpisodeBuffer(
-                observations=np.arange(4.0), actions=[0, 1, 0], rewards=[1.0, 2, 3],
-                terminations=[False, True, False], truncations=[False] * 3,
-            )
-        ],
-        observation_space=gym.spaces.Box(0, 9, (), np.float64), action_space=gym.spaces.Discrete(2),
-    )  # fmt: skip
+    dataset = make("buffers/early-v0", lengths=[3], ends=["early"])
     with pytest.warns(UserWarning, match="only the flags of the last step are kept"):
         episodes = adapter.to_episodes(dataset)
     again = adapter.from_replay_buffer(episodes, "buffers/again-v0")
@@ -164,13 +159,11 @@ def test_an_early_termination_is_lost_with_a_warning() -> None:
 def test_what_does_not_fit_is_one_clear_error() -> None:
     dataset = make("buffers/bad-v0")
     vectors = make("buffers/vectors-v0", reward_shape=(2,))
-    for made, error, message in (
+    assert_refused(
         (lambda: adapter.to_episodes(vectors), ArgumentError, "have 2 numbers a step, and RLlib's"),
         (lambda: adapter.to_episodes(make_other("buffers/w-v0", (3,), "text")), ArgumentError, "no fixed shape"),
         (lambda: adapter.to_episodes("buffers/bad-v0"), ArgumentTypeError, "minari.load_dataset"),
         (lambda: adapter.to_replay_buffer(dataset, capacity=5), ArgumentError, "capacity is 5 and"),
         (lambda: adapter.from_replay_buffer([], "buffers/e-v0"), ArgumentError, "has no step"),
         (lambda: adapter.from_replay_buffer([1], "buffers/e-v0"), ArgumentTypeError, "list of SingleAgentEpisode"),
-    ):
-        with pytest.raises(error, match=message):
-            made()
+    )

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-import minari
 from minari.errors import ArgumentError, ArgumentTypeError, SpaceError
-from support.buffers import SPACES, Track, assert_right_tracks, assert_same_episodes, make, spaces_of
+from support.replay_datasets import (
+    MARKS,
+    NESTABLE,
+    STRICT,
+    CountingEnv,
+    assert_counts_are_right,
+    assert_refused,
+    assert_same_episodes,
+    counting,
+    make,
+    spaces_of,
+)
 from support.sampling_model import make as make_other
 
 
@@ -19,18 +28,16 @@ tianshou = pytest.importorskip("tianshou")
 data = pytest.importorskip("tianshou.data")
 algorithms = pytest.importorskip("tianshou.algorithm.algorithm_base")
 adapter = pytest.importorskip("minari.integrations.tianshou")
-pytestmark = [pytest.mark.integrations, pytest.mark.filterwarnings("ignore::minari.errors.MissingMetadataWarning")]
+pytestmark = MARKS
 
 
-@pytest.mark.parametrize("space", SPACES)
+@STRICT
+@pytest.mark.parametrize("space", NESTABLE)
 @pytest.mark.parametrize("rewards", [{}, {"reward_shape": (2,)}], ids=["scalar", "vector"])
 def test_a_round_trip_keeps_all_values(space: str, rewards: dict[str, Any]) -> None:
     dataset = make("buffers/first-v0", space, **rewards)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.simplefilter("ignore", minari.errors.MissingMetadataWarning)
-        buffer = adapter.to_replay_buffer(dataset)
-        again = adapter.from_replay_buffer(buffer, "buffers/again-v0", **spaces_of(dataset))
+    buffer = adapter.to_replay_buffer(dataset)
+    again = adapter.from_replay_buffer(buffer, "buffers/again-v0", **spaces_of(dataset))
     assert len(buffer) == dataset.total_steps
     assert again.observation_space == dataset.observation_space
     assert_same_episodes(again, dataset)
@@ -65,7 +72,7 @@ def test_rewards_become_float64() -> None:
     again = adapter.from_replay_buffer(adapter.to_replay_buffer(dataset), "buffers/again-v0", **spaces_of(dataset))
     assert dataset[0].rewards.dtype == np.float32
     assert again[0].rewards.dtype == np.float64
-    assert_same_episodes(again, dataset, "rewards")
+    assert_same_episodes(again, dataset, "reward dtype")
 
 
 def test_infos_are_lost_with_a_warning() -> None:
@@ -103,20 +110,12 @@ def test_last_observations_are_lost_with_a_warning_where_the_buffer_has_none() -
 
 
 def test_an_early_termination_ends_the_episode_with_a_warning() -> None:
-    dataset = minari.create_dataset_from_buffers(
-        "buffers/early-v0",
-        [
-            minari.data_collector.EpisodeBuffer(
-                observations=np.arange(4.0), actions=[0, 1, 0], rewards=[1, 2, 3],
-                terminations=[False, True, False], truncations=[False] * 3,
-            )
-        ],
-        observation_space=gym.spaces.Box(0, 9, (), np.float64), action_space=gym.spaces.Discrete(2),
-    )  # fmt: skip
+    dataset = make("buffers/early-v0", lengths=[3], ends=["early"])
     with pytest.warns(UserWarning, match="1 episodes of buffers/early-v0 go on after a step"):
         buffer = adapter.to_replay_buffer(dataset)
     again = adapter.from_replay_buffer(buffer, "buffers/again-v0", **spaces_of(dataset))
-    assert [one.observations.tolist() for one in again] == [[0, 1, 2], [2, 3]]
+    observations = dataset[0].observations.tolist()
+    assert [one.observations.tolist() for one in again] == [observations[:3], observations[2:]]
 
 
 class Cycle(algorithms.Policy):
@@ -136,44 +135,41 @@ class Cycle(algorithms.Policy):
 @pytest.mark.parametrize("nested", [False, True], ids=["plain", "nested"])
 @pytest.mark.parametrize(("size", "steps"), [(300, 60), (36, 150)], ids=["with room", "wrapped around"])
 def test_a_buffer_of_several_environments_filled_by_a_collector(nested: bool, size: int, steps: int) -> None:
-    def made(number: int) -> Any:
-        return lambda: Track(number, nested=nested)
-
-    envs = tianshou.env.DummyVectorEnv([made(number) for number in range(3)])
+    envs = tianshou.env.DummyVectorEnv(counting(3, nested=nested))
     buffer = data.VectorReplayBuffer(size, 3)
     collector = data.Collector(Cycle(), envs, buffer)
     collector.reset()
     collector.collect(n_step=steps, reset_before_collect=False)
     with pytest.warns(UserWarning, match="of the buffer are left out") as caught:
-        dataset = adapter.from_replay_buffer(buffer, "buffers/collected-v0", **spaces_of(Track(nested=nested)))
+        dataset = adapter.from_replay_buffer(buffer, "buffers/collected-v0", **spaces_of(CountingEnv(nested=nested)))
     messages = [str(one.message) for one in caught]
     assert any("policy/score" in message for message in messages)
     wrapped = size < steps
     assert any("have overwritten their oldest steps" in message for message in messages) == wrapped
     assert dataset.total_steps == len(buffer) == min(size, steps)
-    seen = assert_right_tracks(dataset, partial=3 if wrapped else 0)
+    seen = assert_counts_are_right(dataset, headless=3 if wrapped else 0)
     assert {number for number, _ in seen} == {0, 1, 2}
 
 
 def test_a_collector_that_is_reset_leaves_unfinished_episodes() -> None:
     buffer = data.VectorReplayBuffer(100, 2)
-    collector = data.Collector(Cycle(), tianshou.env.DummyVectorEnv([Track, lambda: Track(1)]), buffer)
+    collector = data.Collector(Cycle(), tianshou.env.DummyVectorEnv(counting(2)), buffer)
     for _ in range(3):
         collector.collect(n_step=4, reset_before_collect=True)
-    dataset = adapter.from_replay_buffer(buffer, "buffers/reset-v0", **spaces_of(Track()))
+    dataset = adapter.from_replay_buffer(buffer, "buffers/reset-v0", **spaces_of(CountingEnv()))
     assert [len(one) for one in dataset] == [2] * 6
-    assert len(assert_right_tracks(dataset)) == 6
+    assert len(assert_counts_are_right(dataset)) == 6
 
 
 def test_one_step() -> None:
-    dataset = make("buffers/one-v0", "nested", [(1, "cut")])
+    dataset = make("buffers/one-v0", "nested", lengths=[1], ends=["cut"])
     again = adapter.from_replay_buffer(adapter.to_replay_buffer(dataset), "buffers/again-v0", **spaces_of(dataset))
     assert_same_episodes(again, dataset)
 
 
 def test_a_single_buffer_that_wrapped_around() -> None:
     buffer = data.ReplayBuffer(7, stack_num=2, sample_avail=True)
-    env = Track()
+    env = CountingEnv()
     observation, _ = env.reset()
     for step in range(17):
         following, reward, terminated, truncated, _ = env.step(step % 3)
@@ -187,7 +183,7 @@ def test_a_single_buffer_that_wrapped_around() -> None:
     with pytest.warns(UserWarning, match="1 of 1 buffers have overwritten their oldest steps"):
         dataset = adapter.from_replay_buffer(buffer, "buffers/single-v0", **spaces_of(env))
     assert dataset.total_steps == 7
-    assert_right_tracks(dataset, partial=1)
+    assert_counts_are_right(dataset, headless=1)
     assert buffer.stack_num == 2
     with pytest.warns(UserWarning, match="assumed that the observation space is Box"):
         inferred = adapter.from_replay_buffer(buffer, "buffers/inferred-v0", author="Ada")
@@ -198,13 +194,11 @@ def test_a_single_buffer_that_wrapped_around() -> None:
 
 def test_what_does_not_fit_is_one_clear_error() -> None:
     dataset = make("buffers/bad-v0")
-    for made, error, message in (
+    assert_refused(
         (lambda: adapter.to_replay_buffer(make_other("buffers/t-v0", (3,), "nested")), SpaceError, "arm are tuples"),
         (lambda: adapter.to_replay_buffer(make_other("buffers/w-v0", (3,), "text")), SpaceError, "mission are lists"),
         (lambda: adapter.to_replay_buffer("buffers/bad-v0"), ArgumentTypeError, "minari.load_dataset"),
         (lambda: adapter.to_replay_buffer(dataset, stack_num=0), ArgumentError, "stack_num is 0"),
         (lambda: adapter.from_replay_buffer(data.ReplayBuffer(5), "buffers/e-v0"), ArgumentError, "has no step"),
         (lambda: adapter.from_replay_buffer(dataset, "buffers/e-v0"), ArgumentTypeError, "a replay buffer of Tianshou"),
-    ):
-        with pytest.raises(error, match=message):
-            made()
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -23,7 +24,15 @@ from minari._storages.hdf5.index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, 
 from minari._storages.hdf5.infos import with_own_types
 from minari._storages.hdf5.names import to_hdf5_name
 from minari.errors import EpisodeError, EpisodeTypeError, MetadataError
-from minari.spaces import Column, ColumnPath, EpisodeColumns, has_no_space, object_column, path_name
+from minari.spaces import (
+    Column,
+    ColumnPath,
+    EpisodeBatch,
+    EpisodeColumns,
+    has_no_space,
+    object_column,
+    path_name,
+)
 
 
 if TYPE_CHECKING:
@@ -39,6 +48,7 @@ LeafKinds: TypeAlias = tuple[tuple[ColumnPath, Kind, tuple[int, ...], "Chunking 
 #: arrays are written directly.
 _VALUES_AT_A_TIME: Final = 2**20
 _EPISODES_AT_A_TIME: Final = 1024
+_MANY: Final = 16  # episodes, from which on a batch is written together
 _WORTHWHILE: Final = 64  # minimum size in bytes of an array that is compressed
 _ALL_BITS: Final = 2**64 - 1
 _MOST_INT64: Final = 2**63 - 1
@@ -56,7 +66,7 @@ class _Waiting:
     total_steps: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)  # rows and offset of each leaf in turn
     checksums: list[int] = field(default_factory=list)  # of each leaf, unsigned
-    attributes: list[list[Any]] = field(default_factory=list)
+    attributes: list[Sequence[Any]] = field(default_factory=list)
     texts: list[list[np.uint64]] = field(default_factory=list)  # placeholder of each text attribute
     metadata_checksums: list[int] = field(default_factory=list)  # of those that are copied
 
@@ -142,8 +152,44 @@ class EpisodeAppender:
         self._waiting_episodes += 1
         if self._heap.size >= _VALUES_AT_A_TIME:
             self._write_values()
-        if self._waiting_episodes == _EPISODES_AT_A_TIME:
+        if self._waiting_episodes >= _EPISODES_AT_A_TIME:
             self._write_objects()
+
+    def add_batch(self, first_index: int, batch: EpisodeBatch) -> None:
+        """Write the episodes of a batch; the values of each leaf together, if they are numbers.
+
+        Raises:
+            EpisodeError: a leaf cannot be stored under its name.
+        """
+        columns, count = batch.columns, len(batch)
+        is_plain = all(column.dtype.kind in "biufc" and column.dtype.isnative for column in columns.values())
+        is_compressed = any(self._codecs[path] is not None for path in columns)
+        if count < _MANY or not is_plain or is_compressed or ":" in "".join(batch.metadata):
+            for index, episode in enumerate(batch, first_index):
+                self.add(index, episode)
+            return
+        indices = np.arange(first_index, first_index + count)
+        metadata = {"id": indices, "total_steps": batch.total_steps, **batch.metadata}
+        names = tuple((name, values.dtype, values.shape[1:]) for name, values in metadata.items())
+        leaves: LeafKinds = tuple((path, column.dtype, column.shape[1:], None) for path, column in columns.items())
+        places = np.empty((count, len(leaves), 2), np.int64)  # rows, and offset
+        checksums = np.empty((count, len(leaves)), np.uint64)
+        for number, (path, column) in enumerate(columns.items()):
+            row_size, bounds = column.dtype.itemsize * math.prod(column.shape[1:]), batch.bounds(path)
+            offset, _ = self._put(column.dtype, column)
+            places[:, number, 0], places[:, number, 1] = np.diff(bounds), offset + bounds[:-1] * row_size
+            checksums[:, number] = _checksums_of(column, bounds)
+        self._write_objects()  # and the values
+        kinds = _Waiting(template_of(leaves, names), leaves)
+        self._write_objects_of(
+            names,
+            kinds,
+            indices=indices,
+            total_steps=batch.total_steps,
+            places=places.reshape(count, -1),
+            checksums=checksums,
+            attributes=list(metadata.values()),
+        )
 
     def _attributes_of(self, metadata: Mapping[str, Any]) -> tuple[AttributeKinds, list[Any], list[np.uint64]]:
         """Return the kinds of the attributes of an episode, their values, and the checksums of the text values."""
@@ -281,27 +327,59 @@ class EpisodeAppender:
 
     def _write_objects(self) -> None:
         self._write_values()
-        for (_, attributes), waiting in self._waiting.items():
-            places = np.array(waiting.places, np.int64).reshape(len(waiting.indices), -1)
-            checksums = np.array(waiting.checksums, np.uint64).view(np.int64).reshape(len(waiting.indices), -1)
-            checksums[checksums == NO_CHECKSUM] = ~NO_CHECKSUM
-            objects = waiting.template.fill(self._end, places[:, ::2], places[:, 1::2], waiting.attributes)
-            self._write_at(self._end, bytes_of(objects))
-            headers = np.arange(len(objects), dtype=np.int64) * objects.itemsize + self._end + waiting.template.header
-            self._start = self._end = self._end + objects.nbytes
-            self._placed.append(
-                PlacedEpisodes(
-                    schema=Schema(tuple(map(_place_of, waiting.leaves))),
-                    indices=np.array(waiting.indices, np.int64),
-                    total_steps=np.array(waiting.total_steps, np.int64),
-                    headers=headers,
-                    places=places,
-                    checksums=checksums,
-                    metadata_checksums=_metadata_checksums(attributes, objects, waiting),
-                )
+        for (_, names), waiting in self._waiting.items():
+            count = len(waiting.indices)
+            self._write_objects_of(
+                names,
+                waiting,
+                indices=np.array(waiting.indices, np.int64),
+                total_steps=np.array(waiting.total_steps, np.int64),
+                places=np.array(waiting.places, np.int64).reshape(count, -1),
+                checksums=np.array(waiting.checksums, np.uint64).reshape(count, -1),
+                attributes=[*zip(*waiting.attributes, strict=True)],
             )
         self._waiting.clear()
         self._waiting_episodes = 0
+
+    def _write_objects_of(
+        self,
+        names: AttributeKinds,
+        kinds: _Waiting,
+        *,
+        indices: npt.NDArray[np.int64],
+        total_steps: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+        checksums: npt.NDArray[np.uint64],
+        attributes: Sequence[Sequence[Any] | npt.NDArray[Any]],
+    ) -> None:
+        """Write the objects of episodes of one kind, whose values have been written.
+
+        Args:
+            names: the kinds of their attributes.
+            kinds: the template, the leaves, and what is only known of episodes that were added one by one.
+            indices: the numbers of the episodes.
+            total_steps: the numbers of their steps.
+            places: for each episode the rows and the offset of each leaf.
+            checksums: for each episode the checksum of each leaf.
+            attributes: for each attribute the values of all episodes.
+        """
+        signed = checksums.view(np.int64)
+        signed[signed == NO_CHECKSUM] = ~NO_CHECKSUM
+        objects = kinds.template.fill(self._end, places[:, ::2], places[:, 1::2], attributes)
+        self._write_at(self._end, bytes_of(objects))
+        headers = np.arange(len(objects), dtype=np.int64) * objects.itemsize + self._end + kinds.template.header
+        self._start = self._end = self._end + objects.nbytes
+        self._placed.append(
+            PlacedEpisodes(
+                schema=Schema(tuple(map(_place_of, kinds.leaves))),
+                indices=indices,
+                total_steps=total_steps,
+                headers=headers,
+                places=places,
+                checksums=signed,
+                metadata_checksums=_metadata_checksums(names, objects, kinds),
+            )
+        )
 
     def finish(self) -> tuple[list[PlacedEpisodes], int]:
         """Write the buffer; return the positions of all episodes and the end of the file."""
@@ -338,8 +416,21 @@ def _metadata_checksums(
         next(texts) if isinstance(kind, str) else objects[f"attribute {number}"]
         for number, (_, kind, _) in enumerate(attributes)
     ]
+    if not waiting.metadata_checksums:
+        return metadata_checksums(attributes, values)
     known = np.array(waiting.metadata_checksums, np.int64)
     return np.where(known == NO_CHECKSUM, metadata_checksums(attributes, values), known)
+
+
+def _checksums_of(column: Column, bounds: npt.NDArray[np.int64]) -> list[int]:
+    """Return the unsigned checksums of consecutive parts of a column of numbers."""
+    data, row_size = bytes_of(column), column.dtype.itemsize * math.prod(column.shape[1:])
+    rows, ends = np.diff(bounds).tolist(), (bounds * row_size).tolist()
+    seeds = {count: seed_of(column.dtype, (count, *column.shape[1:]))[0] for count in set(rows)}
+    return [
+        bytes_checksum(data[begin:end], seeds[count])
+        for begin, end, count in zip(ends[:-1], ends[1:], rows, strict=True)
+    ]
 
 
 class _Codecs(dict[ColumnPath, "Codec | None"]):

@@ -33,7 +33,7 @@ from minari._storages.hdf5.names import group_name
 from minari._storages.hdf5.reader import EpisodeFile, check_not_in_use
 from minari._storages.journal import FileTransaction, has_journal, write_all
 from minari.errors import DatasetCorruptError, MinariError
-from minari.spaces import ColumnPath, EpisodeColumns
+from minari.spaces import ColumnPath, EpisodeBatch, EpisodeColumns
 
 
 if TYPE_CHECKING:
@@ -221,6 +221,10 @@ class HDF5Writer(EpisodeWriter):
         for index, episode in enumerate(episodes, first_index):
             self._appender.add(index, episode)
             self._appended = True
+
+    def append_batch(self, first_index: int, batch: EpisodeBatch) -> None:
+        self._appended = True
+        self._appender.add_batch(first_index, batch)
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         self._replaced[group_name(index)] = f"replaced_{index}"

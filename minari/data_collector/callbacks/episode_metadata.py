@@ -46,6 +46,44 @@ class EpisodeMetadataCallback:
         }
 
 
+def statistics_of_batch(
+    rewards: npt.NDArray[Any], total_steps: npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[Any]] | None:
+    """Return the results of :class:`EpisodeMetadataCallback` for several episodes, bit for bit.
+
+    Args:
+        rewards: the rewards of all episodes, one after the other, shape (steps,).
+        total_steps: the number of steps of each episode, shape (E,).
+
+    Returns:
+        For each name an array with the statistics of each episode, shape (E,); None for rewards of another shape,
+        or that are not float32 or float64.
+    """
+    if rewards.ndim != 1 or rewards.dtype not in (np.float64, np.float32):
+        return None
+    starts = np.cumsum(total_steps) - total_steps
+    # ``reduceat`` adds the numbers after the first one to it; after a zero, the order is that of ``reduce``.
+    zeros = starts + np.arange(len(starts))
+    after_zeros = np.ones(len(rewards) + len(starts), np.bool_)
+    after_zeros[zeros] = False
+    padded = np.zeros(len(after_zeros), rewards.dtype)
+
+    def sums_and_means(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        padded[after_zeros] = values
+        sums = np.add.reduceat(padded, zeros)
+        return sums, (sums / total_steps).astype(rewards.dtype)
+
+    total, mean = sums_and_means(rewards)
+    deviations = rewards - np.repeat(mean, total_steps)
+    return {
+        "rewards_sum": total,
+        "rewards_mean": mean,
+        "rewards_std": np.sqrt(sums_and_means(deviations * deviations)[1]),
+        "rewards_max": np.maximum.reduceat(rewards, starts),
+        "rewards_min": np.minimum.reduceat(rewards, starts),
+    }
+
+
 def _statistics(rewards: npt.NDArray[np.float64]) -> dict[str, Any]:
     """Return the same results as the methods of the array, bit for bit, in a third of their time.
 

@@ -36,6 +36,7 @@ class StepDataCallback:
         rew: Any | None = None,
         terminated: bool | None = None,
         truncated: bool | None = None,
+        *,
         agent: Any = None,
     ) -> StepData:
         """Return the values to record of one step.

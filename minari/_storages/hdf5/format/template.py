@@ -83,7 +83,7 @@ class EpisodeTemplate:
         address: int,
         rows: npt.NDArray[np.int64],
         addresses: npt.NDArray[np.int64],
-        attributes: Sequence[Sequence[Any]],
+        attributes: Sequence[Any],
     ) -> npt.NDArray[Any]:
         """Return the objects of several episodes, one after the other.
 
@@ -91,7 +91,7 @@ class EpisodeTemplate:
             address: address of the first of them.
             rows: number of rows of each leaf, of shape (episodes, leaves).
             addresses: addresses of the values of each leaf, or of the table of its chunks, of the same shape.
-            attributes: values of the attributes, episode by episode.
+            attributes: for each attribute, the values of all episodes.
 
         Returns:
             An array with one element per episode, whose bytes are written to the file.
@@ -108,7 +108,7 @@ class EpisodeTemplate:
             objects[f"address of {leaf}"] = found[:, leaf]
             if f"size of {leaf}" in self.sizes:
                 objects[f"size of {leaf}"] = sizes[:, leaf]
-        for number, values in enumerate(zip(*attributes, strict=True)):
+        for number, values in enumerate(attributes):
             is_text = isinstance(values[0], np.ndarray) and values[0].dtype == VARIABLE_LENGTH
             objects[f"attribute {number}"] = np.concatenate(values) if is_text else values
         return objects
