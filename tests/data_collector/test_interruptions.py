@@ -25,7 +25,7 @@ def interrupted(seeds: list[int], *server: str) -> list[str]:
 
     Args:
         seeds: The seeds.
-        server: The module that interrupts recorders, and what it is told of their kind.
+        server: The module that interrupts recorders, and the name of their kind.
     """
     module, *kind = server or ("support.interrupted",)
     work = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

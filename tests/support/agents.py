@@ -24,7 +24,7 @@ KINDS: dict[str, gym.Space[Any]] = {"box": BOX, "nested": NESTED, "number": spac
 
 @dataclass
 class Events:
-    """What happened to one agent, in order.
+    """Events of one agent, in order.
 
     Attributes:
         log: ``("observation", time, value, info)``, ``("action", time, value)``, ``("reward", value)``,
@@ -94,7 +94,7 @@ class Part:
 
 
 class Scripted:
-    """What both kinds of environment share: the observations, infos and rewards of a script, and the log.
+    """Base of both kinds of environment: observations, infos and rewards of a script, and the log.
 
     Args:
         parts: The parts of the agents.
@@ -143,7 +143,7 @@ class Scripted:
 
     @property
     def has_steps(self) -> bool:
-        """Whether an agent has acted in the current episode."""
+        """Return whether an agent has acted in the current episode."""
         return any(event[0] == "action" for events in self.episodes[-1].values() for event in events.log)
 
     def saved(self) -> None:
@@ -158,7 +158,7 @@ class Scripted:
         self.origin = now
 
     def is_given_again(self, agent: Hashable, moment: int) -> bool:
-        """Whether an agent acts on the observation that it was given before the episode was saved."""
+        """Return whether an agent acts on the observation that it was given before the episode was saved."""
         return agent in self.agents
 
     def events(self, agent: Hashable) -> Events:
@@ -336,7 +336,7 @@ def turns_env(*arguments: Any, **options: Any) -> Any:
 
 
 def all_differences(dataset: Any, env: Scripted) -> list[str]:
-    """How the episodes of a dataset differ from what the environment has logged."""
+    """Return the differences between the episodes of a dataset and the log of the environment."""
     expected = env.expected(cut=True)
     if len(dataset) != len(expected):
         return [f"{len(dataset)} episodes instead of {len(expected)}"]
@@ -367,7 +367,7 @@ def rows(values: Any, steps: int) -> list[Any]:
 
 
 def same(recorded: Any, given: Any) -> bool:
-    """Whether a recorded value is the one that was given, whatever its type in memory."""
+    """Return whether a recorded value is the one that was given, whatever its type in memory."""
     if isinstance(given, dict):
         return recorded.keys() == given.keys() and all(same(recorded[key], given[key]) for key in given)
     if isinstance(given, tuple):
@@ -389,7 +389,7 @@ def info_rows(infos: dict[str, Any], count: int) -> list[dict[str, Any]]:
 
 
 def differences(episode: Any, expected: dict[str, Any]) -> list[str]:
-    """How a recorded trajectory differs from that of a log."""
+    """Return the differences between a recorded trajectory and that of a log."""
     steps = len(expected["actions"])
     found = {
         "timesteps": list(episode.timesteps),

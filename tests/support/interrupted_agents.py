@@ -19,7 +19,7 @@ AGENTS = ("first", "second")
 
 
 def length(number: int, agent: str) -> int:
-    """How many steps an agent has in the episode of a number; the second one ends first."""
+    """Return the number of steps of an agent in the episode of a number; the second one ends first."""
     return number % 5 + 2 if agent == "first" else number % 2 + 1
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What an agent is given after its action, or what an environment returns for it after a step.
+    """Outcome of an action: the values that an agent receives after it, or that an environment returns for it.
 
     Attributes:
         observation: the observation; :data:`UNSEEN` if there is none.
@@ -410,7 +410,7 @@ def _nothing() -> None:
 
 
 def _accepts_agent(callback: Callable[..., Any]) -> bool:
-    """Return whether a callback can be told the agent."""
+    """Return whether a callback has an argument for the agent."""
     try:
         parameters = inspect.signature(callback).parameters
     except (TypeError, ValueError):

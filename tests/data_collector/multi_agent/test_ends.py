@@ -76,7 +76,7 @@ def test_dropped_collector_leaves_its_rows_without_an_open_action(kind: str, mon
     (recording,) = list_recordings()
     last = recover_recording(recording.name, "test/left-v0")[1]
     whole = env.expected(cut=True)[1]
-    for agent in last.agents:  # the environment may have gone on since, so that nobody can ask it
+    for agent in last.agents:  # the environment may have gone on since, and nobody can ask it
         open_actions = 1 if kind == "turns" else 0
         assert len(last[agent]) == len(whole[agent]["actions"]) - open_actions
         assert last[agent].truncations[-1:].all()

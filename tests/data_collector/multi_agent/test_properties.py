@@ -44,7 +44,7 @@ def scripts(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def plans(draw: st.DrawFn) -> dict[str, Any]:
-    """What a program does: how many steps of each episode, when it saves, how the recording is stored."""
+    """Plans of a program: the steps of each episode, the time of a save, the form of the recording."""
     return {
         "episodes": draw(st.lists(st.one_of(st.just(100), st.integers(1, 8)), min_size=1, max_size=3)),
         "saves_at": draw(st.one_of(st.none(), st.integers(1, 6))),

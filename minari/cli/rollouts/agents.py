@@ -14,7 +14,7 @@ import minari
 from minari._base.json_text import shortened
 from minari._model.env_spec import environment_error
 from minari._model.multi_agent import MultiAgentCodec
-from minari.cli.rollout import RANDOM, Goal, Tally, load_policy, place_of
+from minari.cli.rollouts.episodes import RANDOM, Goal, Tally, load_policy, place_of
 from minari.cli.running import UsageError
 from minari.errors import CombineError, SpaceError
 
