@@ -47,6 +47,7 @@ PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 EXAMPLES = REPOSITORY / "examples"
 TUTORIALS = [page for page in PAGES if (EXAMPLES / f"{page.stem}.py").exists()]
 NEEDS_ZARR = ("formats.md", "zarr_layout.md")
+NEEDS_PETTINGZOO = ("multi_agent.md",)
 #: What pages need that are run by the jobs of the adapters only.
 NEEDS_LIBRARIES = {
     "adapters.md": ("d3rlpy", "imitation", "jax", "stable_baselines3", "torch"),
@@ -236,6 +237,9 @@ def short_share() -> Iterator[Path]:
 def test_the_blocks_of_a_page_run(path: Path, short_root: Path, short_share: Path) -> None:
     if path.name in NEEDS_ZARR:
         pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
+    if path.name in NEEDS_PETTINGZOO:
+        pytest.importorskip("pettingzoo")
+        pytest.importorskip("mpe2")
     for library in NEEDS_LIBRARIES.get(path.name, ()):
         if find_spec(library) is None:
             pytest.skip(f"{library} is not installed")
