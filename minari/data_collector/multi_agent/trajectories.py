@@ -76,6 +76,7 @@ class Trajectory:
     Attributes:
         agent: id of the agent.
         recorder: its rows.
+        uses_callback: True if a callback selects what is recorded.
         timesteps: number of steps of the environment before each of its observations.
         started: True if it has a first observation.
         is_open: True if its last action has no outcome yet.
@@ -98,6 +99,7 @@ class Trajectory:
         if type(callback) is not StepDataCallback and _accepts_agent(callback):
             callback = partial(callback, agent=agent)  # type: ignore[assignment]
         self._recorded = RecordedValues(callback, record_infos, self.recorder.checked_info)
+        self.uses_callback = not self._recorded.are_returned
         self.clear()
 
     def clear(self) -> None:
@@ -113,11 +115,6 @@ class Trajectory:
 
     def __len__(self) -> int:
         return len(self.recorder)
-
-    @property
-    def uses_callback(self) -> bool:
-        """Return whether a callback selects what is recorded."""
-        return not self._recorded.are_returned
 
     def start(self, env: Any, observation: Any, info: Any, timestep: int) -> None:
         """Start with the first observation."""
@@ -139,10 +136,10 @@ class Trajectory:
                 f"The environment gave no observation to the agent {shortened(self.agent)} after an "
                 f"action; the one before it is recorded again."
             )
-        if self._recorded.are_returned:
-            self.recorder.act(action)
-        else:
+        if self.uses_callback:
             self._action = private(action)
+        else:
+            self.recorder.act(action)
         self.is_open = True
 
     def undo_act(self) -> None:
@@ -166,9 +163,16 @@ class Trajectory:
         Raises:
             Exception: of the callback; the row is still open.
         """
-        self._add(self._recorded_of(env, self._given(outcome)), timestep)
+        if self.uses_callback or outcome.observation is UNSEEN:
+            self._add(self._recorded_of(env, self._given(outcome)), timestep)
+            self.is_over = self.is_over or outcome.is_last
+        else:  # the most frequent case
+            self._is_repeated = False
+            observation, reward, terminated, truncated, info = outcome
+            self._add(
+                (observation, None, reward, terminated, truncated, info if self._recorded.with_infos else {}), timestep
+            )
         self._reward, self.is_open = private(outcome.reward), False
-        self.is_over = self.is_over or outcome.is_last
 
     def amend(self, env: Any, outcome: Outcome, timestep: int, *, is_repeated: bool = False) -> None:
         """Replace the last observation by a later one, as the agent has not acted in between.
@@ -221,10 +225,12 @@ class Trajectory:
     def _add(self, values: tuple[Any, ...], timestep: int) -> None:
         """Add the outcome of the action that is kept."""
         observation, action, reward, terminated, truncated, info = values
-        recorder, steps = self.recorder, len(self)
+        recorder, timesteps = self.recorder, self.timesteps
+        steps = len(recorder)
         try:
-            del self.timesteps[steps + 1 :]
-            self.timesteps.append(timestep)
+            if len(timesteps) > steps + 1:  # left by an interruption
+                del timesteps[steps + 1 :]
+            timesteps.append(timestep)
             if self.uses_callback:
                 recorder.act(action)
             recorder.add(observation, reward, terminated, truncated, info)
@@ -233,10 +239,12 @@ class Trajectory:
                 recorder.drop_half_step()
             else:
                 recorder.drop_half_outcome()
-            del self.timesteps[steps + 1 :]
+            del timesteps[steps + 1 :]
             raise
-        with suppress(Exception):  # flags of other types have no truth value; they are reported with the episode
+        try:
             self.is_over = bool(terminated or truncated)
+        except Exception:  # flags of other types have no truth value; they are reported with the episode
+            self.is_over = False
 
     def earn_early(self, reward: Any) -> None:
         """Count a reward before the first action, without the part that is recorded already."""
