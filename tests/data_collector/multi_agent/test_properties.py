@@ -123,7 +123,7 @@ class Program:
         return self.finish()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=scripts(), plan=plans(), returns_dead=st.booleans())
 def test_joint_steps_are_those_of_the_environment(
     script: dict[str, Any], plan: dict[str, Any], returns_dead: bool, tmp_path: Path
@@ -132,7 +132,7 @@ def test_joint_steps_are_those_of_the_environment(
     check(Program(env, plan, tmp_path / "root").play_parallel(), env, tmp_path / "root")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=scripts(), plan=plans())
 def test_turns_are_those_of_the_environment(script: dict[str, Any], plan: dict[str, Any], tmp_path: Path) -> None:
     env = turns_env(**script)
