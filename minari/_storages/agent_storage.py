@@ -115,7 +115,7 @@ class AgentStorage(MinariStorage):
 
     @property
     def verify_checksums(self) -> bool:
-        """Whether every read verifies the values."""
+        """Return whether every read verifies the values with the checksums from when they were written."""
         return self._storage.verify_checksums
 
     @verify_checksums.setter

@@ -24,14 +24,23 @@ import minari
 from minari._catalog.layout import dataset_exists, free_dataset_path, get_dataset_path
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import env_spec_to_json, environment_error, specs_equal_up_to_max_episode_steps
-from minari.cli.agents import check_agents, find_agents_policy, make_agents_environment, play_agents
 from minari.cli.bars import recording_bar
 from minari.cli.options import parse_compression
 from minari.cli.progress import progress_bars
-from minari.cli.rollout import RANDOM, Goal, Tally, find_policy, place_of, roll_out, seed_generators, seed_policies
+from minari.cli.rollouts.agents import check_agents, find_agents_policy, make_agents_environment, play_agents
+from minari.cli.rollouts.episodes import (
+    RANDOM,
+    Goal,
+    Tally,
+    find_policy,
+    place_of,
+    roll_out,
+    seed_generators,
+    seed_policies,
+)
+from minari.cli.rollouts.vector import drop_surplus, find_vector_policy, play_vector
 from minari.cli.running import UsageError
 from minari.cli.terminal import counted, echo, warn
-from minari.cli.vector import drop_surplus, find_vector_policy, play_vector
 from minari.data_collector.vector_collector import single_spec
 from minari.errors import (
     CombineError,

@@ -1,4 +1,4 @@
-"""What collectors of every kind of environment have in common: saving, discarding and counting their episodes."""
+"""Base of the collectors of every kind of environment: it saves, discards and counts their episodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a collector knows of agents beyond the current episode: spaces, values outside of them, descriptions."""
+"""Knowledge of agents beyond the current episode: spaces, values outside of them, descriptions."""
 
 from __future__ import annotations
 

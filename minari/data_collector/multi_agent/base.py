@@ -1,4 +1,4 @@
-"""What collectors of many agents have in common, whether these act together or in turns."""
+"""Base of the collectors of many agents, whether these act together or in turns."""
 
 from __future__ import annotations
 

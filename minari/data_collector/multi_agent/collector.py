@@ -37,7 +37,7 @@ class MultiAgentDataCollector(AgentsCollector):
     Args:
         env: the environment.
         step_data_callback: a class like :class:`~minari.StepDataCallback` that selects what to record of a step of
-            an agent. Each agent has its own callback, which is told the ``agent`` if it accepts that argument.
+            an agent. Each agent has its own callback, which receives the ``agent`` if it accepts that argument.
         episode_metadata_callback: a class like :class:`~minari.EpisodeMetadataCallback` that describes the
             trajectories of an agent; the fields of an episode have its ``agent`` and ``timesteps`` as well.
         record_infos: True to record the info dicts.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What an agent is given after its action, or what an environment returns for it after a step.
+    """Outcome of an action: the values that an agent receives after it, or that an environment returns for it.
 
     Attributes:
         observation: the observation; :data:`UNSEEN` if there is none.
@@ -170,10 +170,15 @@ class Trajectory:
         self._reward, self.is_open = private(outcome.reward), False
         self.is_over = self.is_over or outcome.is_last
 
-    def amend(self, env: Any, outcome: Outcome, timestep: int) -> None:
+    def amend(self, env: Any, outcome: Outcome, timestep: int, *, is_repeated: bool = False) -> None:
         """Replace the last observation by a later one, as the agent has not acted in between.
 
-        The reward is added to that of the last row, or to those before the first action.
+        Args:
+            env: the environment.
+            outcome: the observation, and the reward since the one before, which is added to that of the last row, or to
+                those before the first action.
+            timestep: number of steps of the environment so far.
+            is_repeated: True if the reward is that of the last row again.
         """
         steps = len(self)
         if not steps:
@@ -186,7 +191,7 @@ class Trajectory:
             if not (outcome.is_last or _is_something(outcome.reward)):
                 return
             timestep = self.timesteps[-1]
-        reward = _sum(self._reward, outcome.reward)
+        reward = outcome.reward if is_repeated else _sum(self._reward, outcome.reward)
         was_repeated = self._is_repeated
         values = self._recorded_of(env, self._given(outcome)._replace(reward=reward))
         self._is_repeated = self._is_repeated and was_repeated
@@ -405,7 +410,7 @@ def _nothing() -> None:
 
 
 def _accepts_agent(callback: Callable[..., Any]) -> bool:
-    """Return whether a callback can be told the agent."""
+    """Return whether a callback has an argument for the agent."""
     try:
         parameters = inspect.signature(callback).parameters
     except (TypeError, ValueError):
