@@ -26,6 +26,8 @@ from minari._model.infos.values import ABSENT
 FINAL_OBSERVATION: Final = "final_obs"
 FINAL_INFO: Final = "final_info"
 
+_STATISTICS: Final = {"r", "l", "t"}  # the return, length and duration of an episode
+
 
 def info_of(infos: Any, env: int, num_envs: int) -> dict[str, Any]:
     """Return the info of one sub-environment.
@@ -159,27 +161,20 @@ def final_info(infos: Any, env: int, is_over: npt.NDArray[np.bool_]) -> dict[str
 
 
 def _of_ended(infos: Any, is_over: npt.NDArray[np.bool_]) -> list[Any]:
-    """Return the keys that a wrapper has added for the episodes that have ended, like ``episode``.
+    """Return the keys of the statistics that a wrapper has added for the episodes that have ended.
 
-    Only sub-environments that have ended have them, and their parts have no masks, unlike those of a dict that
-    sub-environments return.
+    Only sub-environments in which one has ended have them.
     """
+    masks = {key: mask_of(infos, key, len(is_over)) for key in _statistics_in(infos)}
+    return [key for key, mask in masks.items() if mask is not None and not (mask & ~is_over).any()]
+
+
+def _statistics_in(infos: Any) -> list[Any]:
+    """Return the keys of statistics of episodes like ``episode``: Gymnasium's and those that have more parts."""
     if not isinstance(infos, Mapping):
         return []
     return [
         key
         for key, values in infos.items()
-        if key != FINAL_INFO
-        and isinstance(values, Mapping)
-        and values
-        and not any(f"_{part}" in values for part in values)
-        and (mask := mask_of(infos, key, len(is_over))) is not None
-        and not (mask & ~is_over).any()
+        if isinstance(values, Mapping) and values.keys() >= _STATISTICS and key != FINAL_INFO
     ]
-
-
-def _statistics_in(info: Any) -> list[Any]:
-    """Return the keys of the statistics of an episode, as Gymnasium adds them, in the info of one sub-environment."""
-    if not isinstance(info, Mapping):
-        return []
-    return [key for key, value in info.items() if isinstance(value, Mapping) and value.keys() == {"r", "l", "t"}]
