@@ -89,8 +89,19 @@ class AgentStorage(MinariStorage):
             }
         if choice:
             own["compression"] = choice
+        if classes := self._own_classes(raw.get("space_classes")):
+            own["space_classes"] = classes
         found = DatasetMetadata.from_raw(own, metadata.source)
         return found.updated({"minari_version": FORMAT_VERSION}, allow_protected=True)
+
+    def _own_classes(self, classes: object) -> dict[str, Any]:
+        """Return the classes of the spaces of the agent, out of those of all."""
+        own = {}
+        for path, name in classes.items() if isinstance(classes, Mapping) else ():
+            field, _, rest = str(path).partition("/")
+            if rest == self._name or rest.startswith(f"{self._name}/"):
+                own["/".join([field, *rest.split("/")[1:]])] = name
+        return own
 
     @property
     def current_metadata(self) -> DatasetMetadata:

@@ -33,7 +33,7 @@ from minari._storages.recent_rows import RecentRows
 from minari._storages.rows import RowRequest
 from minari._storages.staged_directory import directory_size
 from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
-from minari.spaces import Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, Leaf
+from minari.spaces import AGENTS, Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, Leaf
 
 
 _log = logging.getLogger(__name__)
@@ -308,6 +308,10 @@ class StorageCore(ABC):
             for key in ("id", "total_steps", "seed"):
                 if metadata.get(key) is not None:
                     metadata[key] = self._whole_number(key, metadata[key])
+            of_agents = metadata.get(AGENTS) if self.is_multi_agent else None
+            for of_agent in of_agents.values() if isinstance(of_agents, dict) else ():
+                if isinstance(of_agent, dict) and isinstance(of_agent.get("total_steps"), np.integer):
+                    of_agent["total_steps"] = int(of_agent["total_steps"])
             yield metadata
 
     def _whole_number(self, key: str, value: Any) -> int:
