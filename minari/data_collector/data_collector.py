@@ -84,7 +84,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             currently not possible.
 
     Raises:
-        TypeError: ``env`` is a vector environment, or a callback is an instance instead of a class.
+        TypeError: ``env`` is a vector environment or has many agents, or a callback is an instance instead of a class.
         ArgumentError: ``buffer_steps`` is not a positive integer.
         SpaceError: a space argument is not a space.
         UnknownFormatError: there is no such format.
@@ -134,6 +134,11 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             raise TypeError(
                 f"DataCollector records a single environment, got the vector environment {env}; record it with "
                 f"VectorDataCollector."
+            )
+        if not isinstance(env, gym.Env) and callable(getattr(env, "observation_space", None)):
+            raise TypeError(
+                f"DataCollector records an environment of one agent, got {shortened(env)}, which is of many agents; "
+                f"record it with MultiAgentDataCollector."
             )
         check_space("observation_space", observation_space)
         check_space("action_space", action_space)

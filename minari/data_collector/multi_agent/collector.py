@@ -156,6 +156,8 @@ def _kind_of(env: Any) -> tuple[type, ...]:
     advice = "make it with its parallel_env() or env() function"
     if isinstance(env, gym.Env):
         advice = "record an environment of one agent with DataCollector"
+    elif isinstance(env, gym.vector.VectorEnv):
+        advice = "record a vector environment with VectorDataCollector"
     raise TypeError(
         f"MultiAgentDataCollector records a ParallelEnv or an AECEnv of PettingZoo, got {shortened(env)}; {advice}."
     )

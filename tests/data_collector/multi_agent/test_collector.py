@@ -70,12 +70,22 @@ class Counting(gym.Env[Any, Any]):
 
 @pytest.mark.parametrize(
     ("other", "advice"),
-    [(Counting(), "record an environment of one agent with DataCollector"), (3, "parallel_env"), (Part, "env()")],
+    [
+        (Counting(), "record an environment of one agent with DataCollector"),
+        (gym.vector.SyncVectorEnv([Counting]), "VectorDataCollector"),
+        (3, "parallel_env"),
+        (Part, "env()"),
+    ],
 )
 def test_other_environments_are_refused(other: Any, advice: str) -> None:
     with pytest.raises(TypeError, match="ParallelEnv or an AECEnv") as raised:
         MultiAgentDataCollector(other)
     assert advice in str(raised.value)
+
+
+def test_collector_of_one_agent_names_the_one_of_many(env: Any) -> None:
+    with pytest.raises(TypeError, match="record it with MultiAgentDataCollector"):
+        minari.DataCollector(env)
 
 
 @pytest.mark.parametrize(
@@ -692,6 +702,18 @@ def test_dataset_with_another_space_of_an_agent_takes_none(env: Any) -> None:
     play(other)
     with pytest.raises(CombineError, match="'a'"):
         other.add_to_dataset(dataset)
+
+
+def test_recording_with_another_space_of_an_agent_is_not_resumed(env: Any) -> None:
+    first = MultiAgentDataCollector(env)
+    play(first)
+    with pytest.warns(UserWarning, match="minari recover"):
+        first.close()
+    (recording,) = list_recordings()
+    for other in (type(env)([Part("b", "number", 0, 9, True)], 3), Counting()):
+        collector = minari.DataCollector if isinstance(other, gym.Env) else MultiAgentDataCollector
+        with pytest.raises(CombineError, match="observation_space"):
+            collector(other, resume=recording.name)
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
