@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from minari._base.json_text import shortened
 from minari._base.warnings import warn
 from minari._model.multi_agent import AgentID
 from minari.data_collector.multi_agent.base import AgentsCollector
 from minari.data_collector.multi_agent.trajectories import UNSEEN, Outcome, Trajectory, came_back
+from minari.errors import EpisodeTypeError
 
 
 class ParallelCollector(AgentsCollector):
@@ -18,6 +20,11 @@ class ParallelCollector(AgentsCollector):
     _last: dict[AgentID, tuple[Any, dict[str, Any]]]
 
     def _take_reset(self, result: Any) -> None:
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise EpisodeTypeError(
+                f"The reset of the environment returned {shortened(result)}, expected observations and infos, each by "
+                f"agent; update the environment to the API of PettingZoo 1.25 or later."
+            )
         observations, infos = map(_by_agent, result)
         alive = self._agents()
         for agent in observations:
@@ -81,7 +88,7 @@ class ParallelCollector(AgentsCollector):
                 continue
             if not trajectory.is_over:
                 trajectory.act(action)
-            elif agent in self._agents():
+            elif trajectory.has_left and agent in self._agents():
                 self._running.note(came_back(agent))
 
     def _take_step(self, result: Any, were_alive: Sequence[Trajectory]) -> None:

@@ -81,6 +81,7 @@ class Trajectory:
         started: True if it has a first observation.
         is_open: True if its last action has no outcome yet.
         is_over: True after its last row; whatever else the environment returns for it belongs to no episode.
+        has_left: True if it is over because the environment says so, and not only a callback.
         early_reward: what it earned before its first action; None if it has not earned anything.
         counted: the part of its next reward that is recorded elsewhere already; None for nothing.
     """
@@ -106,7 +107,7 @@ class Trajectory:
         """Drop the rows."""
         self.recorder.clear()
         self.timesteps: list[int] = []
-        self.started = self.is_open = self.is_over = False
+        self.started = self.is_open = self.is_over = self.has_left = False
         self.counted: Any = None
         self.early_reward: Any = None
         self._action: Any = None  # as given, for the callback
@@ -151,11 +152,11 @@ class Trajectory:
         """Drop the rows after the first ``steps``, before which the agent was alive."""
         self.recorder.cut(steps)
         del self.timesteps[steps + 1 :]
-        self.is_open = self.is_over = False
+        self.is_open = self.is_over = self.has_left = False
 
     def leave(self) -> None:
-        """Note that the agent has gone, whatever the flags of its last row say."""
-        self.is_over = True
+        """Note that the agent has gone, whatever the recorded flags of its last row say."""
+        self.is_over = self.has_left = True
 
     def complete(self, env: Any, outcome: Outcome, timestep: int) -> None:
         """Complete the row of the last action.
@@ -165,13 +166,15 @@ class Trajectory:
         """
         if self.uses_callback or outcome.observation is UNSEEN:
             self._add(self._recorded_of(env, self._given(outcome)), timestep)
-            self.is_over = self.is_over or outcome.is_last
+            if outcome.is_last:
+                self.leave()
         else:  # the most frequent case
             self._is_repeated = False
             observation, reward, terminated, truncated, info = outcome
             self._add(
                 (observation, None, reward, terminated, truncated, info if self._recorded.with_infos else {}), timestep
             )
+            self.has_left = self.is_over
         self._reward, self.is_open = private(outcome.reward), False
 
     def amend(self, env: Any, outcome: Outcome, timestep: int, *, is_repeated: bool = False) -> None:
@@ -189,7 +192,8 @@ class Trajectory:
             if outcome.observation is not UNSEEN:
                 self.start(env, outcome.observation, outcome.info, timestep)
             self.earn_early(outcome.reward)
-            self.is_over = outcome.is_last
+            if outcome.is_last:
+                self.leave()
             return
         if outcome.observation is UNSEEN:
             if not (outcome.is_last or _is_something(outcome.reward)):
@@ -206,7 +210,8 @@ class Trajectory:
         del self.timesteps[steps:]
         self._add(values, timestep)
         self._reward = reward
-        self.is_over = self.is_over or outcome.is_last
+        if outcome.is_last:
+            self.leave()
 
     def _given(self, outcome: Outcome) -> Outcome:
         """Return the outcome with the last observation again if there is no new one."""

@@ -26,6 +26,8 @@ class TurnsCollector(AgentsCollector):
     _told: tuple[Any, ...] | None = None
     #: Whether the environment has failed to take the action of this turn.
     _is_again = False
+    #: Number of agents after the last step.
+    _count = 0
     #: Agents whose end is in an episode that was saved before their last turn.
     _ended_before: frozenset[AgentID] = frozenset()
     #: What agents had earned since their last action when the episode was saved.
@@ -104,7 +106,9 @@ class TurnsCollector(AgentsCollector):
         if running.have_ended(alive):
             self._end_episode()
         else:
-            self._complete_gone(set(alive))
+            if len(alive) != self._count:
+                self._count = len(alive)
+                self._complete_gone(set(alive))
             for warning in running.take_warnings() if running.has_warnings else ():
                 warn(warning)
             if running.turn >= self._capacity:
@@ -120,7 +124,7 @@ class TurnsCollector(AgentsCollector):
                 trajectory.complete(self.env, self._outcome_of_turn(), running.turn)
             elif self._is_again and len(trajectory) and trajectory.timesteps[-1] == running.turn:
                 trajectory.amend(self.env, self._outcome_of_turn(), running.turn, is_repeated=True)
-            elif trajectory.is_over and not self._outcome_of_turn(observe=False).is_last:
+            elif trajectory.has_left and not self._outcome_of_turn(observe=False).is_last:
                 running.note(came_back(agent))
             return trajectory
         if agent in self._ended_before:

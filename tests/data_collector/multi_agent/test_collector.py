@@ -429,6 +429,18 @@ def test_agent_that_comes_back_has_one_trajectory_and_a_warning() -> None:
     assert len(episode["a"]) == len(episode) == 5
 
 
+class Outdated(Returning):
+    """Returns observations alone, as old releases of PettingZoo did."""
+
+    def reset(self, seed: Any = None, options: Any = None) -> Any:
+        return super().reset(seed, options)[0]
+
+
+def test_reset_of_an_outdated_environment_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected observations and infos"):
+        MultiAgentDataCollector(Outdated()).reset()
+
+
 class Silent(Returning):
     """Says nothing to agents that are gone."""
 
@@ -536,6 +548,7 @@ class Scored(EpisodeMetadataCallback):
         return {**super().__call__(episode), "agent": episode["agent"], "calls": self.calls}
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("by_agent", [True, False], ids=["a space for each agent", "a space for all"])
 def test_each_agent_has_its_callbacks(env: Any, by_agent: bool) -> None:
     half = spaces.Box(-1e6, 1e6, (1,), np.float64)
@@ -714,6 +727,12 @@ def test_recording_with_another_space_of_an_agent_is_not_resumed(env: Any) -> No
         collector = minari.DataCollector if isinstance(other, gym.Env) else MultiAgentDataCollector
         with pytest.raises(CombineError, match="observation_space"):
             collector(other, resume=recording.name)
+    unknown = MultiAgentDataCollector(
+        type(env)([Part("b", "number", 0, 9, True)], 3, knows=False), resume=recording.name
+    )
+    for _ in range(2):
+        with pytest.raises(SpaceError, match="'b'"):
+            unknown.reset()
 
 
 @pytest.mark.parametrize("data_format", FORMATS)

@@ -66,6 +66,15 @@ def test_running_episode_is_written_at_the_end_of_the_program(kind: str, end: st
 
 
 @pytest.mark.parametrize("kind", ENVS)
+def test_agents_that_nobody_knew_before_are_written_at_the_end(kind: str) -> None:
+    run(PROGRAM.format(end="").replace("seed=5)", "seed=5, knows=False)"), kind, "hdf5", flags=("-W", "ignore"))
+    (recording,) = list_recordings()
+    env = ENVS[kind](PARTS, 9, seed=5)
+    play(kind, env, 4).create_dataset("test/whole-v0")
+    assert all_differences(recover_recording(recording.name, "test/left-v0"), env) == []
+
+
+@pytest.mark.parametrize("kind", ENVS)
 def test_dropped_collector_leaves_its_rows_without_an_open_action(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flush_timer, "FLUSH_AFTER", 0.05)
     env = ENVS[kind](PARTS, 9, seed=5)
