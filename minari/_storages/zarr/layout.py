@@ -271,16 +271,17 @@ class Table:
             name = next(
                 candidate
                 for candidate in (f"{name}/{part}" if name else part for part in candidates)
-                if all(self._is_free(place, candidate.casefold(), depth == len(parts)) for place in KINDS[kind.kind])
+                if self._is_free(
+                    [place.format(candidate).casefold() for place in KINDS[kind.kind]], depth == len(parts)
+                )
             )
         return name
 
-    def _is_free(self, place: str, name: str, is_whole: bool) -> bool:
-        """Return whether a name, or the first parts of one, can be used at one of the places of a kind."""
-        if place.partition("{}")[0] + name in self._leaves:
-            return False
-        array = place.format(name)
-        return not is_whole or (array not in self._leaves and array not in self._groups)
+    def _is_free(self, places: Iterable[str], are_arrays: bool) -> bool:
+        """Return whether arrays, or groups of arrays, can be at some places."""
+        return all(
+            self._leaves.isdisjoint(_prefixes(place)) and not (are_arrays and place in self._groups) for place in places
+        )
 
 
 @cache
