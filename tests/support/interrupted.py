@@ -1,5 +1,7 @@
 """A server that forks recorders, interrupts them, and says what became of their episodes.
 
+They record one environment or several together.
+
 It reads seeds as JSON and writes a verdict a line: an empty text, or what is wrong. A recorder makes episodes
 whose values follow from their number, reports each that has ended, and is stopped in a way and at a time
 that follow from the seed.
@@ -21,14 +23,17 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import minari
+from minari import VectorDataCollector
 from minari._catalog.recordings import list_recordings
 from minari.data_collector import flush_timer
 
@@ -74,19 +79,35 @@ def wrong_values(episode: Any, seed: int) -> bool:
     )
 
 
-def record(rng: random.Random, way: str, report: int) -> None:
+class Numbered(Counted):
+    """Makes the episodes of every ``count``-th number, without seeds."""
+
+    def __init__(self, fails_at: int | None, first: int, count: int) -> None:
+        super().__init__(fails_at)
+        self.next, self.count = first, count
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
+        number, self.next = self.next, self.next + self.count
+        return super().reset(seed=number)
+
+
+def record(rng: random.Random, way: str, report: int, is_vector: bool) -> None:
     """Record until something happens."""
     flush_timer.FLUSH_AFTER = FLUSH_AFTER
     fails_at = rng.randint(1, 200) if way == "exception" else None
     last = rng.randint(1, 50) if way == "exit" else 10**9
     saves = rng.choice([7, 40, 10**9])
-    collector = minari.DataCollector(
-        Counted(fails_at),
-        record_infos=True,
-        data_format=rng.choice(FORMATS),
-        buffer_steps=rng.choice([1, 1, 20, 10_000]),
-    )
+    options: dict[str, Any] = {"record_infos": True, "data_format": rng.choice(FORMATS)}
+    options["buffer_steps"] = rng.choice([1, 1, 20, 10_000])
     pause = rng.choice([0, 0.001])
+    if is_vector:
+        count, mode = rng.choice([1, 3, 20]), rng.choice([AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+        envs = [partial(Numbered, fails_at, first, count) for first in range(1, count + 1)]
+        record_vector(
+            VectorDataCollector(SyncVectorEnv(envs, autoreset_mode=mode), **options), last, saves, pause, report
+        )
+        return
+    collector = minari.DataCollector(Counted(fails_at), **options)
     number = 0
     while number < last:
         number += 1
@@ -102,7 +123,23 @@ def record(rng: random.Random, way: str, report: int) -> None:
             collector.create_dataset(f"saved/part{number}-v0")
 
 
-def recorder(rng: random.Random, way: str, report: int, library: str, root: Path) -> None:
+def record_vector(collector: VectorDataCollector, last: int, saves: int, pause: float, report: int) -> None:
+    """Record with several environments."""
+    observations, _ = collector.reset()
+    ended = 0
+    while ended < last:
+        numbers = observations[:, 0]
+        observations, _, terminations, _, _ = collector.step(observations[:, 1].astype(int) % 9)
+        for number in numbers[terminations].astype(int).tolist():
+            ended += 1
+            os.write(report, f"{number} {time.monotonic()}\n".encode())
+            if ended % saves == 0:
+                collector.create_dataset(f"saved/part{ended}-v0")
+        if pause:
+            time.sleep(pause)
+
+
+def recorder(rng: random.Random, way: str, report: int, library: str, root: Path, is_vector: bool) -> None:
     """The life of a recorder, to its end as that of a program."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -112,11 +149,11 @@ def recorder(rng: random.Random, way: str, report: int, library: str, root: Path
     status = 0
     try:
         if rng.random() < 0.5:
-            record(rng, way, report)
+            record(rng, way, report, is_vector)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                record(rng, way, report)
+                record(rng, way, report, is_vector)
     except BaseException:
         status = 1
     finally:
@@ -127,7 +164,7 @@ def recorder(rng: random.Random, way: str, report: int, library: str, root: Path
 def interrupt(seed: int, library: str, work: Path) -> str:
     """Stop a recorder once; what is wrong after that."""
     rng = random.Random(seed)
-    way = WAYS[seed % len(WAYS)]
+    way, is_vector = WAYS[seed % len(WAYS)], seed // len(WAYS) % 2 == 1
     root = work / "root"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
@@ -136,7 +173,7 @@ def interrupt(seed: int, library: str, work: Path) -> str:
     child = os.fork()
     if child == 0:
         os.close(ours)
-        recorder(rng, way, theirs, library, root)
+        recorder(rng, way, theirs, library, root, is_vector)
     os.close(theirs)
     delay = rng.choice([0.02, 0.1, 0.3]) * rng.random() + (LATE if rng.random() < 0.04 else 0)
     if way in ("exception", "exit"):
@@ -173,13 +210,12 @@ def compare(due: list[int], seed: int, way: str) -> str:
     storages += [minari.load_dataset(name).storage for name in minari.list_local_datasets(latest_version=False)]
     for storage in storages:
         dataset = minari.MinariDataset(storage)
-        metadatas = storage.get_episode_metadata(range(len(dataset)))
-        for episode, metadata in zip(dataset, metadatas, strict=True):
-            number = int(metadata["seed"])
-            is_running = not episode.terminations[-1]
+        for episode in dataset:
+            number = int(episode.observations[0, 0])
+            is_running = not episode.terminations[-1] or episode.observations[0, 1]  # or it ran during a save
             if not is_running and wrong_values(episode, number):
                 return f"{seed} ({way}): the values of {number} are wrong"
-            found[number] += 1
+            found[number] += not episode.observations[0, 1]  # those that a save has cut begin once
     lost = sorted(set(due) - found.keys())
     doubled = [number for number, count in found.items() if count > 1]
     if lost or doubled:
