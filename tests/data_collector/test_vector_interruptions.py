@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +17,9 @@ from gymnasium.vector import AutoresetMode
 
 import minari
 from minari import VectorDataCollector
-from minari.data_collector import vector_recorder
-from support.vector import DISABLED, MODES, CountingVectorEnv, episodes_by_env
+from minari._catalog.recordings import list_recordings
+from minari.data_collector import flush_timer, vector_recorder
+from support.vector import DISABLED, MODES, NEXT, SAME, CountingVectorEnv, drive, episodes_by_env
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None", "ignore:.* not saved as a dataset")
@@ -69,7 +73,7 @@ class Transitions:
         return {state for state, must in zip(before, is_reset.tolist(), strict=True) if not must}
 
 
-def assert_consecutive(dataset: minari.MinariDataset) -> Counter[tuple[int, int, int]]:
+def assert_consecutive(dataset: minari.MinariDataset, *, is_random: bool = False) -> Counter[tuple[int, int, int]]:
     """Check that every recorded transition is one that the environment made; return how often each was recorded."""
     found: Counter[tuple[int, int, int]] = Counter()
     for index, episodes in episodes_by_env(dataset).items():
@@ -79,7 +83,7 @@ def assert_consecutive(dataset: minari.MinariDataset) -> Counter[tuple[int, int,
             assert set(episode.observations[:, 0].tolist()) == {index}
             assert times == [*range(times[0], times[0] + len(episode) + 1)]
             assert episode.rewards.tolist() == times[1:]
-            assert episode.actions.tolist() == [at % 5 for at in times[:-1]]
+            assert is_random or episode.actions.tolist() == [at % 5 for at in times[:-1]]
             assert bool(episode.terminations[-1]) == (times[-1] == index + 2)
             assert episode.terminations[-1] or episode.truncations[-1]
             assert not (episode.terminations | episode.truncations)[:-1].any()
@@ -123,12 +127,12 @@ def test_a_step_is_recorded_whole_or_not_at_all(
             if mode is DISABLED and env.must_reset.any():
                 collector.reset(options={"reset_mask": env.must_reset})
             certain |= transitions.step(collector)
-        instruction += 17
+        instruction += 29
     assert instruction > 1000
     found = assert_consecutive(collector.create_dataset("test/interrupted-v0"))
     assert set(found.values()) == {1}
     assert certain <= found.keys()
-    assert len(certain) > instruction / 17
+    assert len(certain) > instruction / 29
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -162,3 +166,109 @@ def test_an_error_of_the_environment_ends_the_episodes(mode: AutoresetMode) -> N
     found = assert_consecutive(collector.create_dataset("test/failing-v0"))
     assert set(found.values()) == {1}
     assert certain <= found.keys()
+
+
+# Between the end of an episode and the disk
+
+
+def written() -> int:
+    """The number of episodes on disk."""
+    return sum(recording.episodes for recording in list_recordings())
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until something is so, which other threads see to."""
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came about")
+
+
+@pytest.fixture
+def flush_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write episodes right after they have ended, with a timer that does not wait for those of other tests."""
+    monkeypatch.setattr(flush_timer, "FLUSH_AFTER", 0.02)
+    monkeypatch.setattr(flush_timer, "flush_timer", flush_timer.FlushTimer())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("flush_soon")
+def test_episodes_are_written_while_the_program_sleeps(mode: AutoresetMode) -> None:
+    collector = VectorDataCollector(CountingVectorEnv(mode), record_infos=True)
+    drive(collector, mode, steps=2)
+    eventually(lambda: written() == 1)  # the others go on
+    collector.step(np.zeros(3, int))
+    eventually(lambda: written() == 2)
+    dataset = collector.create_dataset("test/slept-v0")
+    assert_consecutive(dataset, is_random=True)
+    assert [len(episode) for episode in dataset][:2] == [2, 3]
+
+
+@pytest.mark.usefixtures("flush_soon")
+def test_a_collector_that_is_garbage_is_written_soon_even_if_no_episode_runs() -> None:
+    collector = VectorDataCollector(CountingVectorEnv(DISABLED))
+    collector.reset()
+    for _ in range(4):
+        collector.step(np.zeros(3, int))
+    del collector
+    eventually(lambda: written() == 3 and not list_recordings()[0].is_in_progress)
+
+
+@pytest.mark.parametrize("callback", [minari.StepDataCallback, PlainCallback], ids=["direct", "callback"])
+def test_steps_past_an_end_are_not_recorded(callback: Any) -> None:
+    collector = VectorDataCollector(CountingVectorEnv(DISABLED), step_data_callback=callback)
+    collector.reset()
+    for _ in range(10):
+        collector.step(np.zeros(3, int))
+    assert [len(episode) for episode in collector.create_dataset("test/past-v0")] == [2, 3, 4]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_episodes_and_infos_are_discarded_before_they_are_handed_over(mode: AutoresetMode) -> None:
+    collector = VectorDataCollector(CountingVectorEnv(mode), record_infos=True)
+    drive(collector, mode, steps=3)
+    collector.discard_info("time")
+    assert collector.total_episodes == 2
+    collector.discard_episode(0)
+    assert collector.total_episodes == 1
+    collector.step(np.zeros(3, int))
+    collector.discard_episode(-1)  # the third has ended now
+    dataset = collector.create_dataset("test/discarded-v0")
+    assert len(dataset[0]) == 3
+    assert "start" in dataset[0].infos
+    assert "time" not in dataset[0].infos
+    assert all("time" in (episode.infos or {}) for episode in dataset.iterate_episodes([1]))
+
+
+PROGRAM = """
+import os, sys, time
+sys.path.insert(0, {tests!r})
+import minari
+from minari.data_collector import flush_timer
+from support.vector import AutoresetMode, CountingVectorEnv, drive
+flush_timer.FLUSH_AFTER = 0.05
+collector = minari.VectorDataCollector(CountingVectorEnv(AutoresetMode({mode!r})), record_infos=True)
+drive(collector, AutoresetMode({mode!r}), steps=12)
+print("ended", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("mode", [NEXT, SAME])
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_killed_program_is_recovered(mode: AutoresetMode) -> None:
+    source = PROGRAM.format(tests=str(Path(__file__).parents[1]), mode=mode.value)
+    program = subprocess.Popen([sys.executable, "-W", "ignore", "-c", source], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ended\n"
+    ended = {steps: 13 // (steps + 1) if mode is NEXT else 12 // steps for steps in (2, 3, 4)}
+    eventually(lambda: written() == sum(ended.values()))
+    program.send_signal(signal.SIGKILL)
+    program.communicate()
+    (recording,) = list_recordings()
+    command = [sys.executable, "-m", "minari", "recover", recording.name, "--dataset-id", "test/killed-v0"]
+    subprocess.run(command, check=True, capture_output=True)
+    found = assert_consecutive(minari.load_dataset("test/killed-v0"), is_random=True)
+    assert set(found.values()) == {1}
+    assert len(found) == sum(steps * episodes for steps, episodes in ended.items())
