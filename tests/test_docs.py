@@ -48,6 +48,7 @@ PAGES = [REPOSITORY / "README.md", *sorted([*DOCS.glob("*.md"), *DOCS.glob("reco
 EXAMPLES = REPOSITORY / "examples"
 TUTORIALS = [page for page in PAGES if (EXAMPLES / f"{page.stem}.py").exists()]
 NEEDS_ZARR = ("formats.md", "zarr_layout.md")
+NEEDS_PETTINGZOO = ("multi_agent.md",)
 #: What pages need that are run by the jobs of the adapters only.
 NEEDS_LIBRARIES = {
     "adapters.md": ("d3rlpy", "imitation", "jax", "stable_baselines3", "torch"),
@@ -56,7 +57,7 @@ NEEDS_LIBRARIES = {
     "offline_rl.md": ("d3rlpy", "matplotlib"),
 }
 #: What pages need that is installed for tests wherever there is a wheel.
-NEEDS_WHEELS = {"recording/libraries.md": ("ale_py", "cv2", "mo_gymnasium")}
+NEEDS_WHEELS = {"recording/atari.md": ("ale_py", "cv2")}
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
 SHOWN_ROOT = "~/.minari/datasets"
@@ -244,6 +245,9 @@ def short_share() -> Iterator[Path]:
 def test_the_blocks_of_a_page_run(path: Path, short_root: Path, short_share: Path) -> None:
     if path.name in NEEDS_ZARR:
         pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
+    if path.name in NEEDS_PETTINGZOO:
+        pytest.importorskip("pettingzoo")
+        pytest.importorskip("mpe2")
     for library in (*NEEDS_LIBRARIES.get(path.name, ()), *NEEDS_WHEELS.get(name_of(path), ())):
         if find_spec(library) is None:
             pytest.skip(f"{library} is not installed")

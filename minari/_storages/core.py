@@ -29,10 +29,11 @@ from minari._model.multi_agent import AgentSpaces
 from minari._storages.images import image_leaves, with_decoded_frames
 from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
-from minari._storages.rows import RecentEpisodes, RowRequest, gather_rows
+from minari._storages.recent_rows import RecentRows
+from minari._storages.rows import RowRequest
 from minari._storages.staged_directory import directory_size
 from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
-from minari.spaces import Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, Leaf
+from minari.spaces import AGENTS, Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, Leaf
 
 
 _log = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ class StorageCore(ABC):
         self._metadata_state: object = self._state_of_metadata(data_path)
         self.episode_codec: EpisodeCodec = metadata.episode_codec
         self._compression: Compression | None = None  # created by the first write
-        self._recent = RecentEpisodes()
+        self._recent = RecentRows()
         self._verified: set[int] = set()
 
     # Properties
@@ -307,6 +308,10 @@ class StorageCore(ABC):
             for key in ("id", "total_steps", "seed"):
                 if metadata.get(key) is not None:
                     metadata[key] = self._whole_number(key, metadata[key])
+            of_agents = metadata.get(AGENTS) if self.is_multi_agent else None
+            for of_agent in of_agents.values() if isinstance(of_agents, dict) else ():
+                if isinstance(of_agent, dict) and isinstance(of_agent.get("total_steps"), np.integer):
+                    of_agent["total_steps"] = int(of_agent["total_steps"])
             yield metadata
 
     def _whole_number(self, key: str, value: Any) -> int:
@@ -445,9 +450,8 @@ class StorageCore(ABC):
 
     def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
         """Return the rows of each request, see :meth:`read_rows`; by default out of whole episodes."""
-        paths = frozenset(request.path for request in requests)
-        state = self.state
-        return gather_rows(requests, lambda indices: self._recent.read(indices, paths, state, self.read_parts))
+        total_rows = self.total_steps + self.total_episodes
+        return self._recent.gather(requests, self.state, self.total_episodes, total_rows, self.read_parts)
 
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         """Return those of the episodes that have no checksums, so that their values cannot be verified."""

@@ -46,7 +46,7 @@ from minari.errors import ArgumentError, ArgumentTypeError, EpisodeTypeError, Sp
 from minari.spaces.serialization import serialize_space
 
 
-__all__ = ["VectorDataCollector"]
+__all__ = ["VectorDataCollector", "single_spec"]
 
 _AUTOSEED_OPTION = "minari_autoseed"
 _RESET_MASK = "reset_mask"
@@ -107,6 +107,8 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         (True, (4,))
     """
 
+    _outside: OutsideValues
+
     def __init__(
         self,
         env: VectorEnv,
@@ -148,7 +150,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
             serialize_space(space)  # rejects unsupported spaces before the first step
         get_listed_root(root)  # rejects an invalid root before the first step
         self._root = root
-        self._spec = _single_spec(env)
+        self._spec = single_spec(env)
         medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression)
         self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
@@ -533,7 +535,7 @@ def _has_text(space: gym.Space[Any]) -> bool:
     return isinstance(space, gym.spaces.Text)
 
 
-def _single_spec(env: VectorEnv) -> EnvSpec | None:
+def single_spec(env: VectorEnv) -> EnvSpec | None:
     """Return the spec of the single environment, from which ``gymnasium.make`` creates it; None if it is unknown."""
     get_attr = getattr(env.unwrapped, "get_attr", None)
     if get_attr is not None:

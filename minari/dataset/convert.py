@@ -18,7 +18,7 @@ from minari.spaces.serialization import described_types, serialize_space, with_w
 # Properties of one copy of a dataset, which are determined again for another.
 _OF_ONE_COPY = frozenset(
     {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
-    | {"observation_space", "action_space", "space_classes", "jpeg_encoding", "compression", "multi_agent"}
+    | {"observation_space", "action_space", "jpeg_encoding", "compression", "multi_agent"}
 )
 
 _OLDER_RELEASE = "0.5"

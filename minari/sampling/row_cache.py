@@ -249,8 +249,9 @@ class _KeptRows:
         for unit in missing.tolist():
             if not self._fill(request, unit):
                 return None
-        found: Column = self._place.rows[at]
-        return np.asarray(found)
+        # Positions are below the length; "clip" writes to the array without another copy in between.
+        found = request.target(self._place.rows.dtype)
+        return self._place.rows.take(at, axis=0, out=found, mode="clip")
 
     def _fill(self, request: RowRequest, unit: int) -> bool:
         """Decode a unit of rows; False if there is no room for all of it, or its rows have another dtype."""

@@ -1,7 +1,5 @@
 """A server that forks recorders, interrupts them, and says what became of their episodes.
 
-They record one environment or several together.
-
 It reads seeds as JSON and writes a verdict a line: an empty text, or what is wrong. A recorder makes episodes
 whose values follow from their number, reports each that has ended, and is stopped in a way and at a time
 that follow from the seed.
@@ -23,17 +21,16 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import minari
-from minari import VectorDataCollector
 from minari._catalog.recordings import list_recordings
 from minari.data_collector import flush_timer
 
@@ -67,6 +64,41 @@ class Counted(gym.Env[Any, Any]):
         return np.array([self.seed, self.time], np.float64)
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of recorder.
+
+    Attributes:
+        make: Makes the collector of an environment that fails at a step; options follow.
+        play: Plays the episode of a number.
+        wrong_values: Whether an episode differs from the one of its number.
+        is_running: Whether an episode has been cut off.
+        number: The number of an episode with its metadata; None for one that a save has cut off before.
+    """
+
+    make: Callable[..., Any]
+    play: Callable[[Any, int], None]
+    wrong_values: Callable[[Any, int], bool]
+    is_running: Callable[[Any], bool]
+    number: Callable[[Any, Any], int | None] = lambda episode, metadata: int(metadata["seed"])
+
+
+def make_collector(fails_at: int | None, **options: Any) -> Any:
+    return minari.DataCollector(Counted(fails_at), **options)
+
+
+def play_episode(collector: Any, number: int) -> None:
+    collector.reset(seed=number)
+    over, step = False, 0
+    while not over:
+        _, _, over, _, _ = collector.step(step % 9)
+        step += 1
+
+
+def is_running(episode: Any) -> bool:
+    return not episode.terminations[-1]
+
+
 def wrong_values(episode: Any, seed: int) -> bool:
     """Return whether an episode differs from the one of its seed."""
     steps = seed % 5 + 1
@@ -79,43 +111,26 @@ def wrong_values(episode: Any, seed: int) -> bool:
     )
 
 
-class Numbered(Counted):
-    """Makes the episodes of every ``count``-th number, without seeds."""
-
-    def __init__(self, fails_at: int | None, first: int, count: int) -> None:
-        super().__init__(fails_at)
-        self.next, self.count = first, count
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
-        number, self.next = self.next, self.next + self.count
-        return super().reset(seed=number)
+ONE_AGENT = Kind(make_collector, play_episode, wrong_values, is_running)
 
 
-def record(rng: random.Random, way: str, report: int, is_vector: bool) -> None:
+def record(rng: random.Random, way: str, report: int, kind: Kind) -> None:
     """Record until something happens."""
     flush_timer.FLUSH_AFTER = FLUSH_AFTER
     fails_at = rng.randint(1, 200) if way == "exception" else None
     last = rng.randint(1, 50) if way == "exit" else 10**9
     saves = rng.choice([7, 40, 10**9])
-    options: dict[str, Any] = {"record_infos": True, "data_format": rng.choice(FORMATS)}
-    options["buffer_steps"] = rng.choice([1, 1, 20, 10_000])
+    collector = kind.make(
+        fails_at,
+        record_infos=True,
+        data_format=rng.choice(FORMATS),
+        buffer_steps=rng.choice([1, 1, 20, 10_000]),
+    )
     pause = rng.choice([0, 0.001])
-    if is_vector:
-        count, mode = rng.choice([1, 3, 20]), rng.choice([AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-        envs = [partial(Numbered, fails_at, first, count) for first in range(1, count + 1)]
-        record_vector(
-            VectorDataCollector(SyncVectorEnv(envs, autoreset_mode=mode), **options), last, saves, pause, report
-        )
-        return
-    collector = minari.DataCollector(Counted(fails_at), **options)
     number = 0
     while number < last:
         number += 1
-        collector.reset(seed=number)
-        over, step = False, 0
-        while not over:
-            _, _, over, _, _ = collector.step(step % 9)
-            step += 1
+        kind.play(collector, number)
         os.write(report, f"{number} {time.monotonic()}\n".encode())
         if pause:
             time.sleep(pause)
@@ -123,23 +138,7 @@ def record(rng: random.Random, way: str, report: int, is_vector: bool) -> None:
             collector.create_dataset(f"saved/part{number}-v0")
 
 
-def record_vector(collector: VectorDataCollector, last: int, saves: int, pause: float, report: int) -> None:
-    """Record with several environments."""
-    observations, _ = collector.reset()
-    ended = 0
-    while ended < last:
-        numbers = observations[:, 0]
-        observations, _, terminations, _, _ = collector.step(observations[:, 1].astype(int) % 9)
-        for number in numbers[terminations].astype(int).tolist():
-            ended += 1
-            os.write(report, f"{number} {time.monotonic()}\n".encode())
-            if ended % saves == 0:
-                collector.create_dataset(f"saved/part{ended}-v0")
-        if pause:
-            time.sleep(pause)
-
-
-def recorder(rng: random.Random, way: str, report: int, library: str, root: Path, is_vector: bool) -> None:
+def recorder(rng: random.Random, way: str, report: int, library: str, root: Path, kind: Kind) -> None:
     """The life of a recorder, to its end as that of a program."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -149,11 +148,11 @@ def recorder(rng: random.Random, way: str, report: int, library: str, root: Path
     status = 0
     try:
         if rng.random() < 0.5:
-            record(rng, way, report, is_vector)
+            record(rng, way, report, kind)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                record(rng, way, report, is_vector)
+                record(rng, way, report, kind)
     except BaseException:
         status = 1
     finally:
@@ -161,10 +160,10 @@ def recorder(rng: random.Random, way: str, report: int, library: str, root: Path
         os._exit(status)
 
 
-def interrupt(seed: int, library: str, work: Path) -> str:
+def interrupt(seed: int, library: str, work: Path, kind: Kind) -> str:
     """Stop a recorder once; what is wrong after that."""
     rng = random.Random(seed)
-    way, is_vector = WAYS[seed % len(WAYS)], seed // len(WAYS) % 2 == 1
+    way = WAYS[seed % len(WAYS)]
     root = work / "root"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
@@ -173,7 +172,7 @@ def interrupt(seed: int, library: str, work: Path) -> str:
     child = os.fork()
     if child == 0:
         os.close(ours)
-        recorder(rng, way, theirs, library, root, is_vector)
+        recorder(rng, way, theirs, library, root, kind)
     os.close(theirs)
     delay = rng.choice([0.02, 0.1, 0.3]) * rng.random() + (LATE if rng.random() < 0.04 else 0)
     if way in ("exception", "exit"):
@@ -200,22 +199,24 @@ def interrupt(seed: int, library: str, work: Path) -> str:
     os.waitpid(stopper, 0)
     graceful = way in ("SIGINT", "exception", "exit")
     due = [number for number, moment in ended.items() if graceful or moment < died - FLUSH_AFTER - LATE]
-    return in_child(lambda: compare(due, seed, way))
+    return in_child(lambda: compare(due, seed, way, kind))
 
 
-def compare(due: list[int], seed: int, way: str) -> str:
+def compare(due: list[int], seed: int, way: str, kind: Kind) -> str:
     """Hold what is there against what must be."""
     found: Counter[int] = Counter()
     storages = [recording.storage for recording in list_recordings()]
     storages += [minari.load_dataset(name).storage for name in minari.list_local_datasets(latest_version=False)]
     for storage in storages:
         dataset = minari.MinariDataset(storage)
-        for episode in dataset:
-            number = int(episode.observations[0, 0])
-            is_running = not episode.terminations[-1] or episode.observations[0, 1]  # or it ran during a save
-            if not is_running and wrong_values(episode, number):
+        metadatas = storage.get_episode_metadata(range(len(dataset)))
+        for episode, metadata in zip(dataset, metadatas, strict=True):
+            number = kind.number(episode, metadata)
+            if number is None:
+                continue
+            if not kind.is_running(episode) and kind.wrong_values(episode, number):
                 return f"{seed} ({way}): the values of {number} are wrong"
-            found[number] += not episode.observations[0, 1]  # those that a save has cut begin once
+            found[number] += 1
     lost = sorted(set(due) - found.keys())
     doubled = [number for number, count in found.items() if count > 1]
     if lost or doubled:
@@ -240,7 +241,7 @@ def in_child(function: Any) -> str:
     return str(text)
 
 
-def main() -> None:
+def main(kind: Kind = ONE_AGENT) -> None:
     """Serve."""
     library, work = sys.argv[1:]
     for name in LOADED:
@@ -249,7 +250,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     for seed in json.load(sys.stdin):
-        print(json.dumps(interrupt(seed, library, Path(work))), flush=True)
+        print(json.dumps(interrupt(seed, library, Path(work), kind)), flush=True)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
 from minari._model.episode_codec import OBSERVATIONS, REWARDS, TERMINATIONS, TRUNCATIONS
 from minari._model.metadata import DatasetMetadata
+from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.base import EpisodeWriter, MinariStorage
 from minari._storages.hdf5.appender import StoredEpisode
 from minari._storages.hdf5.attributes import is_damaged, metadata_checksum
@@ -40,7 +41,7 @@ from minari._storages.hdf5.format.objects import Filter
 from minari._storages.hdf5.index import INDEX_NAME, NO_CHECKSUM, EpisodeIndex, LeafPlace, Schema, checksum_of
 from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.mapped_file import MappedFile
-from minari._storages.hdf5.names import DATA_FILE_NAME, agents_among, to_hdf5_name
+from minari._storages.hdf5.names import DATA_FILE_NAME, to_hdf5_name
 from minari._storages.hdf5.reader import EpisodeFile
 from minari._storages.hdf5.rows import LeafRows
 from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
@@ -149,7 +150,8 @@ class HDF5Storage(MinariStorage):
     def _take_codec(self) -> None:
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
         self._known_paths = {to_hdf5_name(path): path for codec in codecs for path in codec.paths()}
-        self._agents = agents_among(self._known_paths.values())
+        codec = self.episode_codec
+        self._agents = frozenset(codec.names.values()) if isinstance(codec, MultiAgentCodec) else frozenset[str]()
         self._reader = self._ready = None
 
     @classmethod

@@ -267,14 +267,21 @@ class Table:
         name = ""
         parts = [encoded(part) for part in kind.path] or ["episodes"]
         for depth, part in enumerate(parts, 1):
-            taken = self._leaves | self._groups if depth == len(parts) else self._leaves
             candidates = (part if number == 1 else f"{part}.{number}" for number in range(1, len(self.columns) + 2))
             name = next(
                 candidate
                 for candidate in (f"{name}/{part}" if name else part for part in candidates)
-                if taken.isdisjoint(place.format(candidate).casefold() for place in KINDS[kind.kind])
+                if self._is_free(
+                    [place.format(candidate).casefold() for place in KINDS[kind.kind]], depth == len(parts)
+                )
             )
         return name
+
+    def _is_free(self, places: Iterable[str], are_arrays: bool) -> bool:
+        """Return whether arrays, or groups of arrays, can be at some places."""
+        return all(
+            self._leaves.isdisjoint(_prefixes(place)) and not (are_arrays and place in self._groups) for place in places
+        )
 
 
 @cache
