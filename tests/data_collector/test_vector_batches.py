@@ -106,7 +106,7 @@ def separate(infos: Any) -> list[dict[str, Any]]:
 
 
 def with_constant_batch(result: dict[str, Any]) -> None:
-    """What is in ``final_obs`` where nothing has ended means nothing."""
+    """Put values into ``final_obs`` where nothing has ended, which mean nothing."""
     if "rewards" in result:
         result["infos"]["final_obs"] = as_batch(result["infos"].get("final_obs", [None] * 3))
         result["infos"].pop("_final_obs", None)
