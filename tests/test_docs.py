@@ -58,7 +58,7 @@ NEEDS_LIBRARIES = {
 #: What pages need that is installed for tests wherever there is a wheel.
 NEEDS_WHEELS = {
     "multi_agent.md": ("pettingzoo", "mpe2"),
-    "recording/libraries.md": ("ale_py", "cv2", "mo_gymnasium"),
+    "recording/atari.md": ("ale_py", "cv2"),
 }
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]

@@ -59,9 +59,9 @@ def test_interruptions_of_many_agents(kind: str) -> None:
     assert interrupted(list(range(INTERRUPTIONS // 4)), "support.interrupted_agents", kind) == []
 
 
-@pytest.mark.parametrize("kind", ["next step", "same step"])
-def test_interruptions_of_many_environments(kind: str) -> None:
-    assert interrupted(list(range(INTERRUPTIONS // 2)), "support.interrupted_vectors", kind) == []
+@pytest.mark.parametrize("kind", ["NextStep", "SameStep"])
+def test_interruptions_of_vector_environments(kind: str) -> None:
+    assert interrupted(list(range(INTERRUPTIONS // 4)), "support.interrupted_vector", kind) == []
 
 
 @pytest.mark.soak
@@ -71,8 +71,8 @@ def test_interruptions_of_many_environments(kind: str) -> None:
         (),
         ("support.interrupted_agents", "jointly"),
         ("support.interrupted_agents", "turns"),
-        ("support.interrupted_vectors", "next step"),
-        ("support.interrupted_vectors", "same step"),
+        ("support.interrupted_vector", "NextStep"),
+        ("support.interrupted_vector", "SameStep"),
     ],
 )
 @pytest.mark.parametrize("share", range(SHARES))
