@@ -19,6 +19,7 @@ from minari._catalog.recordings import Recording, RecordingState, new_recording,
 from minari._model.compression import CompressionChoice
 from minari._model.env_spec import difference_up_to_max_episode_steps
 from minari._model.episode_codec import EpisodeCodec
+from minari._model.frame_stack import KEEP, FrameStackChoice, check_frame_stack
 from minari._storages.base import PathLike
 from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
@@ -39,6 +40,7 @@ class Medium:
         data_format: format of the storage; None for the default.
         jpeg_encoding: True to store frames as JPEG.
         compression: compression of the columns.
+        frame_stack: how stacks of frames are stored.
     """
 
     observation_space: gym.Space[Any]
@@ -47,6 +49,7 @@ class Medium:
     data_format: str | None
     jpeg_encoding: bool
     compression: CompressionChoice
+    frame_stack: FrameStackChoice = KEEP
 
 
 class OpenRecording:
@@ -88,7 +91,13 @@ class OpenRecording:
             self.medium = medium if self.recording is None else _checked_medium(medium, self.recording)
             # Options that the format does not support are rejected before anything is recorded.
             storage_type = get_minari_storage(self.medium.data_format or "hdf5")
-            checked_compression(storage_type, self.codec, self.medium.compression, self.medium.jpeg_encoding)
+            checked_compression(
+                storage_type,
+                self.codec,
+                self.medium.compression,
+                self.medium.jpeg_encoding,
+                check_frame_stack(self.medium.frame_stack),
+            )
         except BaseException:
             self.release()
             raise
@@ -124,6 +133,7 @@ class OpenRecording:
             self.medium.data_format or "hdf5",
             jpeg_encoding=self.medium.jpeg_encoding,
             compression=self.medium.compression,
+            frame_stack=self.medium.frame_stack,
             root=self.root,
             codec=self.codec,
         )
@@ -240,12 +250,14 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         storage.FORMAT,
         storage.jpeg_encoding,
         storage.compression,
+        storage.frame_stack,
     )
     asked = replace(
         medium,
         data_format=medium.data_format or theirs.data_format,
         jpeg_encoding=medium.jpeg_encoding or theirs.jpeg_encoding,
         compression=theirs.compression if medium.compression is None else medium.compression,
+        frame_stack=theirs.frame_stack if medium.frame_stack == KEEP else medium.frame_stack,
     )
     for field in fields(Medium):
         ours, other = getattr(asked, field.name), getattr(theirs, field.name)
