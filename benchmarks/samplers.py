@@ -5,8 +5,10 @@ The functions run in interpreters that have only NumPy and the library in questi
 
 from __future__ import annotations
 
+import atexit
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +118,8 @@ def draw_with_torchrl(data: Path, kind: str, options: dict[str, Any]) -> Draw:
     from torchrl.data import LazyMemmapStorage, SliceSampler, TensorDictReplayBuffer
 
     torch.set_num_threads(options.get("threads", torch.get_num_threads()))
+    scratch = tempfile.TemporaryDirectory(prefix="torchrl-", dir=data)
+    atexit.register(scratch.cleanup)
     arrays = load(data)
     episodes, steps = arrays["rewards"].shape
     flat = {
@@ -133,7 +137,7 @@ def draw_with_torchrl(data: Path, kind: str, options: dict[str, Any]) -> Draw:
     count = BATCH if kind == "transitions" else WINDOWS * LENGTH
     sampler = SliceSampler(slice_len=LENGTH, traj_key="episode") if kind == "windows" else None
     buffer = TensorDictReplayBuffer(
-        storage=LazyMemmapStorage(size, scratch_dir=data / f"torchrl-{os.getpid()}"), sampler=sampler, batch_size=count
+        storage=LazyMemmapStorage(size, scratch_dir=scratch.name), sampler=sampler, batch_size=count
     )
     for begin in range(0, episodes, 50):  # a few at a time, which takes less memory
         part = {key: torch.from_numpy(np.ascontiguousarray(value[begin : begin + 50])) for key, value in flat.items()}

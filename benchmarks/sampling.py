@@ -17,6 +17,9 @@ from benchmarks.samplers import BATCH, LENGTH, WINDOWS
 from benchmarks.texts import digits, figure
 
 
+FORMATS = {"arrow": "Arrow", "parquet": "Parquet", "zarr": "Zarr"}
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """Batches to be drawn.
@@ -24,7 +27,7 @@ class Case:
     Attributes:
         data: the episodes, "vectors" or "frames".
         kind: "transitions" or "windows".
-        dataset: the name of the dataset, by its compression: "plain" or "compressed".
+        dataset: the name of the dataset: "plain", "compressed", or the format if it is not HDF5.
         cache: the cache of decoded rows, None for none.
     """
 
@@ -42,6 +45,8 @@ class Case:
     def title(self) -> str:
         """Return the name in the table."""
         what = f"{BATCH} transitions" if self.kind == "transitions" else f"{WINDOWS} windows of {LENGTH}"
+        if self.dataset in FORMATS:
+            return f"{self.data}, {FORMATS[self.dataset]}, {what}"
         stored = "" if self.data == "vectors" else f", {self.dataset if self.cache is None else 'compressed, cached'}"
         return f"{self.data}{stored}, {what}"
 
@@ -49,6 +54,7 @@ class Case:
 CASES = (
     Case("vectors", "transitions"),
     Case("vectors", "windows"),
+    *(Case("vectors", kind, dataset) for dataset in FORMATS for kind in ("transitions", "windows")),
     Case("frames", "transitions"),
     Case("frames", "windows"),
     Case("frames", "transitions", "compressed"),
@@ -122,7 +128,9 @@ def measure(
 
 
 def _sides(case: Case, released: Path | None, rivals: Mapping[str, Path]) -> list[str]:
-    """Return who draws such batches: only this library reads compressed data in place."""
+    """Return who draws such batches; rivals have no formats, and do not read compressed data in place."""
+    if case.dataset in FORMATS:
+        return ["numpy", "minari"]
     if case.dataset == "compressed":
         if case.cache is not None:
             return ["numpy", "minari"]
@@ -152,8 +160,8 @@ def as_json(figures: Figures, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_json(content: Mapping[str, Any]) -> Figures:
-    """Return the results stored in the content of `sampling.json`."""
-    return {case: content["sampling"][case.name] for case in CASES}
+    """Return the results stored in the content of `sampling.json`, which may be older than some of the cases."""
+    return {case: content["sampling"][case.name] for case in CASES if case.name in content["sampling"]}
 
 
 def page(figures: Figures, facts: Mapping[str, Any]) -> str:
@@ -176,8 +184,8 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
         f"Least of {facts['settings']['repeat']} medians; the libraries take turns, each time in a fresh process. The "
         "floor is fancy indexing of arrays in memory with NumPy, and, for compressed frames, decompressing the chunks "
         "that a batch touches in all cores. Vectors are 200,000 steps of 39 float64 and 28 float32, frames 50,000 of "
-        "84×84×3 uint8. Everything is warm. Minari and TorchRL read from memory-mapped files, the others hold all data "
-        "in memory."
+        "84×84×3 uint8. Datasets are HDF5 files unless another format is named. Everything is warm. Minari and TorchRL "
+        "read from memory-mapped files, the others hold all data in memory."
     )
     return "\n\n".join([tables.table(header, rows), note, tables.about(facts)]) + "\n"
 

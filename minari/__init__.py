@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from minari._catalog.listing import list_local_datasets
     from minari._model.episode import EpisodeData, StepData
     from minari._model.format_version import supported_dataset_versions
-    from minari.data_collector import DataCollector, VectorDataCollector
+    from minari.data_collector import DataCollector, MultiAgentDataCollector, VectorDataCollector
     from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
     from minari.data_collector.deprecated import DataCollectorV0, create_dataset_from_collector_env
     from minari.dataset.combine import combine_datasets, split_dataset
@@ -38,7 +38,7 @@ else:
     __getattr__, __dir__ = lazy_package(
         __name__,
         {
-            "minari.data_collector": ("DataCollector", "VectorDataCollector"),
+            "minari.data_collector": ("DataCollector", "MultiAgentDataCollector", "VectorDataCollector"),
             "minari.data_collector.callbacks": ("EpisodeMetadataCallback", "StepDataCallback"),
             "minari.data_collector.deprecated": ("DataCollectorV0", "create_dataset_from_collector_env"),
             "minari.dataset.from_arrays": ("create_dataset_from_arrays",),
@@ -63,6 +63,7 @@ __all__ = [
     "EpisodeData",
     "EpisodeMetadataCallback",
     "MinariDataset",
+    "MultiAgentDataCollector",
     "StepData",
     "StepDataCallback",
     "VectorDataCollector",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,12 +12,25 @@ import numpy as np
 
 import minari
 from benchmarks.workloads.data import EPISODES, MORE, episodes, store
+from benchmarks.workloads.drawing import (
+    Measured,
+    anonymous,
+    draw_epoch,
+    draw_in_workers,
+    draw_with_minari,
+    draw_with_numpy,
+    make_frames,
+    memory_of,
+)
 from benchmarks.workloads.recording import Recording, random_policy
 from benchmarks.workloads.workload import Job
 
 
 #: Steps of an episode of the large datasets, which has 2.15 MB.
 LONG, BATCH = 5000, 20
+
+#: Episodes of frames, 4.25 MB each.
+FRAMES = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +42,7 @@ class Case:
         title: Title in the table.
         size: Number of episodes of a large dataset, or of steps to record.
         quick: `size` with `--quick`.
-        operation: The measured operation; returns the number of bytes it read or wrote.
+        operation: The measured operation; returns its peak memory and the number of bytes it read or wrote.
         make: Creates the datasets it reads, in another process.
         limit: Peak memory in bytes that maintainers accept.
     """
@@ -38,25 +51,27 @@ class Case:
     title: str
     size: int
     quick: int
-    operation: Callable[[Job], int]
+    operation: Callable[[Job], Measured]
     make: Callable[[Job], None] | None = None
     limit: int = 200_000_000
 
 
-def peak(case: Case, job: Job) -> dict[str, float]:
-    """Return the peak resident memory of the operation in bytes, minus what was resident after the imports."""
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak resident size
-    before = _resident("VmRSS")
-    through = case.operation(job)
-    return {"peak": _resident("VmHWM") - before, "through": through}
+def peak(case: Case, job: Job) -> dict[str, int]:
+    """Return the peak memory of the operation in bytes, and the bytes that it read or wrote."""
+    most, through = case.operation(job)
+    return {"peak": most, "through": through}
 
 
-def _resident(key: str) -> int:
-    status = Path("/proc/self/status").read_text()
-    found = re.search(rf"^{key}:\s+(\d+) kB$", status, flags=re.MULTILINE)
-    if found is None:
-        raise RuntimeError(f"/proc/self/status has no {key}")
-    return int(found[1]) * 1024
+def resident(operation: Callable[[Job], int]) -> Callable[[Job], Measured]:
+    """Return the operation with its peak resident memory, minus what was resident after the imports."""
+
+    def measured(job: Job) -> Measured:
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        before = memory_of("status", "VmRSS")
+        through = operation(job)
+        return memory_of("status", "VmHWM") - before, through
+
+    return measured
 
 
 def make_one(job: Job) -> None:
@@ -123,18 +138,33 @@ def _stored(root: Path, dataset: minari.MinariDataset) -> int:
 
 def _recording(steps: int, quick: int) -> Case:
     return Case(
-        name=f"record_{steps}", title=f"Record {steps:,} steps of CartPole", size=steps, quick=quick, operation=_record
+        name=f"record_{steps}",
+        title=f"Record {steps:,} steps of CartPole",
+        size=steps,
+        quick=quick,
+        operation=resident(_record),
     )
 
 
+def _drawing(name: str, title: str, operation: Callable[[Job], Measured], limit: int = 200_000_000) -> Case:
+    return Case(name=name, title=title, size=FRAMES, quick=4, operation=operation, make=make_frames, limit=limit)
+
+
 CASES = (
-    Case(name="iterate", title="Iterate over every leaf", size=1000, quick=20, operation=_iterate, make=make_one),
+    Case(
+        name="iterate",
+        title="Iterate over every leaf",
+        size=1000,
+        quick=20,
+        operation=resident(_iterate),
+        make=make_one,
+    ),
     Case(
         name="split",
         title="Split in two at random and iterate over both parts",
         size=1000,
         quick=20,
-        operation=_split,
+        operation=resident(_split),
         make=make_one,
     ),
     Case(
@@ -142,7 +172,7 @@ CASES = (
         title="Combine a random half of a dataset into a new one",
         size=1000,
         quick=20,
-        operation=_combine_views,
+        operation=resident(_combine_views),
         make=make_one,
     ),
     Case(
@@ -150,9 +180,29 @@ CASES = (
         title="Combine two datasets into a new one",
         size=1000,
         quick=20,
-        operation=_combine,
+        operation=resident(_combine),
         make=make_halves,
     ),
     _recording(100_000, 1000),
     _recording(1_000_000, 3000),
+    _drawing("draw", "Draw an epoch of 50,000 frames", anonymous(draw_epoch("plain"))),
+    _drawing("draw_compressed", "Draw an epoch of compressed frames", anonymous(draw_epoch("compressed"))),
+    _drawing(
+        "draw_blocks",
+        "Draw an epoch of compressed frames in blocks",
+        anonymous(draw_epoch("compressed", order="blocks")),
+        limit=400_000_000,
+    ),
+    _drawing(
+        "draw_cached",
+        "Draw an epoch of compressed frames with a cache of 64 MB",
+        anonymous(draw_epoch("compressed", cache="memory", cache_bytes=64_000_000)),
+    ),
+    _drawing(
+        "workers",
+        "Draw 20 batches in each of eight forked processes",
+        draw_in_workers(partial(draw_with_minari, name="plain", prefetch=0)),
+        limit=300_000_000,
+    ),
+    _drawing("workers_numpy", "The same with mapped arrays of NumPy", draw_in_workers(draw_with_numpy), limit=10**9),
 )

@@ -19,7 +19,7 @@ STEPS = 200
 
 
 def make_samples(directory: Path, kind: str, episodes: int) -> None:
-    """Write the same episodes as arrays and as datasets, frames also compressed."""
+    """Write the same episodes as arrays and as datasets: frames also compressed, vectors also in other formats."""
     os.environ["MINARI_DATASETS_PATH"] = str(directory)
     rng = np.random.default_rng(0)
     make = _vectors if kind == "vectors" else _frames
@@ -33,7 +33,12 @@ def make_samples(directory: Path, kind: str, episodes: int) -> None:
         else gym.spaces.Box(-np.inf, np.inf, (39,), np.float64),
         "action_space": gym.spaces.Discrete(4) if kind == "frames" else gym.spaces.Box(-1, 1, (28,), np.float32),
     }
-    for name, compression in (("plain", "none"), *([("compressed", None)] if kind == "frames" else [])):
+    made: dict[str, dict[str, Any]] = {"plain": {"compression": "none"}}
+    if kind == "frames":
+        made["compressed"] = {}
+    else:
+        made |= {name: {"data_format": name} for name in ("arrow", "parquet", "zarr")}
+    for name, options in made.items():
         buffers = (
             EpisodeBuffer(
                 observations=observations[number],
@@ -44,9 +49,7 @@ def make_samples(directory: Path, kind: str, episodes: int) -> None:
             )
             for number in range(episodes)
         )
-        minari.create_dataset_from_buffers(
-            f"samples/{name}-v0", list(buffers), compression=compression, **spaces, **AUTHORSHIP
-        )
+        minari.create_dataset_from_buffers(f"samples/{name}-v0", list(buffers), **options, **spaces, **AUTHORSHIP)
 
 
 def _vectors(rng: np.random.Generator, episodes: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

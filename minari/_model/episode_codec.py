@@ -24,6 +24,7 @@ from minari.spaces import (
     EpisodeColumns,
     SpaceCodec,
     codec_for,
+    is_of_agent,
     native,
     path_name,
     without_ones,
@@ -289,13 +290,16 @@ class EpisodeCodec:
 
 
 def without_info(episode: EpisodeColumns, name: str) -> EpisodeColumns:
-    """Return the episode without one info.
+    """Return the episode without one info, of all agents if there are many.
 
     Args:
         episode: an episode returned by :meth:`EpisodeCodec.encode`.
         name: the keys of the info, joined by ``/``.
     """
     dropped = columns_of_info(episode.columns, name)
+    for agent in {path[:2] for path in episode.columns if is_of_agent(path)}:
+        trajectory = {path[2:]: column for path, column in episode.columns.items() if path[:2] == agent}
+        dropped |= {(*agent, *path) for path in columns_of_info(trajectory, name)}
     columns = {path: column for path, column in episode.columns.items() if path not in dropped}
     return EpisodeColumns(episode.total_steps, columns, episode.metadata)
 
@@ -430,7 +434,7 @@ def _of_one_agent(buffer: AnyEpisodeBuffer) -> EpisodeBuffer:
 
 
 def reset_metadata(buffer: AnyEpisodeBuffer) -> dict[str, Any]:
-    """Return the metadata of an episode: its own, the seed and the options.
+    """Return the seed, the options and, if it is of one agent, the further metadata of an episode.
 
     Raises:
         EpisodeTypeError: they have another type.

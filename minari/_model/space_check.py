@@ -51,9 +51,11 @@ class OutsideValues:
     Args:
         observation_space: observation space of the recording.
         action_space: action space of the recording.
+        owner: whose values they are, as a phrase; empty if there is only one agent.
     """
 
-    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any], owner: str = "") -> None:
+        self._owner = f" of {owner}" if owner else ""
         self._checks = ("Observation", SpaceCheck(observation_space)), ("Action", SpaceCheck(action_space))
         self._found: dict[tuple[str, str], tuple[Outside, int]] = {}
         self._is_news: set[tuple[str, str]] = set()
@@ -79,7 +81,7 @@ class OutsideValues:
                     self._is_news.add(key)
                 else:
                     self._found[key] = outside, episode
-                    sentences.append(_sentence(name, outside, episode))
+                    sentences.append(_sentence(name, self._owner, outside, episode))
         return sentences
 
     def is_any(self, observations: Any, actions: Any) -> bool:
@@ -95,7 +97,7 @@ class OutsideValues:
                 values are omitted.
         """
         sentences = [
-            _sentence(name, outside, first)
+            _sentence(name, self._owner, outside, first)
             for (name, path), (outside, first) in self._found.items()
             if is_first_time or (name, path) in self._is_news
         ]
@@ -104,12 +106,12 @@ class OutsideValues:
         return sentences
 
 
-def _sentence(name: str, outside: Outside, episode: int) -> str:
+def _sentence(name: str, owner: str, outside: Outside, episode: int) -> str:
     place = f" at {outside.path}" if outside.path else ""
     steps = "1 step is" if outside.count == 1 else f"{outside.count} steps are"
     return (
-        f"{name} is not in {name.lower()} space, in episode {episode} first at step {outside.first}{place}; {steps} "
-        f"outside up to now, and the worst value is {outside.worst}. It is recorded as it is.\n"
+        f"{name}{owner} is not in {name.lower()} space, in episode {episode} first at step {outside.first}{place}; "
+        f"{steps} outside up to now, and the worst value is {outside.worst}. It is recorded as it is.\n"
         f"Space: {shortened(outside.space)}"
     )
 

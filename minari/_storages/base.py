@@ -38,7 +38,7 @@ from minari.errors import (
     MetadataError,
     SpaceError,
 )
-from minari.spaces import Columns
+from minari.spaces import AGENTS, Columns, EpisodeColumns
 from minari.spaces.serialization import serialize_space, space_classes
 
 
@@ -325,7 +325,8 @@ class MinariStorage(StorageCore):
         """Set metadata of episodes, keeping other keys unchanged.
 
         Args:
-            metadatas: one dict for each episode; nested dicts replace the previous value of their key.
+            metadatas: one dict for each episode; nested dicts replace the previous value of their key. In a dataset of
+                many agents, what is below ``"agents"`` is metadata of each, by its id, and is added to what is there.
             episode_indices: the episodes, by default all.
             lock_timeout: seconds to wait for another program that is writing to the dataset; by default
                 ``MINARI_LOCK_TIMEOUT``, or 60.
@@ -344,8 +345,18 @@ class MinariStorage(StorageCore):
             )
         with self.writing(lock_timeout) as writer:
             for index, metadata in zip(indices, new, strict=True):
-                writer.update_metadata(index, checked_metadata(metadata))
+                writer.update_metadata(index, self._further_metadata(index, metadata))
             writer.commit(self.current_metadata)
+
+    def _further_metadata(self, index: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return metadata to set for an episode; those of an agent are added to those that it has."""
+        if not self.is_multi_agent or AGENTS not in metadata:
+            return checked_metadata(metadata)
+        (stored,) = self._read_episode_metadata([index])
+        of_agents = {name: dict(one) for name, one in (stored.get(AGENTS) or {}).items() if isinstance(one, Mapping)}
+        changed = EpisodeColumns(0, {}, {AGENTS: of_agents})
+        self.episode_codec.describe(changed, metadata)
+        return changed.metadata
 
     def update_episodes(
         self,

@@ -31,7 +31,8 @@ from minari._model.multi_agent import AgentSpaces
 from minari._storages.images import image_leaves, with_decoded_frames
 from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
-from minari._storages.rows import RecentEpisodes, RowRequest, gather_rows
+from minari._storages.recent_rows import RecentRows
+from minari._storages.rows import RowRequest
 from minari._storages.stacked_rows import read_stacked_rows
 from minari._storages.staged_directory import directory_size
 from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
@@ -164,7 +165,7 @@ class StorageCore(ABC):
         self._metadata_state: object = self._state_of_metadata(data_path)
         self.episode_codec: EpisodeCodec = metadata.episode_codec
         self._compression: Compression | None = None  # created by the first write
-        self._recent = RecentEpisodes()
+        self._recent = RecentRows()
         self._verified: set[int] = set()
         #: Which episodes have the frames of stacks, by the path of the frames: 1, 0, or -1 if it is unknown.
         self._with_frames: dict[ColumnPath, npt.NDArray[np.int8]] = {}
@@ -320,6 +321,11 @@ class StorageCore(ABC):
             columns = with_decoded_frames(columns, self.frame_leaves)
         return self.frame_stacks.rebuilt(columns, copy=copy, paths=paths) if self.frame_stacks else columns
 
+    def has_only_frames(self, leaf: StackedLeaf) -> bool:
+        """Return whether all episodes have the frames of a stacked leaf, according to the metadata."""
+        metadata = self.current_metadata
+        return metadata.deduplicated.get(leaf.name, 0) == metadata.total_episodes
+
     def has_stacked_frames(self, leaf: StackedLeaf, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which of these episodes have the frames of a stacked leaf, and not its stacks.
 
@@ -459,7 +465,7 @@ class StorageCore(ABC):
             for index, _ in self._read_columns(sorted(asked - self._verified)):
                 self._verified.add(index)
         if self.frame_stacks:
-            return read_stacked_rows(requests, self.frame_stacks, self.has_stacked_frames, self._read_rows)
+            return read_stacked_rows(requests, self.frame_stacks, self._gathers_frames, self._read_rows)
         return self._read_rows(requests)
 
     def has_plain_rows(self, request: RowRequest) -> bool:
@@ -515,9 +521,15 @@ class StorageCore(ABC):
 
     def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
         """Return the rows of each request, see :meth:`read_rows`; by default out of whole episodes."""
-        paths = frozenset(request.path for request in requests)
-        state = self.state
-        return gather_rows(requests, lambda indices: self._recent.read(indices, paths, state, self.read_parts))
+        totals = self.total_episodes, self.total_steps
+        return self._recent.gather(requests, self.state, *totals, self.rows_beyond_steps, self.read_parts)
+
+    def _gathers_frames(self, leaf: StackedLeaf, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of these episodes have frames that rows of stacks are gathered from.
+
+        The stacks of others are rebuilt when the whole episode is read; by default, of all if some have no frames.
+        """
+        return np.full(len(episodes), self.has_only_frames(leaf))
 
     def _have_column(self, path: ColumnPath, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which of these episodes have a column; by default the episodes are read."""

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.locks import ThreadLock
+from minari._storages.array_pool import new_array
 from minari.errors import DatasetCorruptError
 from minari.spaces import Column, ColumnPath, Columns, path_name, without_ones
 
 
-__all__ = ["RecentEpisodes", "RowRequest", "check_exact", "gather_rows", "merged", "split"]
+__all__ = ["NUMBERS", "RowRequest", "check_exact", "joined", "merged", "rows_of", "split"]
 
-_NUMBERS: Final = "biufc"  # kinds of dtypes
+#: Kinds of dtypes.
+NUMBERS: Final = "biufc"
+
 _EXACT_BITS: Final = {2: 11, 4: 24, 8: 53}  # of whole numbers in a float of so many bytes
-_RECENT: Final = 2**27  # bytes of episodes that are kept
 
 
 class RowRequest(NamedTuple):
@@ -48,6 +48,14 @@ class RowRequest(NamedTuple):
         """Return the numbers of all rows, shape (B,) or (B, L)."""
         return self.rows if self.length is None else self.rows[:, None] + np.arange(self.length)
 
+    def target(self, dtype: np.dtype[Any]) -> Column:
+        """Return the array to write all rows to: ``out`` if it is as it must be, otherwise a new one."""
+        count = () if self.length is None else (self.length,)
+        shape, out = (*self.rows.shape, *count, *self.shape), self.out
+        if out is not None and (out.shape, out.dtype) == (shape, dtype) and out.flags.carray:
+            return out
+        return new_array(shape, dtype)
+
 
 def merged(requests: Sequence[RowRequest]) -> RowRequest:
     """Return several requests of one leaf as one, of shape (N,), see :func:`split`."""
@@ -73,53 +81,18 @@ def split(rows: Column, requests: Sequence[RowRequest]) -> list[Column]:
     return [part.reshape(*shape, *part.shape[1:]) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def gather_rows(
-    requests: Sequence[RowRequest], read: Callable[[list[int]], Iterable[tuple[int, Columns]]]
-) -> list[Column]:
-    """Return the rows of each request in a new array, reading each episode once.
+def rows_of(columns: Columns, request: RowRequest, index: int, rows: npt.NDArray[np.int64]) -> Column:
+    """Return some rows of an episode.
 
     Args:
-        requests: the rows to read.
-        read: returns the columns of episodes, in the order of their numbers.
+        columns: of the episode.
+        request: that the rows are part of.
+        index: the number of the episode.
+        rows: the numbers of the rows.
 
     Raises:
         DatasetCorruptError: a column is missing, has too few rows, or rows of another shape or type.
     """
-    episodes = np.unique(np.concatenate([request.episodes for request in requests]))
-    groups = {id(request.episodes): _Group(request.episodes) for request in requests}
-    all_rows = [request.all_rows[groups[id(request.episodes)].order] for request in requests]
-    parts: list[list[Column]] = [[] for _ in requests]
-    for index, columns in read(episodes.tolist()):
-        for request, rows, found in zip(requests, all_rows, parts, strict=True):
-            begin, end = groups[id(request.episodes)].bounds(index)
-            if begin < end:
-                found.append(_rows_of(columns, request, index, rows[begin:end]))
-    return [
-        groups[id(request.episodes)].in_order(joined(found, request))
-        if found
-        else np.empty((*request.all_rows.shape, *request.shape))
-        for request, found in zip(requests, parts, strict=True)
-    ]
-
-
-class _Group:
-    """The positions at which each episode is asked for."""
-
-    def __init__(self, episodes: npt.NDArray[np.int64]) -> None:
-        self.order = np.argsort(episodes, kind="stable")
-        self._sorted = episodes[self.order]
-
-    def bounds(self, index: int) -> tuple[int, int]:
-        begin, end = np.searchsorted(self._sorted, (index, index + 1))
-        return int(begin), int(end)
-
-    def in_order(self, rows: Column) -> Column:
-        result = np.empty_like(rows)
-        result[self.order] = rows
-        return result
-
-
-def _rows_of(columns: Columns, request: RowRequest, index: int, rows: npt.NDArray[np.int64]) -> Column:
     column = columns.get(request.path)
     if column is None:
         raise DatasetCorruptError(
@@ -127,7 +100,7 @@ def _rows_of(columns: Columns, request: RowRequest, index: int, rows: npt.NDArra
             f"damaged, or belongs to another dataset."
         )
     if (
-        column.dtype.kind not in _NUMBERS
+        column.dtype.kind not in NUMBERS
         or without_ones(column.shape[1:]) != without_ones(request.shape)
         or (rows.size and rows.max() >= len(column))
     ):
@@ -163,61 +136,3 @@ def check_exact(stored: Iterable[np.dtype[Any]], common: np.dtype[Any], path: Co
                 f"The {path_name(path)} of some episodes are {dtype} and those of others are of another type, and "
                 f"{common} would round them; read such episodes one by one, or convert them to one type."
             )
-
-
-class RecentEpisodes:
-    """The columns of the episodes that were read last, up to a number of bytes; safe to use from several threads."""
-
-    def __init__(self, limit: int = _RECENT) -> None:
-        self._limit, self._size = limit, 0
-        self._episodes: OrderedDict[tuple[frozenset[ColumnPath], int], Columns] = OrderedDict()
-        self._state: object = None
-        self._lock = ThreadLock()
-
-    def read(
-        self,
-        indices: Iterable[int],
-        paths: frozenset[ColumnPath],
-        state: object,
-        read: Callable[[list[int], frozenset[ColumnPath]], Iterable[tuple[int, Columns]]],
-    ) -> Iterator[tuple[int, Columns]]:
-        """Yield the columns at some paths of episodes, in the order of the indices.
-
-        Args:
-            indices: the numbers of the episodes.
-            paths: the paths of the columns.
-            state: differs after any change of the dataset, when everything is read again.
-            read: reads those that are not there.
-        """
-        indices = list(indices)
-        with self._lock.current:
-            if state != self._state:
-                self._episodes.clear()
-                self._state, self._size = state, 0
-            known = {index: self._episodes.get((paths, index)) for index in indices}
-            for index, columns in known.items():
-                if columns is not None:
-                    self._episodes.move_to_end((paths, index))
-        missing = iter(read([index for index, columns in known.items() if columns is None], paths))
-        for index in indices:
-            columns = known.pop(index)
-            if columns is None:
-                _, columns = next(missing)
-                self._keep(index, paths, columns, state)
-            yield index, columns
-
-    def _keep(self, index: int, paths: frozenset[ColumnPath], columns: Columns, state: object) -> None:
-        size = _size(columns)
-        if 2 * size > self._limit:
-            return
-        with self._lock.current:
-            if state != self._state or (paths, index) in self._episodes:
-                return
-            self._episodes[paths, index] = columns
-            self._size += size
-            while self._size > self._limit:
-                self._size -= _size(self._episodes.popitem(last=False)[1])
-
-
-def _size(columns: Columns) -> int:
-    return sum(column.nbytes + (50 * column.size if column.dtype.hasobject else 0) for column in columns.values())

@@ -33,11 +33,9 @@ def stacks_from(leaf: StackedLeaf, request: RowRequest, frames: Column) -> Colum
     """Return the stacks of a request as a new array, from the frames that :func:`frame_request` asks for."""
     if request.length is not None:
         stacks = windows(frames, leaf.length, axis=1)
-        if request.out is None or (request.out.shape, request.out.dtype) != (stacks.shape, stacks.dtype):
-            copied: Column = stacks.copy()
-            return copied
-        request.out[...] = stacks
-        return request.out
+        target = request.target(stacks.dtype)
+        target[...] = stacks
+        return target
     return frames.reshape(*request.rows.shape, *leaf.leaf.shape)
 
 

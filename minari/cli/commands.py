@@ -7,6 +7,7 @@ option answer without waiting for libraries that they have no use for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,14 @@ else:
 
 
 __all__ = ["app"]
+
+
+class Vectorization(str, Enum):
+    """How the environments of a vector environment run, as in ``gymnasium.make_vec``."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+    NATIVE = "vector_entry_point"
 
 
 class _PlainFlags:
@@ -172,6 +181,32 @@ def _record_dataset(
         str | None,
         typer.Option(metavar="ENV_ID", help="Environment to evaluate policies in, if it is a different one."),
     ] = None,
+    num_envs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Run N environments at once. Environment i is reset once, with SEED + i, and then resets itself; "
+            "episodes are in the order in which they end, and the policy gets batches if it has the attribute "
+            "'batched'.",
+        ),
+    ] = None,
+    vectorization: Annotated[
+        Vectorization | None,
+        typer.Option(help="How these run: one after the other (the default), in processes, or natively."),
+    ] = None,
+    pettingzoo: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Function that makes an environment of many agents, such as "
+            "pettingzoo.butterfly.pistonball_v6:parallel_env; ENV_ID is then just its name, and a policy is called "
+            "with an observation and the agent.",
+        ),
+    ] = None,
+    record_state: Annotated[
+        bool, typer.Option("--record-state", help="With --pettingzoo, record the global state as well.")
+    ] = False,
 ) -> None:
     """Run an environment and save its episodes as a dataset.
 
@@ -196,6 +231,10 @@ def _record_dataset(
             description=description,
             code_permalink=code_permalink,
             eval_env=eval_env,
+            num_envs=num_envs,
+            vectorization=None if vectorization is None else vectorization.value,
+            pettingzoo=pettingzoo,
+            record_state=record_state,
         )
     )
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium as gym
 import typer
@@ -27,9 +27,21 @@ from minari._model.env_spec import env_spec_to_json, environment_error, specs_eq
 from minari.cli.bars import recording_bar
 from minari.cli.options import parse_compression
 from minari.cli.progress import progress_bars
-from minari.cli.rollout import RANDOM, Goal, Tally, find_policy, place_of, roll_out, seed_policies
+from minari.cli.rollouts.agents import check_agents, find_agents_policy, make_agents_environment, play_agents
+from minari.cli.rollouts.episodes import (
+    RANDOM,
+    Goal,
+    Tally,
+    find_policy,
+    place_of,
+    roll_out,
+    seed_generators,
+    seed_policies,
+)
+from minari.cli.rollouts.vector import drop_surplus, find_vector_policy, play_vector
 from minari.cli.running import UsageError
 from minari.cli.terminal import counted, echo, warn
+from minari.data_collector.vector_collector import single_spec
 from minari.errors import (
     CombineError,
     DatasetNotFoundError,
@@ -45,6 +57,9 @@ __all__ = ["record"]
 _DEFAULT_EPISODES = 10
 # Prefixes of the ids of environments that are registered by importing their package.
 _PACKAGES = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "MiniWorld-": "miniworld", "ALE/": "ale_py"}
+
+
+Collector: TypeAlias = "minari.DataCollector | minari.VectorDataCollector | minari.MultiAgentDataCollector"
 
 
 class RecordingError(MinariError, RuntimeError):
@@ -72,6 +87,10 @@ class Plan:
     description: str | None
     code_permalink: str | None
     eval_env: str | None
+    num_envs: int | None
+    vectorization: str | None
+    pettingzoo: str | None
+    record_state: bool
 
     @property
     def goal(self) -> Goal:
@@ -98,21 +117,24 @@ def record(plan: Plan) -> None:
     try:
         dataset = _existing_dataset(plan, env) if plan.append else None
         first_episode = dataset.total_episodes if dataset else 0
-        if plan.seed is not None:
-            seed_policies(env, plan.seed + first_episode)
-        policy = find_policy(plan.policy, env)
-        collector = minari.DataCollector(
-            env,
-            record_infos=plan.record_infos,
-            data_format=plan.data_format,
-            compression=parse_compression(plan.compression),
-        )
+        policy = _find_policy(plan, env, None if plan.seed is None else plan.seed + first_episode)
+        collector = _make_collector(plan, env)
     except BaseException:
         env.close()
         raise
     try:
         with recording_bar(f"Recording {plan.dataset_id}", plan.goal) as report, _leave_out_unfit_infos(collector):
-            tally = roll_out(collector, policy, plan.goal, seed=plan.seed, first_episode=first_episode, report=report)
+            tally = roll_out(
+                collector,
+                policy,
+                plan.goal,
+                seed=plan.seed,
+                first_episode=first_episode,
+                report=report,
+                play=play_agents if plan.pettingzoo else play_vector if plan.num_envs else None,
+            )
+            if isinstance(collector, minari.VectorDataCollector) and tally.reaches(plan.goal):
+                drop_surplus(collector, plan.goal)
             if tally.signal == getattr(signal, "SIGHUP", None):
                 _let_go_of_terminal()
         if tally.steps:
@@ -120,6 +142,31 @@ def record(plan: Plan) -> None:
     finally:
         collector.close()
     _conclude(plan, tally)
+
+
+def _find_policy(plan: Plan, env: Any, seed: int | None) -> Callable[..., Any]:
+    if plan.pettingzoo is not None:
+        if seed is not None:
+            seed_generators(seed)
+        return find_agents_policy(plan.policy, env, seed)
+    if seed is not None:
+        seed_policies(env, seed)
+    if plan.num_envs is not None:
+        return find_vector_policy(plan.policy, env)
+    return find_policy(plan.policy, env)
+
+
+def _make_collector(plan: Plan, env: Any) -> Collector:
+    options: dict[str, Any] = {
+        "record_infos": plan.record_infos,
+        "data_format": plan.data_format,
+        "compression": parse_compression(plan.compression),
+    }
+    if plan.num_envs is not None:
+        return minari.VectorDataCollector(env, **options)
+    if plan.pettingzoo is None:
+        return minari.DataCollector(env, **options)
+    return minari.MultiAgentDataCollector(env, record_state=plan.record_state, **options)
 
 
 def _let_go_of_terminal() -> None:
@@ -145,14 +192,26 @@ def _check_options(plan: Plan) -> None:
             raise UsageError(f"With --append the dataset keeps its own metadata and format; leave out {given}.")
     if plan.eval_env is not None:
         env_spec_to_json(plan.eval_env)
+    if plan.record_state and plan.pettingzoo is None:
+        raise UsageError("--record-state is given without --pettingzoo, expected an environment of many agents.")
+
+    if plan.num_envs is not None and plan.pettingzoo is not None:
+        raise UsageError("Both --num-envs and --pettingzoo are given, expected one of them; leave one out.")
+    if plan.vectorization is not None and plan.num_envs is None:
+        raise UsageError("--vectorization is given without --num-envs, expected the number of environments.")
 
 
-def _make_environment(plan: Plan) -> gym.Env[Any, Any]:
+def _make_environment(plan: Plan) -> Any:
     arguments = _env_arguments(plan.env_kwargs)
+    if plan.pettingzoo is not None:
+        return make_agents_environment(plan.pettingzoo, arguments)
     try:
         package = next((name for start, name in _PACKAGES.items() if plan.env_id.startswith(start)), None)
         if package is not None and plan.env_id not in gym.registry and importlib.util.find_spec(package) is not None:
             importlib.import_module(package)  # which registers the environment
+        if plan.num_envs is not None:
+            mode = plan.vectorization or "sync"
+            return gym.make_vec(plan.env_id, num_envs=plan.num_envs, vectorization_mode=mode, **arguments)
         return gym.make(plan.env_id, **arguments)
     except Exception as error:  # an environment may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
@@ -169,27 +228,31 @@ def _env_arguments(text: str | None) -> dict[str, Any]:
     return arguments
 
 
-def _existing_dataset(plan: Plan, env: gym.Env[Any, Any]) -> minari.MinariDataset:
+def _existing_dataset(plan: Plan, env: Any) -> minari.MinariDataset:
     """Return the dataset to append to, which must be of the same environment."""
     path = get_dataset_path(plan.dataset_id)
     if not dataset_exists(path):
         raise DatasetNotFoundError(f"There is no dataset at {path} to add to; leave out --append to make it.")
     dataset = minari.load_dataset(plan.dataset_id)
-    spec = dataset.env_spec
-    if spec is not None and env.spec is not None and not specs_equal_up_to_max_episode_steps(spec, env.spec):
-        theirs = spec.id if spec.id != env.spec.id else f"{spec.id} with other arguments or wrappers"
+    if plan.pettingzoo is not None:
+        check_agents(dataset, env)
+        return dataset
+    is_vector = isinstance(env, gym.vector.VectorEnv)
+    spec, our_spec = dataset.env_spec, single_spec(env) if is_vector else env.spec
+    if spec is not None and our_spec is not None and not specs_equal_up_to_max_episode_steps(spec, our_spec):
+        theirs = spec.id if spec.id != our_spec.id else f"{spec.id} with other arguments or wrappers"
         raise CombineError(
             f"The dataset {plan.dataset_id} was recorded in {theirs}, not in {plan.env_id} as it would be made "
             "now; record a dataset of its own."
         )
     for name in ("observation_space", "action_space"):
-        theirs, ours = getattr(dataset, name), getattr(env, name)
+        theirs, ours = getattr(dataset, name), getattr(env, f"single_{name}" if is_vector else name)
         if theirs != ours:
             raise CombineError(f"The {name} of the dataset {plan.dataset_id} is {theirs}, not {ours}.")
     return dataset
 
 
-def _save(plan: Plan, collector: minari.DataCollector, dataset: minari.MinariDataset | None) -> None:
+def _save(plan: Plan, collector: Collector, dataset: minari.MinariDataset | None) -> None:
     if dataset is not None:
         _store(collector, lambda: collector.add_to_dataset(dataset))
         return
@@ -202,7 +265,7 @@ def _save(plan: Plan, collector: minari.DataCollector, dataset: minari.MinariDat
         echo(f"Hint: the dataset has no {', '.join(missing)}; `minari record --help` shows how to give them.", err=True)
 
 
-def _store(collector: minari.DataCollector, store: Callable[[], object]) -> None:
+def _store(collector: Collector, store: Callable[[], object]) -> None:
     """Store the recording without infos that cannot be stored, as the user has no way to drop them."""
     left_out: set[str] = set()
     while True:
@@ -235,7 +298,7 @@ def _warnings_handled(handle: Callable[[Warning | str], bool]) -> Iterator[None]
         warnings.showwarning = show_warning
 
 
-def _leave_out_unfit_infos(collector: minari.DataCollector) -> AbstractContextManager[None]:
+def _leave_out_unfit_infos(collector: Collector) -> AbstractContextManager[None]:
     """Drop infos that cannot be stored as soon as an episode with them ends, so that it can be written."""
     left_out: set[str] = set()
 
@@ -287,6 +350,10 @@ def _continuation(plan: Plan, tally: Tally) -> str:
     words += ["--seed", str(plan.seed)] if plan.seed is not None else []
     words += ["--env-kwargs", plan.env_kwargs] if plan.env_kwargs is not None else []
     words += ["--record-infos"] if plan.record_infos else []
+    words += ["--num-envs", str(plan.num_envs)] if plan.num_envs is not None else []
+    words += ["--vectorization", plan.vectorization] if plan.vectorization is not None else []
+    words += ["--pettingzoo", plan.pettingzoo] if plan.pettingzoo is not None else []
+    words += ["--record-state"] if plan.record_state else []
     if plan.append or tally.steps:
         return shlex.join([*words, "--append"])
     for name, value in plan.metadata.items():

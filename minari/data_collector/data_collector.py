@@ -39,9 +39,11 @@ __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
 #: Environments that use NumPy's legacy seeding accept at most 32 bits.
 AUTOSEED_BIT_SIZE = 32
 
-_AUTOSEED_OPTION = "minari_autoseed"
+#: The option of a reset that says whether a seed is chosen, see :meth:`DataCollector.reset`.
+AUTOSEED_OPTION = "minari_autoseed"
 
-_FIRST_LOOK = 256  # steps of an episode after which their size is measured
+#: Number of steps of an episode after which their size is measured.
+FIRST_LOOK = 256
 
 
 class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
@@ -111,6 +113,8 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         1
     """
 
+    _outside: OutsideValues
+
     def __init__(
         self,
         env: gym.Env[Any, Any],
@@ -132,8 +136,8 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         if isinstance(env, gym.vector.VectorEnv):
             raise TypeError(
-                f"DataCollector records a single environment, got the vector environment {env}; "
-                f"make a DataCollector of each of its environments."
+                f"DataCollector records a single environment, got the vector environment {env}; record it with "
+                f"VectorDataCollector."
             )
         check_space("observation_space", observation_space)
         check_space("action_space", action_space)
@@ -191,9 +195,9 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             raise ArgumentTypeError(f"options is {shortened(options)}, expected a dict or None.")
         self._end_episode()
         given = options
-        if options is not None and _AUTOSEED_OPTION in options:
-            options = {key: value for key, value in options.items() if key != _AUTOSEED_OPTION} or None
-        if seed is None and (given is None or given.get(_AUTOSEED_OPTION, True)):
+        if options is not None and AUTOSEED_OPTION in options:
+            options = {key: value for key, value in options.items() if key != AUTOSEED_OPTION} or None
+        if seed is None and (given is None or given.get(AUTOSEED_OPTION, True)):
             seed = secrets.randbits(AUTOSEED_BIT_SIZE)
         recorded_options = snapshot(options)
         observation, info = self.env.reset(seed=seed, options=options)
@@ -255,7 +259,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
     def _start_episode(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:
         self._recorder.start(observation, info, seed, options)
         self._was_reset, self._done = True, False
-        self._capacity = min(self._queue.remaining_capacity, _FIRST_LOOK)
+        self._capacity = min(self._queue.remaining_capacity, FIRST_LOOK)
 
     def _free_memory(self, steps: int, values: Any) -> None:
         """Write the finished episodes to disk if memory holds the maximum of steps or bytes.

@@ -1,15 +1,14 @@
-"""What collectors of every kind of environment have in common: saving, discarding and counting their episodes."""
+"""Base of the collectors of every kind of environment: it saves, discards and counts their episodes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from minari._base.json_text import shortened
 from minari._base.warnings import warn
 from minari._catalog.layout import free_dataset_path
 from minari._model.arguments import check_whole_number, no_dataset
-from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari._storages.core import warn_about_whole_stacks
 from minari.data_collector.episode_queue import EpisodeQueue
@@ -26,6 +25,13 @@ if TYPE_CHECKING:
 OnError: TypeAlias = Literal["raise", "skip"]
 
 
+class OutsideSummary(Protocol):
+    """Values outside their spaces so far."""
+
+    def take_summary(self) -> list[str]:
+        """Return a sentence for each leaf with the totals, and reset the counts."""
+
+
 class EpisodeCollector:
     """Base of a wrapper that records episodes: it saves, discards and counts those that have ended.
 
@@ -40,7 +46,7 @@ class EpisodeCollector:
 
     _queue: EpisodeQueue
     _running: RunningEpisodes
-    _outside: OutsideValues
+    _outside: OutsideSummary
     _root: PathLike | None
 
     def _recorded_spec(self) -> EnvSpec | None:

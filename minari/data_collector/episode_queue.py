@@ -21,7 +21,8 @@ from minari._base.system_errors import failures_logged
 from minari._base.warnings import warn
 from minari._catalog.layout import get_dataset_path
 from minari._model.arguments import check_whole_number
-from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
+from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch
+from minari._model.multi_agent import MultiAgentCodec, SpacesByAgent, codec_for_spaces
 from minari._storages.base import PathLike
 from minari._storages.write_session import append_encoded
 from minari.data_collector import flush_timer
@@ -38,6 +39,7 @@ from minari.errors import (
     EpisodeIndexError,
     MetadataError,
     MinariError,
+    SpaceError,
 )
 from minari.spaces import codec_for
 from minari.spaces.differences import differing_leaf
@@ -116,7 +118,16 @@ class EpisodeQueue:
         """Return how many steps of that size the current episode may have before finished ones must be written."""
         return self._memory.capacity_for(row_bytes)
 
-    def add(self, buffer: EpisodeBuffer) -> list[PendingWarning]:
+    def know_agents(self, observation_spaces: SpacesByAgent, action_spaces: SpacesByAgent) -> None:
+        """Take in the spaces of agents that have appeared in an episode of many, before it is added.
+
+        Raises:
+            SpaceError: an agent has another space than before.
+        """
+        with self._lock.current:
+            self._written.know_agents(observation_spaces, action_spaces)
+
+    def add(self, buffer: AnyEpisodeBuffer) -> list[PendingWarning]:
         """Add a finished episode; a second call for the same one, after an interruption, completes the first.
 
         Returns:
@@ -171,10 +182,14 @@ class EpisodeQueue:
 
     def _flush_in_time(self) -> None:
         """Write the episodes in memory, in the thread of the timer; the next call reports problems."""
-        warnings = [] if self.source is None else self.source.hand_over()
+        with self._lock.current:
+            self._is_scheduled = False
+        try:
+            warnings = [] if self.source is None else self.source.hand_over()  # without the lock, which it takes itself
+        except Exception as error:  # the thread must go on
+            warnings = [_not_yet(error)]
         with self._lock.current:
             self._memory.warnings += warnings
-            self._is_scheduled = False
             try:
                 self._flush()
             except Exception as error:  # the disk may have space again in some seconds
@@ -337,7 +352,7 @@ class EpisodeQueue:
     def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
         if self._written.recording is None:
             with dataset.appending():
-                append_encoded(dataset.storage, in_batches(self._memory.ready))
+                append_encoded(dataset.storage, in_batches(self._memory.ready), self._written.codec)
             return
         self._flush()
         if not skips:
@@ -505,6 +520,19 @@ if hasattr(os, "register_at_fork"):
 
 
 def _check_same_layout(medium: Medium, dataset: MinariDataset) -> None:
+    codec, stored = codec_for_spaces(medium.observation_space, medium.action_space), dataset.storage.episode_codec
+    if isinstance(codec, MultiAgentCodec) and isinstance(stored, MultiAgentCodec):
+        try:
+            stored.with_agents(codec.observation_spaces, codec.action_spaces)
+        except SpaceError as error:
+            raise CombineError(f"The recorded episodes do not fit into the dataset {dataset.id}: {error}") from error
+        return
+    if isinstance(codec, MultiAgentCodec) or isinstance(stored, MultiAgentCodec):
+        kinds = ("many agents", "one") if isinstance(codec, MultiAgentCodec) else ("one agent", "many")
+        raise CombineError(
+            f"The recorded episodes are of {kinds[0]}, and those of the dataset {dataset.id} of {kinds[1]}; make a "
+            f"dataset of their own with create_dataset."
+        )
     for name, ours, other in (
         ("observations", medium.observation_space, dataset.observation_space),
         ("actions", medium.action_space, dataset.action_space),

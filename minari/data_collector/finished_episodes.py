@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 from minari._base.json_text import shortened
-from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
+from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch, EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari._model.episode_codec import REWARDS, size_of, without_info
 from minari._model.infos import discard_info
 from minari._storages.write_session import other_reward_shape
@@ -44,7 +44,7 @@ class Finished:
 
     steps: int
     index: int
-    buffer: EpisodeBuffer | BufferBatch | None
+    buffer: AnyEpisodeBuffer | BufferBatch | None
     batch: EpisodeBatch | None = None
     number: int = 0
     episode: EpisodeColumns | None = None
@@ -75,12 +75,6 @@ class Finished:
             return self.batch.nbytes // len(self.batch)
         return 0 if self.episode is None else size_of(self.episode)
 
-    @property
-    def reward_shape(self) -> tuple[int, ...] | None:
-        """Return the shape of the reward of a step of the encoded episode."""
-        encoded = self.batch or self.episode
-        return None if encoded is None else encoded.columns[REWARDS].shape[1:]
-
 
 class FinishedEpisodes:
     """Episodes in memory, with a limit to their steps and bytes. Not thread-safe.
@@ -103,7 +97,7 @@ class FinishedEpisodes:
         self.kept: list[Finished] = []
         self.steps = 0
         self.warnings: list[PendingWarning] = []
-        self._latest: weakref.ref[EpisodeBuffer] | None = None
+        self._latest: weakref.ref[AnyEpisodeBuffer] | None = None
         self._oldest = 0.0  # end of the oldest storable episode
         self.recount()
 
@@ -159,11 +153,16 @@ class FinishedEpisodes:
         self._bytes = sum(finished.size for finished in ready)
         self._reward_shape = self._written.reward_shape  # of the storable episodes; None if there is none
         if self._reward_shape is None and ready:
-            self._reward_shape = ready[0].reward_shape
+            self._reward_shape = self._reward_shape_of(ready[0])
+
+    def _reward_shape_of(self, finished: Finished) -> tuple[int, ...] | None:
+        """Return the shape of the reward of a step of an encoded episode."""
+        encoded = finished.batch or finished.episode
+        return None if encoded is None else self._written.codec.reward_shape(encoded.columns)
 
     # Adding
 
-    def add(self, buffer: EpisodeBuffer) -> None:
+    def add(self, buffer: AnyEpisodeBuffer) -> None:
         """Add and encode an episode; a second call for the same one, after an interruption, completes the first."""
         is_known = self._latest is not None and self._latest() is buffer
         if not is_known and not (self.kept and self.kept[-1].buffer is buffer):
@@ -220,7 +219,7 @@ class FinishedEpisodes:
 
     def _encode(self, finished: Finished) -> None:
         """Encode an episode, or keep the reason why that is not possible."""
-        if isinstance(finished.buffer, EpisodeBuffer):
+        if isinstance(finished.buffer, AnyEpisodeBuffer):
             try:
                 finished.episode = self._encoded(finished.buffer)
             except Exception as error:  # including errors in a callback: the recording must continue
@@ -228,10 +227,11 @@ class FinishedEpisodes:
                 return
             finished.buffer = None
         if finished.episode is not None:
-            shape = finished.episode.columns[REWARDS].shape[1:]
+            shape = self._written.codec.reward_shape(finished.episode.columns)
             if self._reward_shape is None:
                 self._reward_shape = shape
-            finished.error = other_reward_shape(shape, self._reward_shape)
+            if shape is not None and self._reward_shape is not None:
+                finished.error = other_reward_shape(shape, self._reward_shape)
             if finished.error is not None:
                 return
             self._oldest = self._oldest if self.steps else time.monotonic()
@@ -239,16 +239,11 @@ class FinishedEpisodes:
             self.steps += finished.steps
             self._bytes += size_of(finished.episode)
 
-    def _encoded(self, buffer: EpisodeBuffer) -> EpisodeColumns:
+    def _encoded(self, buffer: AnyEpisodeBuffer) -> EpisodeColumns:
         codec, index = self._written.codec, self._written.episodes + self._ready_count
         episode = codec.encode(buffer)
-        metadata = self._describe(codec.fields(index, episode.columns, episode.total_steps))
-        if not isinstance(metadata, Mapping):
-            raise MetadataError(
-                f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is "
-                f"based on what super().__call__ returns."
-            )
-        codec.describe(episode, metadata)
+        fields = codec.fields(index, episode.columns, episode.total_steps)
+        codec.describe(episode, checked_description(self._describe(fields)))
         return episode
 
     # Removing
@@ -283,8 +278,11 @@ class FinishedEpisodes:
     def discard_info(self, name: str) -> None:
         """Drop an info from all episodes in memory."""
         for finished in self.kept:
-            if isinstance(finished.buffer, EpisodeBuffer) and finished.buffer.infos is not None:
-                discard_info(finished.buffer.infos, name)
+            buffer = finished.buffer
+            trajectories = buffer.agents.values() if isinstance(buffer, MultiAgentEpisodeBuffer) else [buffer]
+            for trajectory in trajectories:
+                if isinstance(trajectory, EpisodeBuffer) and trajectory.infos is not None:
+                    discard_info(trajectory.infos, name)
             if finished.episode is not None:  # a batch has no infos
                 finished.episode = without_info(finished.episode, name)
 
@@ -366,6 +364,20 @@ def in_batches(ready: Sequence[Finished]) -> list[EpisodeColumns | EpisodeBatch]
         batches = [part for part in parts if isinstance(part, EpisodeBatch)]
         joined += [EpisodeBatch.joined(batches)] if batches else parts
     return joined
+
+
+def checked_description(metadata: Any) -> Mapping[str, Any]:
+    """Return what an episode metadata callback has returned.
+
+    Raises:
+        MetadataError: it is not a dict.
+    """
+    if isinstance(metadata, Mapping):
+        return metadata
+    raise MetadataError(
+        f"The episode metadata callback returned {shortened(metadata)}, expected a dict; return one that is based on "
+        f"what super().__call__ returns."
+    )
 
 
 def _unfit_warning(finished: Finished) -> UnfitEpisodeWarning:

@@ -18,8 +18,8 @@ from minari._base.system_errors import failures_logged
 from minari._catalog.recordings import Recording, RecordingState, new_recording, resume_recording
 from minari._model.compression import CompressionChoice
 from minari._model.env_spec import difference_up_to_max_episode_steps
-from minari._model.episode_codec import EpisodeCodec
 from minari._model.frame_stack import KEEP, FrameStackChoice, check_frame_stack
+from minari._model.multi_agent import AgentSpaces, MultiAgentCodec, SpacesByAgent, codec_for_spaces
 from minari._storages.base import PathLike
 from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
@@ -34,7 +34,7 @@ class Medium:
     """The spaces, environment and storage options of a recording.
 
     Attributes:
-        observation_space: space of the observations.
+        observation_space: space of the observations; those of each agent, if there are many.
         action_space: space of the actions.
         env_spec: spec of the environment.
         data_format: format of the storage; None for the default.
@@ -77,7 +77,7 @@ class OpenRecording:
     """
 
     def __init__(self, medium: Medium, root: PathLike | None, resume: str | None = None) -> None:
-        self.codec = EpisodeCodec(medium.observation_space, medium.action_space)
+        self.codec = codec_for_spaces(medium.observation_space, medium.action_space)
         # The current value: at the end of the program, or some seconds later, the variable may be different.
         self.root = get_datasets_root(root)
         self._given_root = root
@@ -89,6 +89,10 @@ class OpenRecording:
             self.recording, self._held = resume_recording(resume, root)
         try:
             self.medium = medium if self.recording is None else _checked_medium(medium, self.recording)
+            if self.medium is not medium:
+                self.codec = codec_for_spaces(self.medium.observation_space, self.medium.action_space)
+                if isinstance(medium.observation_space, AgentSpaces) and isinstance(medium.action_space, AgentSpaces):
+                    self.know_agents(medium.observation_space, medium.action_space)  # which need not be in it
             # Options that the format does not support are rejected before anything is recorded.
             storage_type = get_minari_storage(self.medium.data_format or "hdf5")
             checked_compression(
@@ -142,13 +146,25 @@ class OpenRecording:
         recording.write_state(self.state)
         return recording
 
+    def know_agents(self, observation_spaces: SpacesByAgent, action_spaces: SpacesByAgent) -> None:
+        """Take in the spaces of agents that have appeared.
+
+        Raises:
+            SpaceError: an agent has another space than before.
+        """
+        if isinstance(self.codec, MultiAgentCodec):
+            self.codec = codec = self.codec.with_agents(observation_spaces, action_spaces)
+            self.medium = replace(
+                self.medium, observation_space=codec.observation_spaces, action_space=codec.action_spaces
+            )
+
     def append(self, episodes: Sequence[EpisodeColumns | EpisodeBatch]) -> None:
         """Write episodes; :meth:`settle` says how many there are, even if this is interrupted."""
         if self.recording is None:
             return
         self._is_unsure = True
         count = sum(len(part) if isinstance(part, EpisodeBatch) else 1 for part in episodes)
-        append_encoded(self.recording.storage, episodes)
+        append_encoded(self.recording.storage, episodes, self.codec)
         # If the system failed after the commit, the next writer applies the change.
         self._is_unsure = self.recording.storage.total_episodes < self.rows + count
 
@@ -261,6 +277,9 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
     )
     for field in fields(Medium):
         ours, other = getattr(asked, field.name), getattr(theirs, field.name)
+        if isinstance(ours, AgentSpaces) and isinstance(other, AgentSpaces):
+            ours = {agent: space for agent, space in ours.items() if agent in other}  # others are new ones
+            other = {agent: space for agent, space in other.items() if agent in ours}
         if ours != other:
             raise CombineError(
                 f"The {field.name} is {shortened(ours)}, expected {shortened(other)} as in the recording "

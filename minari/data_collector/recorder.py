@@ -90,12 +90,26 @@ class EpisodeRecorder:
 
     def drop_half_step(self) -> None:
         """Drop the partial values of a step that was interrupted by an error."""
-        steps = len(self._rewards)  # appended last
+        self._actions.cut(len(self._rewards))  # appended last
+        self.drop_half_outcome()
+
+    def drop_half_outcome(self) -> None:
+        """Drop the partial outcome of a step that was interrupted by an error, but not its action."""
+        steps = len(self._rewards)
         self._observations.cut(steps + 1)
-        self._actions.cut(steps)
         for values in (self._terminations, self._truncations):
             del values[steps:]
-        _cut_infos(self._infos, steps + 1)
+        cut_infos(self._infos, steps + 1)
+
+    def cut(self, steps: int) -> None:
+        """Drop the steps after the first ``steps``."""
+        del self._rewards[steps:]
+        self.drop_half_step()
+
+    def reopen(self) -> None:
+        """Drop the outcome of the last step, whose action is kept, so that another one can be added."""
+        del self._rewards[-1:]
+        self.drop_half_outcome()
 
     def _add_info(self, info: Any, recorded: int) -> None:
         info = self.checked_info(info)
@@ -134,7 +148,7 @@ class EpisodeRecorder:
         self.started = False
         if self._ended is None and self._rewards:
             self.drop_half_step()  # the program may end while another thread steps
-            self._ended = self._buffer()
+            self._ended = self.buffer()
         return self._ended
 
     def finish(self, queue: EpisodeQueue) -> None:
@@ -147,11 +161,12 @@ class EpisodeRecorder:
 
     def take(self) -> EpisodeBuffer:
         """Return the episode so far; the recorder is empty afterwards."""
-        buffer = self.ended() or self._buffer()
+        buffer = self.ended() or self.buffer()
         self.clear()
         return buffer
 
-    def _buffer(self) -> EpisodeBuffer:
+    def buffer(self) -> EpisodeBuffer:
+        """Return the episode so far, even if it has no step."""
         return EpisodeBuffer(
             seed=self._seed,
             options=self._options,
@@ -172,10 +187,11 @@ def _flags(flags: bytearray | list[Any]) -> Any:
     return np.frombuffer(flags, np.bool_) if isinstance(flags, bytearray) else flags
 
 
-def _cut_infos(infos: dict[str, Any], rows: int) -> None:
+def cut_infos(infos: dict[str, Any], rows: int) -> None:
+    """Drop the values of infos after the first ``rows``."""
     for values in infos.values():
         if isinstance(values, dict):
-            _cut_infos(values, rows)
+            cut_infos(values, rows)
         else:
             del values[rows:]
 

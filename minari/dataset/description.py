@@ -14,14 +14,14 @@ from minari._base.json_text import parse_json
 from minari._model.env_spec import is_gymnasiums_own, spaces_of
 from minari._model.format_version import is_compatible
 from minari._model.metadata_json import size_text, texts_of
-from minari._model.multi_agent import MultiAgentCodec
+from minari._model.multi_agent import AgentSpaces, MultiAgentCodec, agent_of_name
 from minari._storages.base import MinariStorage
 from minari.errors import EnvironmentSpecError, EpisodeError
 from minari.progress import track
 from minari.spaces.serialization import deserialize_space
 
 
-__all__ = ["Fact", "dataset_facts", "env_facts", "get_dataset_spec_dict", "get_env_spec_dict"]
+__all__ = ["Fact", "agents_of", "dataset_facts", "env_facts", "get_dataset_spec_dict", "get_env_spec_dict"]
 
 Form: TypeAlias = Literal["text", "code", "link"]
 
@@ -131,9 +131,11 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
         Fact("eval_env_spec", "Evaluation Environment", _env_id(metadata.get("eval_env_spec"))),
         Fact("license", "License", metadata.get("license") or None),
     ]
+    agents = agents_of(metadata)
     return [
         Fact("total_steps", "Total Steps", metadata.get("total_steps")),
         Fact("total_episodes", "Total Episodes", metadata.get("total_episodes")),
+        *([Fact("agents", "Agents", agents, to_text=_agents)] if agents is not None else []),
         *(fact for fact in spaces if fact.value is not None),
         Fact("algorithm_name", "Algorithm", metadata.get("algorithm_name")),
         Fact("author", "Author", people["author"], to_text=", ".join),
@@ -148,6 +150,33 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
         ),
         *(fact for fact in further if fact.value is not None),
     ]
+
+
+def agents_of(metadata: Mapping[str, Any]) -> list[Any] | None:
+    """Return the ids of the agents of a dataset; None if there is one without a name.
+
+    >>> space = '{"type": "Dict", "subspaces": {"predator": {}, "_key:1": {}}}'
+    >>> agents_of({"multi_agent": True, "observation_space": space})
+    ['predator', 1]
+
+    Args:
+        metadata: metadata of the dataset, as in ``MinariStorage.metadata`` or as stored.
+    """
+    if metadata.get("multi_agent") is not True:
+        return None
+    space = metadata.get("observation_space")
+    if isinstance(space, AgentSpaces):
+        return list(space.spaces)
+    try:
+        described = parse_json(space) if isinstance(space, str) else space
+    except ValueError:
+        return []
+    subspaces = described.get("subspaces") if isinstance(described, Mapping) else None
+    return list(map(agent_of_name, subspaces)) if isinstance(subspaces, Mapping) else []
+
+
+def _agents(agents: list[Any]) -> str:
+    return ", ".join(map(str, agents))
 
 
 def _space(space: Any) -> str:

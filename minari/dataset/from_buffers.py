@@ -337,7 +337,7 @@ class _Outside:
     def __init__(self, codec: EpisodeCodec) -> None:
         self._of_agents = isinstance(codec, MultiAgentCodec)
         self._found = (
-            {agent: OutsideValues(*(spaces[agent] for spaces in codec.spaces)) for agent in codec.agents}
+            {agent: OutsideValues(codec.spaces[0][agent], codec.spaces[1][agent]) for agent in codec.agents}
             if isinstance(codec, MultiAgentCodec)
             else {None: OutsideValues(*codec.spaces)}
         )

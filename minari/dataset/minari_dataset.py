@@ -26,7 +26,7 @@ from minari._model.format_version import FORMAT_VERSION, check_readable
 from minari._model.frame_stack import FrameStackChoice
 from minari._model.metadata_json import texts_of
 from minari._model.multi_agent import AgentID, MultiAgentCodec, MultiAgentEpisodeData, agent_name
-from minari._storages.agent_storage import AgentStorage
+from minari._storages.agent_storage import AgentStorage, steps_of_agents
 from minari._storages.base import MinariStorage, PathLike
 from minari._storages.core import warn_about_whole_stacks
 from minari.dataset.convert import write_as_dataset
@@ -182,13 +182,10 @@ class MinariDataset:
     @property
     def agent_steps(self) -> dict[Any, int]:
         """Return the number of steps of each of many agents in all episodes of this view."""
-        steps = dict.fromkeys(self.agents, 0)
-        names = {agent_name(agent): agent for agent in steps}
-        for metadata in self._storage.get_episode_metadata(self._indices.tolist()) if steps else ():
-            for name, of_agent in metadata.get("agents", {}).items():
-                if name in names:
-                    steps[names[name]] += int(of_agent["total_steps"])
-        return steps
+        if not self._storage.is_multi_agent:
+            return {}
+        steps = steps_of_agents(self._storage, self._indices.tolist())
+        return {agent: int(counts.sum()) for agent, counts in steps.items()}
 
     def for_agent(self, agent: AgentID) -> MinariDataset:
         """Return the trajectories of one of many agents, as the episodes of a dataset of one agent.

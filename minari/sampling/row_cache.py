@@ -94,7 +94,7 @@ class RowCache:
         Stacks of frames that are stored once are kept once, too, if that is so in all episodes.
         """
         stacked = self._storage.frame_stacks.at(request.path)
-        if stacked is not None and self._storage.has_stacked_frames(stacked, self._episodes).all():
+        if stacked is not None and self._storage.has_only_frames(stacked):
             frames = self._rows(frame_request(stacked, request._replace(out=None)))
             return None if frames is None else stacks_from(stacked, request, frames)
         return self._rows(request)
@@ -260,8 +260,9 @@ class _KeptRows:
         for unit in missing.tolist():
             if not self._fill(request, unit):
                 return None
-        found: Column = self._place.rows[at]
-        return np.asarray(found)
+        # Positions are below the length; "clip" writes to the array without another copy in between.
+        found = request.target(self._place.rows.dtype)
+        return self._place.rows.take(at, axis=0, out=found, mode="clip")
 
     def _fill(self, request: RowRequest, unit: int) -> bool:
         """Decode a unit of rows; False if there is no room for all of it, or its rows have another dtype."""

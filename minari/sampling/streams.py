@@ -136,7 +136,7 @@ class BlockStream(Stream):
         super().__init__(samples, seed, shard)
         self._block = min(BLOCK, max(1, self.size // BLOCKS_AT_A_TIME))
         self._order: tuple[int, Positions] | None = None
-        self._groups: dict[tuple[int, int], Fields] = {}
+        self._groups: dict[tuple[int, int], tuple[Fields, Positions]] = {}
         if self.world > 1:
             self.size -= self.size % self._block  # parts have whole blocks
         self._group_size = self._block * BLOCKS_AT_A_TIME
@@ -179,19 +179,19 @@ class BlockStream(Stream):
         """Return the batch of drawn elements, out of the groups in memory."""
         count, parts = len(drawn[0]), []
         wanted = self._groups_at(begin, count)
-        self._groups = {key: batch for key, batch in self._groups.items() if key[0] == epoch and key[1] in wanted}
+        self._groups = {key: kept for key, kept in self._groups.items() if key[0] == epoch and key[1] in wanted}
         for group in wanted:
             if (epoch, group) not in self._groups:
                 elements = self._group(epoch, group)
                 order = np.argsort(elements)
-                self._groups[epoch, group] = taken(
-                    self.samples.read(elements[order], draw=(epoch, group * self._group_size)), np.argsort(order)
-                )
+                batch = self.samples.read(elements[order], draw=(epoch, group * self._group_size))
+                self._groups[epoch, group] = batch, np.argsort(order)
             start = max(0, begin - group * self._group_size)
             stop = min(self._group_size, begin + count - group * self._group_size)
-            parts.append(taken(self._groups[epoch, group], np.arange(start, stop)))
-        batch: Fields = filled(concatenated(parts), out)
-        return batch
+            batch, places = self._groups[epoch, group]
+            parts.append(taken(batch, places[start:stop]))
+        found: Fields = filled(concatenated(parts), out)
+        return found
 
 
 class ReplacingStream(Stream):

@@ -270,11 +270,15 @@ class MultiAgentSuite(Suite):
     def test_repack_of_agents(self, tmp_path: Path) -> None:
         """Rewriting in place keeps values, metadata and spaces."""
         storage, truths = self.filled_with_agents(tmp_path)
-        storage.update_episode_metadata([{"note": "a"}], [2])
+        storage.update_episode_metadata([{"note": "a", "agents": {0: {"team": "blue"}}}], [2])
+        with refused(EpisodeError, "'nobody'"):
+            storage.update_episode_metadata([{"agents": {"nobody": {}}}], [2])
         storage.repack()
         self.assert_holds_agents(storage, truths)
         (metadata,) = storage.get_episode_metadata([2])
         assert_metadata(metadata, {"note": "a", "seed": 2})
+        of_agent = {"team": "blue", "total_steps": len(truths[2][0]["rewards"])}
+        assert_metadata(metadata["agents"], {agent_name(0): of_agent})
 
     def test_agents_have_checksums(self, tmp_path: Path) -> None:
         """Values of many agents are verified as those of one are."""

@@ -101,3 +101,16 @@ class Hanging(Slow):
 
 
 number = 3
+
+
+class Alternating:
+    """Acts in all environments at once, and has to be given the vector environment."""
+
+    batched = True
+
+    def __init__(self, env):
+        self.num_envs = env.num_envs
+
+    def __call__(self, observations):
+        assert observations.shape == (self.num_envs, 2)
+        return np.arange(self.num_envs) % 3

@@ -30,7 +30,7 @@ def actions_of(dataset_id: str) -> list[list[int]]:
 
 def seeds_of(dataset_id: str) -> list[int]:
     dataset = minari.load_dataset(dataset_id)
-    return [metadata["seed"] for metadata in dataset.storage.get_episode_metadata(range(len(dataset)))]
+    return [metadata.get("seed") for metadata in dataset.storage.get_episode_metadata(range(len(dataset)))]
 
 
 def test_records_ten_episodes_by_default(record: Minari, datasets_root: Path) -> None:
@@ -168,6 +168,43 @@ def test_append_refuses_what_does_not_fit(record: Minari, options: list[str], en
     done = record("--append", *options, env_id=env_id)
     done.assert_refused(part, code=2 if "--author" in options else 1)
     assert minari.load_dataset("own/a-v0").total_episodes == 2
+
+
+@pytest.mark.parametrize("vectorization", [[], ["--vectorization", "async"]])
+def test_many_environments_at_once(record: Minari, vectorization: list[str], datasets_root: Path) -> None:
+    options = ["--num-envs", "3", *vectorization, "--seed", "7"]
+    done = record("--episodes", "7", "--policy", "own:Alternating", *options)
+    path = datasets_root / "own" / "a-v0"
+    assert done.lines == [f"Dataset own/a-v0 recorded: 7 episodes, 35 steps, mean return 4.28571, at {path}"]
+    dataset = minari.load_dataset("own/a-v0")
+    assert [(int(episode.actions[0]), len(episode)) for episode in dataset] == [(number % 3, 5) for number in range(7)]
+    metadata = [*dataset.storage.get_episode_metadata(range(7))]
+    assert [one.get("seed") for one in metadata] == [7, 8, 9, None, None, None, None]
+    assert [int(one["env_index"]) for one in metadata] == [0, 1, 2, 0, 1, 2, 0]
+    assert dataset.env_spec is not None
+    assert dataset.env_spec.id == "Counting-v0"
+    assert "num_envs" not in dataset.env_spec.kwargs
+    assert "extended: 3 episodes, 6 steps" in record("--steps", "5", "--append", "--policy", "own:two", *options).out
+    assert seeds_of("own/a-v0")[-3:] == [14, 15, 16]
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--num-envs", "2", "--pettingzoo", "own:two"], "Both --num-envs and --pettingzoo"),
+        (["--vectorization", "sync"], "without --num-envs"),
+    ],
+)
+def test_options_of_many_environments_that_do_not_fit(record: Minari, options: list[str], part: str) -> None:
+    record(*options).assert_refused(part, code=2)
+
+
+def test_failure_among_many_environments_keeps_all_of_them(record: Minari) -> None:
+    done = record("--episodes", "9", "--num-envs", "2", "--env-kwargs", '{"fails_at": 8}', "--policy", "own:two")
+    assert done.code == 1
+    assert "4 episodes are kept, the last of them truncated. To continue: minari record" in done.err
+    assert "--num-envs 2" in done.err
+    assert [len(episode) for episode in minari.load_dataset("own/a-v0")] == [5, 5, 2, 2]
 
 
 def test_a_package_that_registers_its_environments_is_imported(record: Minari, tmp_path: Path) -> None:

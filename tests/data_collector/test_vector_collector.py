@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ import minari
 from minari import VectorDataCollector
 from minari._model.infos import append_info
 from minari.data_collector import EpisodeBuffer
+from minari.errors import ArgumentError, ArgumentTypeError, SpaceError
 from minari.testing.comparison import assert_same
 from support.cases import SPACES
 from support.logged_env import LoggedEnv
@@ -142,3 +145,134 @@ def test_the_dataset_is_what_each_sub_environment_saw(
     finally:
         collector.close()
         minari.delete_dataset("test/vector-v0")
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("with_infos", [False, True])
+def test_episodes_longer_than_a_block(mode: AutoresetMode, with_infos: bool) -> None:
+    space = spaces.Box(0, 255, (330, 330), np.uint8)  # 32 rows of two environments are a block
+    makers = [partial(LoggedEnv, space, spaces.Discrete(3), seed, longest=90, ends=0.004) for seed in range(3)]
+    env = SyncVectorEnv(makers, autoreset_mode=mode)
+    collector = VectorDataCollector(env, record_infos=with_infos)
+    dataset = drive(collector, [("step", 130), ("mask", 2), ("step", 40), ("save", None), ("step", 50)], mode)
+    assert dataset is not None
+    lengths = [len(episode) for episode in dataset]
+    assert max(lengths) > 64
+    assert_recorded(dataset, logged(env, with_infos))
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+@pytest.mark.parametrize("shared", [True, False])
+def test_environments_in_processes(mode: AutoresetMode, shared: bool) -> None:
+    env = make(mode, 3, AsyncVectorEnv, "multi-discrete" if shared else "dict-nested", shared_memory=shared)
+    collector = VectorDataCollector(env, record_infos=True)
+    try:
+        dataset = drive(collector, [("step", 30), ("reset", "list"), ("step", 5)], mode)
+        assert dataset is not None
+        assert_recorded(dataset, logged(env, with_infos=True))
+    finally:
+        collector.close()
+
+
+def native(count: int = 4, **options: Any) -> VectorEnv:
+    return gym.make_vec("CartPole-v1", num_envs=count, vectorization_mode="vector_entry_point", **options)
+
+
+def test_a_native_environment_has_the_seed_of_its_generator() -> None:
+    collector = VectorDataCollector(native())
+    collector.reset(seed=np.int64(5))
+    for _ in range(60):
+        collector.step(collector.action_space.sample())
+    dataset = collector.create_dataset("test/native-v0")
+    metadata = list(dataset.storage.get_episode_metadata(range(len(dataset))))
+    first = {int(one["env_index"]): one for one in reversed(metadata)}
+    assert sorted(first) == [0, 1, 2, 3]
+    assert [one.get("vector_seed") for one in first.values()] == [5] * 4
+    assert not any("seed" in one for one in metadata)
+    assert sum("vector_seed" in one for one in metadata) == 4
+    assert dataset.env_spec == gym.spec("CartPole-v1")
+    dataset.recover_environment().close()
+
+
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [
+        (7, [7, 8, 9]),
+        (np.uint32(2**32 - 2), [2**32 - 2, 2**32 - 1, 0]),
+        (2**40, [2**40, 2**40 + 1, 2**40 + 2]),
+        ([4, np.int8(2), 4], [4, 2, 4]),
+        ((1, None, 3), [1, None, 3]),
+        (None, [None, None, None]),
+    ],
+)
+def test_seeds_of_the_sub_environments(seed: Any, expected: list[int | None]) -> None:
+    for options in ({}, {"minari_autoseed": False, "level": 2}):
+        env = make(AutoresetMode.NEXT_STEP, 3, SyncVectorEnv, "discrete")
+        collector = VectorDataCollector(env)
+        given_options = dict(options)
+        collector.reset(seed=seed, options=options or None)
+        assert options == given_options, "the dict of the caller is unchanged"
+        collector.step(collector.action_space.sample())
+        dataset = collector.create_dataset("test/seeds-v0")
+        metadata = sorted(dataset.storage.get_episode_metadata(range(3)), key=lambda one: int(one["env_index"]))
+        found = [one.get("seed") for one in metadata]
+        seen = [env.envs[index].episodes[0] for index in range(3)]  # type: ignore[attr-defined]
+        assert found == [episode["seed"] for episode in seen]
+        assert [episode["options"] for episode in seen] == [{"level": 2} if options else None] * 3
+        drawn = [number for number, value in enumerate(expected) if value is None and not options]
+        assert all(isinstance(found[number], int) and 0 <= found[number] < 2**32 for number in drawn)
+        assert [value for number, value in enumerate(found) if number not in drawn] == [
+            value for number, value in enumerate(expected) if number not in drawn
+        ]
+        minari.delete_dataset("test/seeds-v0")
+
+
+@pytest.mark.parametrize(
+    ("seed", "error", "message"),
+    [
+        ([1, 2], ArgumentError, "seed has 2 seeds, expected one for each of 3 sub-environments"),
+        (-1, ArgumentError, "seed is -1"),
+        ("7", ArgumentTypeError, "seed is '7'"),
+        ([1, 2.5, 3], ArgumentTypeError, "seed is 2.5"),
+    ],
+)
+def test_bad_seeds_are_refused(seed: Any, error: type[Exception], message: str) -> None:
+    collector = VectorDataCollector(make(AutoresetMode.NEXT_STEP, 3, SyncVectorEnv, "discrete"))
+    with pytest.raises(error, match=message):
+        collector.reset(seed=seed)
+
+
+class NoMode(VectorEnv):
+    """A vector environment that does not say when it resets."""
+
+    num_envs = 2
+    single_observation_space = observation_space = single_action_space = action_space = spaces.Discrete(2)
+
+
+def test_what_cannot_be_recorded_rightly_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"The autoreset mode of .* is None, expected one of Gymnasium's"):
+        VectorDataCollector(NoMode())
+    with pytest.raises(TypeError, match=r"VectorDataCollector records a vector environment, got .*DataCollector"):
+        VectorDataCollector(gym.make("CartPole-v1"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="VectorDataCollector"):
+        minari.DataCollector(native())  # type: ignore[arg-type]
+    texts = make(AutoresetMode.NEXT_STEP, 1, AsyncVectorEnv, "text")
+    with pytest.raises(SpaceError, match="make it with shared_memory=False"):
+        VectorDataCollector(texts)
+    texts.close()
+    with pytest.raises(gym.error.ResetNeeded):
+        VectorDataCollector(native()).step(np.zeros(4, np.int64))
+
+
+def test_the_spec_is_that_of_the_single_environment() -> None:
+    for options in ({"vectorization_mode": "sync"}, {"vectorization_mode": "vector_entry_point"}):
+        collector = VectorDataCollector(gym.make_vec("CartPole-v1", num_envs=2, max_episode_steps=7, **options))
+        collector.reset(seed=1)
+        for _ in range(20):
+            collector.step(collector.action_space.sample())
+        dataset = collector.create_dataset("test/spec-v0")
+        assert max(len(episode) for episode in dataset) <= 7
+        env = dataset.recover_environment()
+        assert env.spec is not None
+        assert (env.spec.max_episode_steps, env.spec.kwargs) == (7, {})
+        minari.delete_dataset("test/spec-v0")

@@ -17,7 +17,7 @@ from minari import MinariDataset
 from minari.errors import ArgumentError, SampleIndexError
 from minari.sampling.sum_tree import SumTree
 from support.programs import run
-from support.sampling_model import assert_same
+from support.sampling_model import assert_same, make
 
 
 ORDERS: dict[str, dict[str, Any]] = {
@@ -251,6 +251,22 @@ def test_batches_belong_to_the_caller(dataset: MinariDataset) -> None:
     for name in ("observations", "next_observations", "actions", "rewards", "terminations", "timesteps"):
         batch[name] += 1 if name != "terminations" else True
     assert_same(transitions[[0, 0, 3]], dataset.transitions()[[0, 0, 3]])
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+@pytest.mark.parametrize("compression", ["none", None])
+def test_batches_of_frames_keep_their_values_while_others_are_drawn(compression: str | None, cache: Any) -> None:
+    frames = make("sampled/kept-v0", (300, 200), "frames", compression=compression)
+    observations = np.concatenate([episode.observations[:-1] for episode in frames])
+    kept = {}
+    for number, batch in enumerate(frames.transitions(cache=cache).batches(200, seed=0, epochs=6)):
+        batch["next_observations"][:] = number
+        if number % 3:  # a view only, of the last elements
+            kept[number] = batch["actions"][-20:].astype(int), batch["observations"][-20:], batch["next_observations"]
+    assert len(kept) == 8
+    for number, (chosen, found, overwritten) in kept.items():
+        np.testing.assert_array_equal(found, observations[chosen])
+        assert (overwritten == number).all()
 
 
 @pytest.mark.parametrize(

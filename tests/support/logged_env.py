@@ -18,13 +18,19 @@ class LoggedEnv(gym.Env[Any, Any]):
         action_space: Of the actions.
         seed: Of the generator, until a reset has one.
         longest: The most steps of an episode.
+        ends: The probability that a step terminates the episode.
     """
 
     def __init__(
-        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], seed: int = 0, longest: int = 8
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        seed: int = 0,
+        longest: int = 8,
+        ends: float = 0.15,
     ) -> None:
         self.observation_space, self.action_space = copy.deepcopy(observation_space), copy.deepcopy(action_space)
-        self.rng, self.longest = np.random.default_rng(seed), longest
+        self.rng, self.longest, self.ends = np.random.default_rng(seed), longest, ends
         self.clock = 0  # set by the test
         self.episodes: list[dict[str, Any]] = []
 
@@ -79,8 +85,8 @@ class LoggedEnv(gym.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         rng, episode = self.rng, self.episodes[-1]
         observation, info, reward = self._observe(), self._inform(is_reset=False), float(rng.normal())
-        terminated = bool(rng.random() < 0.15)
-        truncated = bool(rng.random() < 0.1) or len(episode["rewards"]) + 1 >= self.longest
+        terminated = bool(rng.random() < self.ends)
+        truncated = bool(rng.random() < self.ends / 2) or len(episode["rewards"]) + 1 >= self.longest
         values = copy.deepcopy((observation, action, reward, terminated, truncated, info))
         names = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
         for name, value in zip(names, values, strict=True):

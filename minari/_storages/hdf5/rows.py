@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from minari._base.data_file import DataFile
 from minari._base.parallel import map_in_batches
+from minari._storages.array_pool import LARGE
 from minari._storages.hdf5.format.chunks import ChunkTable, decoded_chunk
 from minari._storages.hdf5.format.filters import Chunking
 from minari._storages.hdf5.index import LeafPlace
@@ -30,7 +31,7 @@ from minari.spaces import Column, ColumnPath, path_name, without_ones
 _NOT_MAPPED: Final = -1
 _MOST_TABLES: Final = 2**22  # numbers in the tables of chunks that are kept
 _ENOUGH_FOR_A_THREAD: Final = 2**18  # bytes
-_LARGE_ROW: Final = 2**12  # bytes, from which on copying rows one by one into a given array pays
+_LARGE_ROW: Final = 2**12  # bytes, from which on copying rows one by one into an array that is there pays
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +144,17 @@ class LeafRows:
             dtype if is_number else np.dtype((np.void, size)),
             self._unit,
         )
-        shape = (*rows.shape, *(() if request.length is None else (length,)), *request.shape)
-        out = self._usable(request.out, shape)
         try:
-            if out is None or size < _LARGE_ROW:
-                return view[at].view(dtype).reshape(shape)
+            if size < _LARGE_ROW or (request.out is None and at.size * size < LARGE):
+                shape = () if request.length is None else (length,)
+                return view[at].view(dtype).reshape(*rows.shape, *shape, *request.shape)
+            out = request.target(dtype)
             items = out.reshape(-1).view(view.dtype)
             for place, unit in enumerate(at.reshape(-1).tolist()):
                 items[place : place + 1] = view[unit : unit + 1]
         except (IndexError, ValueError):
             raise self._cut_off(mapped) from None
         return out
-
-    def _usable(self, out: Column | None, shape: tuple[int, ...]) -> Column | None:
-        is_usable = out is not None and (out.shape, out.dtype) == (shape, self.dtype)
-        return out if is_usable and out is not None and out.flags.c_contiguous and out.flags.writeable else None
 
     def _cut_off(self, mapped: MappedFile) -> DatasetCorruptError:
         return DatasetCorruptError(
@@ -172,8 +169,8 @@ class LeafRows:
         flat = rows.reshape(-1)
         episodes = np.repeat(request.episodes, rows.size // max(len(request.episodes), 1))
         forms = np.repeat(forms, rows.size // max(len(forms), 1))
-        out = self._usable(request.out, (*rows.shape, *self.shape))
-        result = np.empty((len(flat), *self.shape), self.dtype) if out is None else out.reshape(len(flat), *self.shape)
+        out = request.target(self.dtype)
+        result = out.reshape(len(flat), *self.shape)
         tasks: list[_ChunkTask] = []
         for number in np.unique(forms).tolist():
             form = self._compressed[number]
@@ -195,7 +192,7 @@ class LeafRows:
 
         chunk_size = max((form.chunking.size(form.dtype) for form in self._compressed), default=1)
         map_in_batches(decode, tasks, max(1, _ENOUGH_FOR_A_THREAD // chunk_size))
-        return result.reshape(*rows.shape, *self.shape) if out is None else out
+        return out
 
     def _chunk_tasks(
         self,

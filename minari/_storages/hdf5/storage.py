@@ -30,6 +30,7 @@ from minari._base.parallel import map_in_batches
 from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
 from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari._model.frame_stack import StackedLeaf
 from minari._model.metadata import DatasetMetadata
 from minari._storages.base import EpisodeWriter, MinariStorage
 from minari._storages.hdf5.appender import StoredEpisode
@@ -281,6 +282,9 @@ class HDF5Storage(MinariStorage):
             self._locate(episodes.tolist(), file)
             having = [places for _, places, _ in self._index.leaf(path)]
         return np.isin(episodes, np.concatenate(having)) if having else np.zeros(len(episodes), bool)
+
+    def _gathers_frames(self, leaf: StackedLeaf, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return self.has_stacked_frames(leaf, episodes)
 
     def _steps_of(self, path: ColumnPath, total: int) -> npt.NDArray[np.int64]:
         """Return the number of steps of each episode, for a column of one of many agents those of its trajectory."""

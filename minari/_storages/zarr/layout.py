@@ -267,14 +267,20 @@ class Table:
         name = ""
         parts = [encoded(part) for part in kind.path] or ["episodes"]
         for depth, part in enumerate(parts, 1):
-            taken = self._leaves | self._groups if depth == len(parts) else self._leaves
             candidates = (part if number == 1 else f"{part}.{number}" for number in range(1, len(self.columns) + 2))
             name = next(
                 candidate
                 for candidate in (f"{name}/{part}" if name else part for part in candidates)
-                if taken.isdisjoint(place.format(candidate).casefold() for place in KINDS[kind.kind])
+                if all(self._is_free(place, candidate.casefold(), depth == len(parts)) for place in KINDS[kind.kind])
             )
         return name
+
+    def _is_free(self, place: str, name: str, is_whole: bool) -> bool:
+        """Return whether a name, or the first parts of one, can be used at one of the places of a kind."""
+        if place.partition("{}")[0] + name in self._leaves:
+            return False
+        array = place.format(name)
+        return not is_whole or (array not in self._leaves and array not in self._groups)
 
 
 @cache

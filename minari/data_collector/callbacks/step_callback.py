@@ -16,7 +16,8 @@ class StepDataCallback:
     """Callback that converts the values returned by the environment to those recorded.
 
     Pass a subclass to :class:`~minari.DataCollector` to record something else, such as a part of the
-    observation, or something more: added keys are recorded in the infos.
+    observation, or something more: added keys are recorded in the infos. A
+    :class:`~minari.MultiAgentDataCollector` makes one callback of the class for each agent.
 
     Example:
         >>> class WithPhysics(StepDataCallback):
@@ -35,6 +36,8 @@ class StepDataCallback:
         rew: Any | None = None,
         terminated: bool | None = None,
         truncated: bool | None = None,
+        *,
+        agent: Any = None,
     ) -> StepData:
         """Return the values to record of one step.
 
@@ -46,6 +49,8 @@ class StepDataCallback:
             rew: the reward.
             terminated: True if the step ended in a terminal state.
             truncated: True if the episode was cut off.
+            agent: the agent of the values, from a :class:`~minari.MultiAgentDataCollector`, which passes it to a
+                callback that accepts it.
         """
         return {
             "action": action,

@@ -20,11 +20,24 @@ import numpy as np
 from minari.cli.running import UsageError
 
 
-__all__ = ["RANDOM", "Goal", "Policy", "Tally", "find_policy", "place_of", "roll_out", "seed_policies"]
+__all__ = [
+    "RANDOM",
+    "Goal",
+    "Policy",
+    "Tally",
+    "find_policy",
+    "load_policy",
+    "place_of",
+    "roll_out",
+    "seed_generators",
+    "seed_policies",
+]
 
 Policy: TypeAlias = Callable[[Any], Any]
+#: Runs one episode: environment, policy, what the reset has returned, goal, tally, and what is called after a step.
+Play: TypeAlias = Callable[[Any, Any, Any, "Goal", "Tally", Callable[["Tally"], None]], None]
 
-_OWN = str(Path(__file__).parents[1])
+_OWN = str(Path(__file__).parents[2])
 _STANDARD = str(Path(traceback.__file__).parent)
 _LIBRARIES = frozenset({"site-packages", "dist-packages"})
 
@@ -45,6 +58,15 @@ def find_policy(name: str, env: gym.Env[Any, Any]) -> Policy:
     """
     if name == RANDOM:
         return lambda observation: env.action_space.sample()
+    return load_policy(name, env)
+
+
+def load_policy(name: str, env: Any) -> Callable[..., Any]:
+    """Return the policy with the name ``package.module:callable``, see :func:`find_policy`.
+
+    Raises:
+        UsageError: there is no such module or callable, or importing or calling it fails.
+    """
     module_name, separator, attribute = name.partition(":")
     if not (module_name and separator and attribute):
         raise UsageError(f"The policy {name!r} is not known; give 'random' or 'package.module:callable'.")
@@ -81,6 +103,11 @@ def place_of(error: BaseException) -> str:
 def seed_policies(env: gym.Env[Any, Any], seed: int) -> None:
     """Seed the random generators that policies use: the action space, and the global ones of Python and NumPy."""
     env.action_space.seed(seed)
+    seed_generators(seed)
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the global random generators of Python and NumPy."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
 
@@ -123,6 +150,23 @@ class Tally:
         """Mean return of the episodes so far; 0 before the first step."""
         return self.return_sum / max(self.episodes, 1)
 
+    def count(self, reward: float, *, begins: bool, ends: bool) -> None:
+        """Count a step.
+
+        Args:
+            reward: its reward.
+            begins: True if it is the first one of its episode.
+            ends: True if it is the last one.
+        """
+        self.episodes += begins
+        self.finished += ends
+        self.steps += 1
+        self.return_sum += reward
+
+    def continues(self, goal: Goal) -> bool:
+        """Return whether the current episode should go on."""
+        return self.signal is None and not (goal.steps is not None and self.steps >= goal.steps)
+
     def reaches(self, goal: Goal) -> bool:
         """Return True once the goal is reached."""
         if goal.steps is not None:
@@ -131,13 +175,14 @@ class Tally:
 
 
 def roll_out(
-    env: gym.Env[Any, Any],
-    policy: Policy,
+    env: Any,
+    policy: Callable[..., Any],
     goal: Goal,
     *,
     seed: int | None,
     first_episode: int,
     report: Callable[[Tally], None],
+    play: Play | None = None,
 ) -> Tally:
     """Run episodes until the goal is reached; failures are not raised, but returned in the tally.
 
@@ -151,36 +196,31 @@ def roll_out(
         seed: episode ``i`` is reset with ``seed + i``; None leaves the seeds to the environment.
         first_episode: number of the first episode.
         report: called with the tally after each step.
+        play: runs one episode after its reset, up to the goal; by default one of a single agent.
     """
     tally = Tally()
+    play = _play if play is None else play
     with _signals_noted_in(tally):
         try:
             while not tally.reaches(goal) and tally.signal is None:
                 number = first_episode + tally.finished
-                observation, _ = env.reset(seed=None if seed is None else seed + number)
-                _run_episode(env, policy, observation, goal, tally, report)
+                given = env.reset(seed=None if seed is None else seed + number)
+                play(env, policy, given, goal, tally, report)
         except (Exception, KeyboardInterrupt) as error:  # user code may raise anything
             tally.failure = error
     return tally
 
 
-def _run_episode(
-    env: gym.Env[Any, Any],
-    policy: Policy,
-    observation: Any,
-    goal: Goal,
-    tally: Tally,
-    report: Callable[[Tally], None],
+def _play(
+    env: gym.Env[Any, Any], policy: Policy, given: Any, goal: Goal, tally: Tally, report: Callable[[Tally], None]
 ) -> None:
+    observation, _ = given
     begun = over = False
-    while not over and tally.signal is None and not (goal.steps is not None and tally.steps >= goal.steps):
+    while not over and tally.continues(goal):
         observation, reward, terminated, truncated, _ = env.step(policy(observation))
         over = bool(terminated or truncated)
-        tally.episodes += not begun
+        tally.count(float(reward), begins=not begun, ends=over)
         begun = True
-        tally.finished += over
-        tally.steps += 1
-        tally.return_sum += float(reward)
         report(tally)
 
 
