@@ -9,12 +9,20 @@ from minari.testing._compression import CompressionSuite
 from minari.testing._images import ImagesSuite
 from minari.testing._metadata import MetadataSuite
 from minari.testing._reading import ReadingSuite
+from minari.testing._stacks import FrameStackSuite
 from minari.testing._values import ValuesSuite
 from minari.testing._writing import WritingSuite
 
 
 class StorageConformance(
-    ValuesSuite, ReadingSuite, WritingSuite, MetadataSuite, ImagesSuite, CompressionSuite, MultiAgentSuite
+    ValuesSuite,
+    ReadingSuite,
+    WritingSuite,
+    MetadataSuite,
+    ImagesSuite,
+    CompressionSuite,
+    MultiAgentSuite,
+    FrameStackSuite,
 ):
     """The tests of a storage format, for pytest.
 
