@@ -21,6 +21,7 @@ from minari._base.warnings import warn
 from minari._model.arguments import check_count, check_seed, check_space, made_callback
 from minari._model.compression import CompressionChoice
 from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
+from minari._model.frame_stack import KEEP, FrameStackChoice
 from minari._model.infos.values import ABSENT
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
@@ -77,6 +78,8 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         data_format: format of the dataset, by default ``"hdf5"``.
         jpeg_encoding: True to store frames as JPEG, which is lossy.
         compression: as in :class:`~minari.DataCollector`.
+        frame_stack: ``"deduplicate"`` to store each frame of stacks once, as those of ``FrameStackObservation``, where
+            the stacks can be rebuilt exactly from the frames.
         buffer_steps: maximum number of steps of finished episodes in memory. At this number, at 64 MiB, or five
             seconds after the first of them has ended, they are written to disk.
         root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
@@ -121,6 +124,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         *,
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
+        frame_stack: FrameStackChoice = KEEP,
         buffer_steps: int = 100_000,
         root: PathLike | None = None,
         resume: str | None = None,
@@ -151,7 +155,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         get_listed_root(root)  # rejects an invalid root before the first step
         self._root = root
         self._spec = single_spec(env)
-        medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression)
+        medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression, frame_stack)
         self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
         )

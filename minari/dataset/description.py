@@ -13,6 +13,8 @@ from gymnasium.envs.registration import EnvSpec
 from minari._base.json_text import parse_json
 from minari._model.env_spec import is_gymnasiums_own, spaces_of
 from minari._model.format_version import is_compatible
+from minari._model.frame_stack import DEDUPLICATE
+from minari._model.metadata import DEDUPLICATED, FRAME_STACK
 from minari._model.metadata_json import size_text, texts_of
 from minari._model.multi_agent import AgentSpaces, MultiAgentCodec, agent_of_name
 from minari._storages.base import MinariStorage
@@ -122,6 +124,7 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
             remark=f" ({metadata.get('data_format') or 'hdf5'})",
         ),
         Fact("compression", "Compression", metadata.get("compression"), to_text=_compression),
+        Fact("frame_stack", "Frame Stacks", _frames_of(metadata)),
         Fact("ref_scores", "Reference Scores", None if scores == [None, None] else scores, to_text=_scores),
         Fact("requirements", "Requirements", texts_of(metadata.get("requirements")) or None, to_text=", ".join),
         Fact(
@@ -190,6 +193,17 @@ def _size(size: Any) -> str:
 def _compression(choice: Any) -> str:
     by_column = choice.items() if isinstance(choice, dict) else [("all columns", choice)]
     return ", ".join(f"{column}: {codec}" for column, codec in by_column)
+
+
+def _frames_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return which stacks of frames are stored once; None if all are stored as they are."""
+    if metadata.get(FRAME_STACK) != DEDUPLICATE:
+        return None
+    counts = metadata.get(DEDUPLICATED)
+    known = counts if isinstance(counts, Mapping) else {}
+    total = metadata.get("total_episodes")
+    parts = [f"{name} in {count} of {total} episodes" for name, count in known.items()]
+    return f"each frame is stored once: {', '.join(parts)}" if parts else "none is stored as single frames"
 
 
 def _scores(scores: list[Any]) -> str:

@@ -27,7 +27,7 @@ import numpy as np
 from minari._base.files import relative_parts
 from minari._base.json_text import shortened
 from minari._storages.zarr.arrays import KNOWN_TYPES, check_sizes
-from minari.spaces import AGENTS, STATE, ColumnPath
+from minari.spaces import ANY_ROWS, ColumnPath
 
 
 #: The directory of the store, in that of the data.
@@ -51,7 +51,7 @@ OF_METADATA: Final = frozenset({"value", "json"})
 
 _LONGEST_NAME = 80  # letters of a part; longer ones are truncated
 _MOST_PARTS = 200  # of a path
-_FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos", AGENTS, STATE)
+_FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos", *ANY_ROWS)
 _NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # as `encoded` makes them, with a number
 
 
