@@ -163,6 +163,12 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         self._lost = self._everyone[:0]  # sub-environments that may have moved in a step that was interrupted
         self._has_warned = False
         self._warnings: list[PendingWarning] = []
+        # Without shared memory, it forgets that the caller has reset what it was going to reset in the next step.
+        self._resets_again = (
+            self._mode is AutoresetMode.NEXT_STEP
+            and isinstance(env.unwrapped, AsyncVectorEnv)
+            and not getattr(env.unwrapped, "shared_memory", True)
+        )
         # Each sub-environment has a generator of its own, which a seed of its own determines.
         self._has_own_seeds = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
         self._envs = getattr(env.unwrapped, "envs", None) or [env] * env.num_envs
@@ -191,19 +197,22 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         if given.pop(_AUTOSEED_OPTION, True):
             seeds = self._drawn(seeds)
         some = self._masked(given.get(_RESET_MASK))
+        is_again = self._resets_again & ~self._recorder.is_running & self._recorder.is_started
         self._end(self._everyone if some is None else some, continues=False)
         if some is None:
             self._recorder.clear()
-        self._lost = self._everyone[:0] if some is None else np.setdiff1d(self._lost, some)
+        envs = self._everyone if some is None else some
+        self._lost = np.setdiff1d(self._lost, envs)
         recorded_options = snapshot({key: value for key, value in given.items() if key != _RESET_MASK}) or None
         observations, infos = self.env.reset(seed=seeds, options=given or None)  # type: ignore[arg-type] # (which may remove the mask)
         origins = self._origins(seeds, recorded_options)
-        values = self._reset_values(observations, infos, self._everyone if some is None else some)
+        values = self._reset_values(observations, infos, envs)
         with self._recorder.lock.current:
             if some is None:
                 self._recorder.start_all(*values, origins)
             else:
                 self._recorder.start(some, *values, origins)
+        self._lost = np.union1d(self._lost, envs[is_again[envs]])
         return observations, infos
 
     def _masked(self, mask: Any) -> Numbers | None:

@@ -117,6 +117,11 @@ class _Ended:
     parts: list[list[_Part]] | None
     origins: list[Origin]
 
+    @property
+    def total_steps(self) -> int:
+        earlier = [len(part.rewards) for parts in self.parts or () for part in parts]
+        return int((self.last - self.first).sum()) + sum(earlier)
+
 
 class _Block:
     """Rows of all sub-environments, with their running episodes.
@@ -223,8 +228,10 @@ class VectorRecorder:
         self.is_started = False
 
     def __len__(self) -> int:
-        """Return the number of steps of the running episodes."""
-        return int((self._block.steps() + self._block.earlier_steps).sum())
+        """Return the number of steps of the running episodes, and of those that have not been handed over."""
+        ended, leaving = self._out
+        running = int((self._block.steps() + self._block.earlier_steps).sum())
+        return running + sum([episodes.total_steps for episodes in ended]) + sum(map(_steps_of, leaving))
 
     @property
     def is_running(self) -> npt.NDArray[np.bool_]:
@@ -459,6 +466,10 @@ class VectorRecorder:
     def disown(self) -> None:
         """Drop the episodes that have ended, in a forked child, whose parent has them."""
         self._out = [], []
+
+
+def _steps_of(episodes: EpisodeBuffer | BufferBatch) -> int:
+    return len(episodes) if isinstance(episodes, EpisodeBuffer) else int(episodes.total_steps.sum())
 
 
 def _metadata_of(origin: Origin) -> dict[str, int]:

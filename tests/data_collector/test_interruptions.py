@@ -59,9 +59,21 @@ def test_interruptions_of_many_agents(kind: str) -> None:
     assert interrupted(list(range(INTERRUPTIONS // 4)), "support.interrupted_agents", kind) == []
 
 
+@pytest.mark.parametrize("kind", ["next step", "same step"])
+def test_interruptions_of_many_environments(kind: str) -> None:
+    assert interrupted(list(range(INTERRUPTIONS // 2)), "support.interrupted_vectors", kind) == []
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize(
-    "kind", [(), ("support.interrupted_agents", "jointly"), ("support.interrupted_agents", "turns")]
+    "kind",
+    [
+        (),
+        ("support.interrupted_agents", "jointly"),
+        ("support.interrupted_agents", "turns"),
+        ("support.interrupted_vectors", "next step"),
+        ("support.interrupted_vectors", "same step"),
+    ],
 )
 @pytest.mark.parametrize("share", range(SHARES))
 def test_many_more_interruptions(share: int, kind: tuple[str, ...]) -> None:

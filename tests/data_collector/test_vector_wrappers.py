@@ -18,6 +18,7 @@ import minari
 from minari import VectorDataCollector
 from minari.testing.comparison import assert_same
 from support.logged_env import LoggedEnv
+from support.scripted import ScriptedEnv
 from support.toys import Witness
 from support.vector import DISABLED, FIELDS, MODES, NEXT, SAME, drive, episodes_by_env, info_at, plain
 
@@ -241,6 +242,25 @@ def test_processes_with_shared_memory(mode: AutoresetMode) -> None:
         assert_witnessed(collector.create_dataset("test/processes-v0"), witness)
     finally:
         collector.close()
+
+
+def test_a_reset_by_hand_that_is_followed_by_another_is_no_transition() -> None:
+    """Without shared memory, a process resets its environment in the step after an end, whatever came in between."""
+    env = AsyncVectorEnv([partial(ScriptedEnv, length=length) for length in (2, 3)], shared_memory=False)
+    collector = VectorDataCollector(env)
+    try:
+        for _ in range(2):
+            collector.reset(seed=1)
+            for _ in range(2):
+                collector.step(np.zeros(2, int))
+        collector.step(np.zeros(2, int))
+        dataset = collector.create_dataset("test/again-v0")
+    finally:
+        collector.close()
+    observations = [
+        [episode.observations[:, 0].tolist() for episode in each] for each in episodes_by_env(dataset).values()
+    ]
+    assert observations == [[[0, 1, 2], [0, 1, 2]], [[0, 1, 2], [0, 1, 2, 3]]]
 
 
 @pytest.mark.parametrize("mode", MODES)

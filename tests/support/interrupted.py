@@ -73,12 +73,16 @@ class Kind:
         play: Plays the episode of a number.
         wrong_values: Whether an episode differs from the one of its number.
         is_running: Whether an episode has been cut off.
+        number: The number of an episode, and whether it begins with the reset; of its data and its metadata.
+        run: Records until as many episodes have ended, if playing one after the other is not the way.
     """
 
     make: Callable[..., Any]
     play: Callable[[Any, int], None]
     wrong_values: Callable[[Any, int], bool]
     is_running: Callable[[Any], bool]
+    number: Callable[[Any, Any], tuple[int, bool]] = lambda episode, metadata: (int(metadata["seed"]), True)
+    run: Callable[[Any, int, Callable[[int], None]], None] | None = None
 
 
 def make_collector(fails_at: int | None, **options: Any) -> Any:
@@ -125,15 +129,23 @@ def record(rng: random.Random, way: str, report: int, kind: Kind) -> None:
         buffer_steps=rng.choice([1, 1, 20, 10_000]),
     )
     pause = rng.choice([0, 0.001])
-    number = 0
-    while number < last:
-        number += 1
-        kind.play(collector, number)
+    ended = 0
+
+    def report_end(number: int) -> None:
+        nonlocal ended
+        ended += 1
         os.write(report, f"{number} {time.monotonic()}\n".encode())
         if pause:
             time.sleep(pause)
-        if number % saves == 0:
-            collector.create_dataset(f"saved/part{number}-v0")
+        if ended % saves == 0:
+            collector.create_dataset(f"saved/part{ended}-v0")
+
+    if kind.run is not None:
+        kind.run(collector, last, report_end)
+        return
+    for number in range(1, last + 1):
+        kind.play(collector, number)
+        report_end(number)
 
 
 def recorder(rng: random.Random, way: str, report: int, library: str, root: Path, kind: Kind) -> None:
@@ -209,10 +221,10 @@ def compare(due: list[int], seed: int, way: str, kind: Kind) -> str:
         dataset = minari.MinariDataset(storage)
         metadatas = storage.get_episode_metadata(range(len(dataset)))
         for episode, metadata in zip(dataset, metadatas, strict=True):
-            number = int(metadata["seed"])
-            if not kind.is_running(episode) and kind.wrong_values(episode, number):
+            number, is_whole = kind.number(episode, metadata)
+            if is_whole and not kind.is_running(episode) and kind.wrong_values(episode, number):
                 return f"{seed} ({way}): the values of {number} are wrong"
-            found[number] += 1
+            found[number] += is_whole
     lost = sorted(set(due) - found.keys())
     doubled = [number for number, count in found.items() if count > 1]
     if lost or doubled:
