@@ -417,15 +417,25 @@ class Returning:
         return observations, dict.fromkeys(seen, 1.0), terminations, dict.fromkeys(seen, False), {}
 
 
-def test_agent_that_comes_back_has_one_trajectory_and_a_warning() -> None:
-    collector = MultiAgentDataCollector(Returning())
+class ReturningWithoutFlag(Returning):
+    """Does not say that agent "b" has ended at time 2."""
+
+    def step(self, actions: Any) -> Any:
+        observations, rewards, terminations, truncations, infos = super().step(actions)
+        return observations, rewards, {**terminations, "b": self.time == 5}, truncations, infos
+
+
+@pytest.mark.parametrize("kind", [Returning, ReturningWithoutFlag])
+def test_agent_that_comes_back_has_one_trajectory_and_a_warning(kind: Any) -> None:
+    collector = MultiAgentDataCollector(kind())
     assert not isinstance(collector, pettingzoo.ParallelEnv)  # (nor is the environment)
     with pytest.warns(UserWarning, match="'b' came back after its end") as warned:
         play(collector)
     assert len(warned) == 1
     episode = collector.create_dataset("test/a-v0")[0]
     assert episode["b"].timesteps.tolist() == [0, 1, 2]
-    assert episode["b"].terminations.tolist() == [False, True]
+    assert episode["b"].terminations.tolist() == [False, kind is Returning]
+    assert episode["b"].truncations.tolist() == [False, kind is not Returning]
     assert len(episode["a"]) == len(episode) == 5
 
 
