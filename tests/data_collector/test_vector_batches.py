@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 import minari
 from minari import VectorDataCollector
 from minari.errors import EpisodeError, EpisodeTypeError
-from support.vector import NEXT, SAME, CountingVectorEnv, assert_counted, drive, episodes_by_env, info_at
+from support.vector import DISABLED, NEXT, SAME, CountingVectorEnv, assert_counted, drive, episodes_by_env, info_at
 
 
 pytestmark = [
@@ -217,3 +217,23 @@ def test_a_batch_of_another_number_makes_episodes_that_cannot_be_stored(name: st
 def test_flags_that_are_not_one_for_each_sub_environment_are_refused(flags: Any) -> None:
     with pytest.raises(EpisodeTypeError, match=r"(?s)The terminations of a step are .* 3 booleans"):
         counted(NEXT, converted("terminations", to=lambda values: flags))
+
+
+@pytest.mark.parametrize("mask", [[True, False, True], np.ones(2, bool), np.ones(3), "all"])
+def test_a_mask_of_another_kind_is_refused_and_ends_nothing(mask: Any) -> None:
+    collector = VectorDataCollector(CountingVectorEnv(DISABLED))
+    collector.reset()
+    collector.step(np.zeros(3, int))
+    with pytest.raises(TypeError, match=r"The reset_mask is .*, expected an array of 3 booleans"):
+        collector.reset(options={"reset_mask": mask})
+    collector.step(np.zeros(3, int))
+    assert [len(episode) for episode in collector.create_dataset("test/mask-v0")] == [2, 2, 2]
+
+
+def test_a_mask_of_another_library_is_understood() -> None:
+    collector = VectorDataCollector(CountingVectorEnv(DISABLED))
+    collector.reset()
+    collector.step(np.zeros(3, int))
+    collector.reset(options={"reset_mask": Foreign([True, False, False])})
+    collector.step(np.zeros(3, int))
+    assert [len(episode) for episode in collector.create_dataset("test/mask-v0")] == [1, 1, 2, 2]
