@@ -12,7 +12,17 @@ from gymnasium.vector import AutoresetMode
 import minari
 from minari import VectorDataCollector
 from minari.errors import EpisodeError, EpisodeTypeError
-from support.vector import DISABLED, NEXT, SAME, CountingVectorEnv, assert_counted, drive, episodes_by_env, info_at
+from support.vector import (
+    DISABLED,
+    MODES,
+    NEXT,
+    SAME,
+    CountingVectorEnv,
+    assert_counted,
+    drive,
+    episodes_by_env,
+    info_at,
+)
 
 
 pytestmark = [
@@ -217,6 +227,15 @@ def test_a_batch_of_another_number_makes_episodes_that_cannot_be_stored(name: st
 def test_flags_that_are_not_one_for_each_sub_environment_are_refused(flags: Any) -> None:
     with pytest.raises(EpisodeTypeError, match=r"(?s)The terminations of a step are .* 3 booleans"):
         counted(NEXT, converted("terminations", to=lambda values: flags))
+
+
+@pytest.mark.parametrize("callback", [minari.StepDataCallback, PlainCallback], ids=["direct", "callback"])
+@pytest.mark.parametrize("mode", MODES)
+def test_rewards_of_several_objectives(mode: AutoresetMode, callback: Any) -> None:
+    to_two = converted("rewards", to=lambda rewards: np.stack([rewards, -rewards], axis=1))
+    for episode in counted(mode, to_two, step_data_callback=callback).create_dataset("test/objectives-v0"):
+        times = np.arange(1.0, len(episode) + 1)
+        assert episode.rewards.tolist() == np.stack([times, -times], axis=1).tolist()
 
 
 @pytest.mark.parametrize("mask", [[True, False, True], np.ones(2, bool), np.ones(3), "all"])
