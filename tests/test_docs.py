@@ -48,7 +48,6 @@ PAGES = [REPOSITORY / "README.md", *sorted([*DOCS.glob("*.md"), *DOCS.glob("reco
 EXAMPLES = REPOSITORY / "examples"
 TUTORIALS = [page for page in PAGES if (EXAMPLES / f"{page.stem}.py").exists()]
 NEEDS_ZARR = ("formats.md", "zarr_layout.md")
-NEEDS_PETTINGZOO = ("multi_agent.md",)
 #: What pages need that are run by the jobs of the adapters only.
 NEEDS_LIBRARIES = {
     "adapters.md": ("d3rlpy", "imitation", "jax", "stable_baselines3", "torch"),
@@ -57,7 +56,10 @@ NEEDS_LIBRARIES = {
     "offline_rl.md": ("d3rlpy", "matplotlib"),
 }
 #: What pages need that is installed for tests wherever there is a wheel.
-NEEDS_WHEELS = {"recording/atari.md": ("ale_py", "cv2")}
+NEEDS_WHEELS = {
+    "multi_agent.md": ("pettingzoo", "mpe2"),
+    "recording/atari.md": ("ale_py", "cv2"),
+}
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
 SHOWN_ROOT = "~/.minari/datasets"
@@ -218,11 +220,14 @@ def catalog() -> Iterator[Path]:
 
 
 @pytest.fixture
-def short_root(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The catalog of all pages as the root of the datasets."""
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(catalog))
-    monkeypatch.chdir(catalog)
-    return catalog
+def short_root(path: Path, catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The catalog of all pages as the root of the datasets; an empty one for the README, which lists everything."""
+    with tempfile.TemporaryDirectory(prefix="m-", dir="/tmp") as directory:
+        root = Path(directory) if path.name == "README.md" else catalog
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+        monkeypatch.chdir(root)
+        yield root
+        monkeypatch.undo()
 
 
 @pytest.fixture
@@ -245,9 +250,6 @@ def short_share() -> Iterator[Path]:
 def test_the_blocks_of_a_page_run(path: Path, short_root: Path, short_share: Path) -> None:
     if path.name in NEEDS_ZARR:
         pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
-    if path.name in NEEDS_PETTINGZOO:
-        pytest.importorskip("pettingzoo")
-        pytest.importorskip("mpe2")
     for library in (*NEEDS_LIBRARIES.get(path.name, ()), *NEEDS_WHEELS.get(name_of(path), ())):
         if find_spec(library) is None:
             pytest.skip(f"{library} is not installed")

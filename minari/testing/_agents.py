@@ -187,7 +187,7 @@ class MultiAgentSuite(Suite):
         storage = self.new_of_agents(tmp_path, first)
         buffer, truth = self.draw_episode(first, 3, 0)
         storage.update_episodes([buffer])
-        other = MinariStorage.read(storage.data_path)
+        other, writer = MinariStorage.read(storage.data_path), MinariStorage.read(storage.data_path)
         codec = MultiAgentCodec(first, first).with_agents(more, dict.fromkeys(more, _ACTIONS))
         later, later_truth = self.draw_episode(more, 4, 2)
         append_encoded(storage, [codec.encode(later)], codec)
@@ -197,7 +197,8 @@ class MultiAgentSuite(Suite):
         changed = MultiAgentCodec({"late": _ACTIONS}, {"late": _ACTIONS})
         with refused(SpaceError, "'late'", "another one than before"):
             append_encoded(storage, [], changed)
-        self.assert_holds_agents(other, [truth, later_truth], more)
+        writer.update_episodes([later])  # which was opened before there was such an agent
+        self.assert_holds_agents(other, [truth, later_truth, later_truth], more)
 
     def test_copy_of_agents(self, tmp_path: Path) -> None:
         """Copy episodes of any format, with their metadata; the destination takes agents that it does not have."""
