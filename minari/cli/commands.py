@@ -35,7 +35,7 @@ __all__ = ["app"]
 
 
 class Vectorization(str, Enum):
-    """How the environments of a vector environment run, as in ``gymnasium.make_vec``."""
+    """Ways to run the environments of a vector environment, as in ``gymnasium.make_vec``."""
 
     SYNC = "sync"
     ASYNC = "async"

@@ -37,6 +37,7 @@ from minari.data_collector.open_recording import Medium
 from minari.data_collector.recorder import RecordedValues
 from minari.data_collector.vector_infos import (
     FINAL_OBSERVATION,
+    array_or_none,
     final_info,
     final_values,
     info_of,
@@ -220,13 +221,22 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         return observations, infos
 
     def _masked(self, mask: Any) -> Numbers | None:
-        """Return the sub-environments that a reset concerns; None for all."""
-        is_mask = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,)
-        if not is_mask or not (self._has_own_seeds or self._mode is AutoresetMode.DISABLED):
+        """Return the sub-environments that a reset concerns; None for all.
+
+        Raises:
+            ArgumentTypeError: the mask is something else.
+        """
+        if mask is None or not (self._has_own_seeds or self._mode is AutoresetMode.DISABLED):
             return None
+        array = array_or_none(mask)
+        if array is None or array.dtype != np.bool_ or array.shape != (self.num_envs,):
+            raise ArgumentTypeError(
+                f"The reset_mask is {shortened(mask)}, expected an array of {self.num_envs} booleans, one for each "
+                f"sub-environment."
+            )
         if not self._recorder.is_started:
             raise gym.error.ResetNeeded("Cannot reset some sub-environments before all of them; call reset() first.")
-        return np.flatnonzero(mask)
+        return np.flatnonzero(array)
 
     def _seeds(self, seed: Any) -> int | list[int | None] | None:
         """Return checked seeds: one for each sub-environment, or that of a shared generator, or None."""

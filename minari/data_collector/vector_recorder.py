@@ -37,7 +37,7 @@ _COLUMNS: Final = ("observations", "actions", "rewards", "terminations", "trunca
 
 
 class EpisodeKeeper(Protocol):
-    """What keeps the episodes that have ended; it may get the same one again after an interruption.
+    """Keeper of the episodes that have ended; it may get the same one again after an interruption.
 
     Both methods return problems with storing or writing, one sentence each; ``add_batch`` returns None if the
     episodes have to be added one by one, and none has been added.
@@ -52,7 +52,7 @@ class EpisodeKeeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is known of an episode when it starts.
+    """Facts about an episode that are known when it starts.
 
     Attributes:
         seed: seed of the reset.

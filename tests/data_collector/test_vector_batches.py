@@ -12,7 +12,17 @@ from gymnasium.vector import AutoresetMode
 import minari
 from minari import VectorDataCollector
 from minari.errors import EpisodeError, EpisodeTypeError
-from support.vector import NEXT, SAME, CountingVectorEnv, assert_counted, drive, episodes_by_env, info_at
+from support.vector import (
+    DISABLED,
+    MODES,
+    NEXT,
+    SAME,
+    CountingVectorEnv,
+    assert_counted,
+    drive,
+    episodes_by_env,
+    info_at,
+)
 
 
 pytestmark = [
@@ -217,3 +227,32 @@ def test_a_batch_of_another_number_makes_episodes_that_cannot_be_stored(name: st
 def test_flags_that_are_not_one_for_each_sub_environment_are_refused(flags: Any) -> None:
     with pytest.raises(EpisodeTypeError, match=r"(?s)The terminations of a step are .* 3 booleans"):
         counted(NEXT, converted("terminations", to=lambda values: flags))
+
+
+@pytest.mark.parametrize("callback", [minari.StepDataCallback, PlainCallback], ids=["direct", "callback"])
+@pytest.mark.parametrize("mode", MODES)
+def test_rewards_of_several_objectives(mode: AutoresetMode, callback: Any) -> None:
+    to_two = converted("rewards", to=lambda rewards: np.stack([rewards, -rewards], axis=1))
+    for episode in counted(mode, to_two, step_data_callback=callback).create_dataset("test/objectives-v0"):
+        times = np.arange(1.0, len(episode) + 1)
+        assert episode.rewards.tolist() == np.stack([times, -times], axis=1).tolist()
+
+
+@pytest.mark.parametrize("mask", [[True, False, True], np.ones(2, bool), np.ones(3), "all"])
+def test_a_mask_of_another_kind_is_refused_and_ends_nothing(mask: Any) -> None:
+    collector = VectorDataCollector(CountingVectorEnv(DISABLED))
+    collector.reset()
+    collector.step(np.zeros(3, int))
+    with pytest.raises(TypeError, match=r"The reset_mask is .*, expected an array of 3 booleans"):
+        collector.reset(options={"reset_mask": mask})
+    collector.step(np.zeros(3, int))
+    assert [len(episode) for episode in collector.create_dataset("test/mask-v0")] == [2, 2, 2]
+
+
+def test_a_mask_of_another_library_is_understood() -> None:
+    collector = VectorDataCollector(CountingVectorEnv(DISABLED))
+    collector.reset()
+    collector.step(np.zeros(3, int))
+    collector.reset(options={"reset_mask": Foreign([True, False, False])})
+    collector.step(np.zeros(3, int))
+    assert [len(episode) for episode in collector.create_dataset("test/mask-v0")] == [1, 1, 2, 2]

@@ -83,7 +83,7 @@ class CountingVectorEnv(VectorEnv):
         return tuple(result.values())
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
-        mask = (options or {}).get("reset_mask", np.ones(3, bool)).copy()
+        mask = np.array((options or {}).get("reset_mask", np.ones(3, bool)))
         self._start(mask)
         return self._returned(observations=self._observe(), infos={"start": self.number.copy(), "_start": mask})
 
