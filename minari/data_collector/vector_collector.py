@@ -145,7 +145,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
         )
-        self._recorder = self._running = VectorRecorder(env.num_envs, *spaces)
+        self._recorder = self._running = VectorRecorder(env.num_envs, *spaces, buffer_steps)
         self._recorded = RecordedValues(step_callback, record_infos, _info_dict)
         self._outside = OutsideValues(*spaces)
         self._keeper = _Keeper(self._queue, self._outside)
@@ -289,15 +289,16 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         is_running, is_next_step = recorder.is_running, self._mode is AutoresetMode.NEXT_STEP
         is_ended = (terminated | truncated) & is_running
         change, kept = None, snapshot(infos) if with_infos else None
-        if is_ended.any() or (is_next_step and not is_running.all()):
-            ended = np.flatnonzero(is_ended)
+        count = np.count_nonzero
+        if count(is_ended) or (is_next_step and count(is_running) < self.num_envs):
+            ended = is_ended.nonzero()[0]
             if self._mode is AutoresetMode.SAME_STEP:
                 finals = final_values(infos, ended.tolist(), self.env.observation_space, self.num_envs)
                 last = [final_info(kept, env, self.num_envs) for env in ended.tolist()] if with_infos else None
                 change = Change(ended, ended, finals, last)
                 kept = without_finals(kept)
             else:
-                change = Change(ended, np.flatnonzero(~is_running) if is_next_step else ended[:0])
+                change = Change(ended, (~is_running).nonzero()[0] if is_next_step else ended[:0])
         recorder.add(observations, rewards, terminated, truncated, kept, change)
 
     def _record_with_callback(self, actions: Any, result: StepResult) -> None:
