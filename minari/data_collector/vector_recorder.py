@@ -360,13 +360,14 @@ class VectorRecorder:
         """Return the episodes that end at a row."""
         block, (ended, _) = self._block, self._out
         envs, first, earlier = change.ended.tolist(), block.first[change.ended], block.earlier_steps[change.ended]
-        steps = row * len(envs) - int(first.sum()) + int(earlier.sum())
+        has_parts = bool(np.count_nonzero(earlier))
+        steps = row * len(envs) - int(np.add.reduce(first)) + (int(np.add.reduce(earlier)) if has_parts else 0)
         total_episodes, total_steps = (ended[-1].total_episodes, ended[-1].total_steps) if ended else (0, 0)
         return _Ended(
             change,
             first,
             row,
-            parts=[block.parts[env] for env in envs] if np.count_nonzero(earlier) else None,
+            parts=[block.parts[env] for env in envs] if has_parts else None,
             origins=[block.origins[env] for env in envs],
             total_episodes=total_episodes + len(envs),
             total_steps=total_steps + steps,
