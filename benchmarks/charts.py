@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from benchmarks import collection as collecting
 from benchmarks.growth import KINDS, Curves
 from benchmarks.results import Result
 from benchmarks.sampling import TITLES, Figures, over_floor
@@ -126,4 +127,43 @@ def sampling(figures: Figures, path: Path) -> None:
             axes.set_title(case.title, loc="left", fontsize=10, fontweight="bold", color=INK)
             _plain(axes)
     picture.suptitle("Time for a batch, relative to the floor", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    picture.savefig(path, dpi=160, facecolor="white")
+
+
+def collection(figures: collecting.Figures, path: Path) -> None:
+    """Draw what each library adds to a step of a sub-environment over their number, on logarithmic axes."""
+    curves = {
+        side: {size: seconds for size, seconds in curve.items() if seconds > 0}
+        for side, curve in collecting.growth(figures).items()
+    }
+    picture = Figure(figsize=(10, 4.2), layout="constrained")
+    axes = picture.subplots()
+    for side, curve in curves.items():
+        if not curve:
+            continue
+        sizes, seconds = zip(*curve.items(), strict=True)
+        color = BLUE if side == "minari" else GRAY
+        axes.plot(sizes, [value * 1e6 for value in seconds], color=color, linewidth=2, marker="o", markersize=5)
+        axes.annotate(
+            f"{collecting.TITLES[side]}, {shown_time(seconds[-1])}",
+            (sizes[-1], seconds[-1] * 1e6),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            fontweight="bold",
+            color=INK,
+        )
+        axes.xaxis.set_major_locator(FixedLocator(sizes))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_locator(NullLocator())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.set_xlim(0.8, 4500)
+    axes.set_xlabel("sub-environments", fontsize=9, color=GRAY)
+    axes.set_ylabel("µs added to a step", fontsize=9, color=GRAY)
+    _plain(axes, "y")
+    picture.suptitle("Cost of collecting CartPoleVectorEnv", x=0.01, ha="left", fontsize=12, fontweight="bold")
     picture.savefig(path, dpi=160, facecolor="white")

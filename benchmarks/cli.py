@@ -14,7 +14,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import charts, environments, formats, growth, machine, memory, reliability, remotes, sampling, tables
+from benchmarks import (
+    charts,
+    collection,
+    environments,
+    formats,
+    growth,
+    machine,
+    memory,
+    reliability,
+    remotes,
+    sampling,
+    tables,
+)
 from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
 from benchmarks.progress import Progress
@@ -142,6 +154,31 @@ def draw(
         echo(sampling.page(figures, facts))
 
 
+@app.command("collection")
+def collect(
+    repeat: Repeat = 3,
+    quick: Quick = False,
+    check: Check = False,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option("--rival", metavar="NAME=PYTHON", help="Interpreter with tianshou or torchrl; repeatable."),
+    ] = None,
+    output: Output = RESULTS,
+    scratch: Scratch = None,
+) -> None:
+    """Measure the recording of vector environments, beside the collectors of other libraries."""
+    with errors_in_one_line():
+        rivals = environments.rival_interpreters(rival or [], collection.RIVALS)
+        ours = environments.our_side()
+        facts = describe((ours,), 1 if quick else repeat, quick)
+        with Progress(console) as progress:
+            figures = collection.measure(ours, rivals, scratch, facts["settings"]["repeat"], quick, progress)
+        write(output, "collection", collection.as_json(figures, facts), collection.page(figures, facts))
+        charts.collection(figures, output / "collection.png")
+        echo(collection.page(figures, facts))
+        report(collection.missed(figures), check)
+
+
 @app.command("remotes")
 def share(
     repeat: Repeat = 3,
@@ -193,7 +230,7 @@ def stand(
 def render(output: Output = Path("docs/benchmarks")) -> None:
     """Rewrite the pages and charts of a directory from its stored results, without measuring."""
     with errors_in_one_line():
-        for name in ("results", "growth", "memory", "formats", "sampling", "remotes", "reliability"):
+        for name in ("results", "growth", "memory", "formats", "sampling", "collection", "remotes", "reliability"):
             stored = output / f"{name}.json"
             if stored.exists():
                 facts = json.loads(stored.read_text(encoding="utf-8"))
@@ -212,6 +249,7 @@ def _render(name: str, facts: Mapping[str, Any], output: Path) -> None:
             "memory": memory,
             "formats": formats,
             "sampling": sampling,
+            "collection": collection,
             "remotes": remotes,
             "reliability": reliability,
         }[name]
@@ -221,6 +259,8 @@ def _render(name: str, facts: Mapping[str, Any], output: Path) -> None:
             charts.growth(figures, output / "growth.png")
         elif name == "sampling":
             charts.sampling(figures, output / "sampling.png")
+        elif name == "collection":
+            charts.collection(figures, output / "collection.png")
     (output / f"{name}.md").write_text(page, encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import uuid
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,22 @@ def default_directory() -> Path:
 def our_side() -> Side:
     """Return the interpreter that runs the benchmarks."""
     return _side("ours", Path(sys.executable))
+
+
+def rival_interpreters(given: Sequence[str], known: Sequence[str]) -> dict[str, Path]:
+    """Return the interpreters of rivals, given as ``NAME=PYTHON``, by name.
+
+    Raises:
+        BenchmarkError: a rival is unknown, or given without an interpreter.
+    """
+    found: dict[str, Path] = {}
+    for text in given:
+        name, _, python = text.partition("=")
+        if not python or name not in known:
+            expected = " or ".join(f"{one}=PYTHON" for one in known)
+            raise BenchmarkError(f"--rival is {text!r}, expected {expected}.")
+        found[name] = Path(python)
+    return found
 
 
 def released_side(given: Path | None, directory: Path, ours: Side, echo: Callable[[str], None]) -> Side:

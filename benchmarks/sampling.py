@@ -9,8 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import tables
-from benchmarks.environments import Side
-from benchmarks.errors import BenchmarkError
+from benchmarks.environments import Side, rival_interpreters
 from benchmarks.processes import call_worker, settle
 from benchmarks.progress import Progress
 from benchmarks.samplers import BATCH, LENGTH, WINDOWS
@@ -64,6 +63,7 @@ CASES = (
 )
 #: Episodes of each kind, and for a try.
 EPISODES = {"vectors": (1000, 10), "frames": (250, 4)}
+RIVALS = ("torchrl", "d3rlpy", "tianshou")
 #: How the sides are called in the table and the chart, in their order.
 TITLES = {
     "minari": "Minari",
@@ -79,19 +79,10 @@ Figures = Mapping[Case, Mapping[str, float | None]]
 
 
 def interpreters(given: Sequence[str]) -> dict[str, Path]:
-    """Return the interpreters of rivals, given as ``NAME=PYTHON``.
-
-    Raises:
-        BenchmarkError: a rival is unknown, or given without an interpreter.
-    """
-    found: dict[str, Path] = {}
-    for text in given:
-        name, _, python = text.partition("=")
-        if not python or name not in ("torchrl", "d3rlpy", "tianshou"):
-            raise BenchmarkError(f"--rival is {text!r}, expected torchrl=PYTHON, d3rlpy=PYTHON or tianshou=PYTHON.")
-        found[name] = Path(python)
-        if name == "torchrl":
-            found["torchrl, 1 thread"] = Path(python)
+    """Return the interpreters of rivals, given as ``NAME=PYTHON``; TorchRL draws with one thread as well."""
+    found = rival_interpreters(given, RIVALS)
+    if "torchrl" in found:
+        found["torchrl, 1 thread"] = found["torchrl"]
     return found
 
 

@@ -117,6 +117,10 @@ def main(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
         from benchmarks.samplers import sample
 
         return sample(arguments)
+    if task == "collect":
+        from benchmarks.collectors import collect
+
+        return collect(arguments)
     if task == "make_samples":
         from benchmarks.workloads.samples import make_samples
 

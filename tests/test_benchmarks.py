@@ -20,7 +20,9 @@ from typer.testing import CliRunner
 # At the end: where the wheel is tested, the checkout's own `minari` must not come before it.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import cli, environments, growth, machine, running
+from benchmarks import cli, collection, environments, growth, machine, running, sampling
+from benchmarks.collection import Case, Cost
+from benchmarks.collectors import collect
 from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import call_worker, environment
@@ -152,6 +154,50 @@ def test_what_takes_minutes_is_run_less_often(quick: bool, repeats: int | None, 
     assert runner.turns([workload]) == 3 * expected
 
 
+@pytest.mark.filterwarnings("ignore::minari.errors.MissingMetadataWarning")
+@pytest.mark.parametrize("kind", ["native", "sync"])
+def test_bare_and_collected_steps_are_timed_in_pairs(kind: str, tmp_path: Path) -> None:
+    arguments = {"side": "minari", "kind": kind, "num_envs": 4, "steps": 200, "scratch": str(tmp_path), "quick": True}
+    found = collect(arguments)
+    assert len(found["bare"]) == len(found["collected"]) == 1
+    assert 0.8 < found["stored"] < 1  # the resets are steps of the environment, which are not stored
+
+
+def test_costs_of_collection_are_medians_of_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"bare": [1.0, 9.0, 2.0], "collected": [1.5, 9.25, 9.0], "stored": 0.95}
+    monkeypatch.setattr(collection, "call_worker", lambda *arguments: answers)
+    side = environments.our_side()
+    figures = collection.measure(side, {}, None, 1, True, Progress(Console(file=io.StringIO())))
+    assert all(sides == {"minari": Cost(2.0, 0.5)} for sides in figures.values())
+    assert len(collection.missed(figures)) == 2
+    answers["stored"] = 0.5
+    with pytest.raises(BenchmarkError, match=r"minari stored 50% of the steps of native/256"):
+        collection.measure(side, {}, None, 1, True, Progress(Console(file=io.StringIO())))
+
+
+def test_results_of_collection_are_rendered_from_what_is_stored(tmp_path: Path) -> None:
+    figures: dict[Case, dict[str, Cost]] = {case: {"minari": Cost(3e-7, 4e-7)} for case in collection.CASES}
+    figures[collection.CASES[0]]["torchrl"] = Cost(2e-7, 2.8e-5)
+    facts = json.loads((REPOSITORY / "docs" / "benchmarks" / "memory.json").read_text(encoding="utf-8"))
+    content = json.dumps(collection.as_json(figures, facts))
+    (tmp_path / "collection.json").write_text(content, encoding="utf-8")
+    done = CliRunner().invoke(cli.app, ["render", "--output", str(tmp_path)])
+    assert done.exit_code == 0, done.stderr
+    page = (tmp_path / "collection.md").read_text(encoding="utf-8")
+    assert "| `CartPoleVectorEnv` with 256 | 300 ns | 400 ns | 28.0 µs | 133 % |" in page
+    assert "| Minari | 400 ns | 400 ns | 400 ns | 400 ns | 400 ns | 400 ns |" in page
+    assert (tmp_path / "collection.png").read_bytes().startswith(b"\x89PNG")
+    assert collection.from_json(json.loads(content)) == figures
+
+
+@pytest.mark.parametrize("given", ["torchrl", "=python", "other=python"])
+def test_a_rival_is_named_with_its_interpreter(given: str) -> None:
+    done = CliRunner().invoke(cli.app, ["collection", "--rival", given])
+    assert done.exit_code == 1
+    assert done.stderr == f"Error: --rival is {given!r}, expected tianshou=PYTHON or torchrl=PYTHON.\n"
+    assert sampling.interpreters(["torchrl=python"]).keys() == {"torchrl", "torchrl, 1 thread"}
+
+
 def test_what_was_written_is_told() -> None:
     samples = {"ours": [running.Sample(1.0, written=7), running.Sample(1.0, written=6)], "floor": [running.Sample(1.0)]}
     assert running.bytes_written(samples) == {"ours": 6}
@@ -174,7 +220,7 @@ def test_the_machine_is_described() -> None:
 
 def run_suite(*arguments: str, output: Path) -> dict[str, Any]:
     """Run it as a user does, and read what it has written."""
-    name = arguments[0] if arguments[0] in ("growth", "memory") else "results"
+    name = arguments[0] if arguments[0] in ("growth", "memory", "collection") else "results"
     command = [sys.executable, "-m", "benchmarks", *arguments, "--quick", "--output", str(output)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stderr
@@ -208,6 +254,14 @@ def test_growth_is_measured(tmp_path: Path) -> None:
     assert written.keys() == growth.KINDS.keys()
     assert all(value > 0 for curve in written.values() for value in curve.values())
     assert (tmp_path / "growth.png").exists()
+
+
+@pytest.mark.slow
+def test_collection_is_measured(tmp_path: Path) -> None:
+    written = run_suite("collection", output=tmp_path)["collection"]
+    assert list(written) == [case.name for case in collection.CASES]
+    assert all(sides.keys() == {"minari"} and sides["minari"]["bare"] > 0 for sides in written.values())
+    assert (tmp_path / "collection.png").exists()
 
 
 @pytest.mark.slow

@@ -62,11 +62,11 @@ class BatchColumns:
         ]
         return _nested(self._space, iter(columns))
 
-    def continued(self, row: int) -> BatchColumns:
-        """Return columns for the next rows, which begin with a copy of one of these."""
+    def continued(self, start: int, stop: int) -> BatchColumns:
+        """Return columns for the next rows, which begin with a copy of some of these."""
         columns = object.__new__(BatchColumns)
         columns._space = self._space
-        columns._leaves = [(path, leaf.continued(row)) for path, leaf in self._leaves]
+        columns._leaves = [(path, leaf.continued(start, stop)) for path, leaf in self._leaves]
         return columns
 
 
@@ -172,12 +172,12 @@ class LeafBatches:
             taken[position] = value
         return taken
 
-    def continued(self, row: int) -> LeafBatches:
-        """Return the leaf for the next rows, which begin with a copy of one of these."""
+    def continued(self, start: int, stop: int) -> LeafBatches:
+        """Return the leaf for the next rows, which begin with a copy of some of these."""
         leaf = LeafBatches(self._num_envs, self._capacity, self._shape, is_array=self._is_array)
         if self._block is not None:
             leaf._block = np.empty_like(self._block)
-            leaf._block[0] = self._block[row]
+            leaf._block[: stop - start] = self._block[start:stop]
         return leaf
 
 
@@ -200,6 +200,15 @@ def concatenated(parts: Sequence[Any]) -> Any:
     if all(isinstance(part, np.ndarray) for part in parts) and len({part.shape[1:] for part in parts}) == 1:
         return np.concatenate(parts)
     return [value for part in parts for value in part]
+
+
+def copied(values: Any, count: int) -> Any:
+    """Return copies of the first values of a result of ``take``."""
+    if isinstance(values, dict):
+        return {key: copied(part, count) for key, part in values.items()}
+    if isinstance(values, tuple):
+        return tuple(copied(part, count) for part in values)
+    return values[:count].copy()
 
 
 #: The way from a value to one of its parts: keys, each with the type of the container that has it.

@@ -25,6 +25,7 @@ from minari.spaces import EpisodeBatch, EpisodeColumns
 PendingWarning: TypeAlias = str | UnfitEpisodeWarning
 
 _BUFFER_BYTES = 64 * 2**20
+_LARGE_BYTES = 2**20  # of batches, from which on joining them costs more than it saves
 
 
 @dataclass(eq=False, slots=True)
@@ -349,7 +350,7 @@ class FinishedEpisodes:
 
 
 def in_batches(ready: Sequence[Finished]) -> list[EpisodeColumns | EpisodeBatch]:
-    """Return encoded episodes, in their order, as few batches as possible."""
+    """Return encoded episodes, in their order, with batches that are worth their own cost."""
     found: list[EpisodeColumns | EpisodeBatch] = []
     for _, of_batch in groupby(ready, lambda finished: id(finished.batch)):
         episodes = list(of_batch)
@@ -362,8 +363,20 @@ def in_batches(ready: Sequence[Finished]) -> list[EpisodeColumns | EpisodeBatch]
     for _, group in groupby(found, lambda part: part.kinds if isinstance(part, EpisodeBatch) else None):
         parts = list(group)
         batches = [part for part in parts if isinstance(part, EpisodeBatch)]
-        joined += [EpisodeBatch.joined(batches)] if batches else parts
+        joined += _joined(batches) if batches else parts
     return joined
+
+
+def _joined(batches: Sequence[EpisodeBatch]) -> list[EpisodeBatch]:
+    """Return batches of the same kind with small ones joined."""
+    found, some, size = [], [], 0
+    for number, batch in enumerate(batches, 1):
+        some.append(batch)
+        size += batch.nbytes
+        if size >= _LARGE_BYTES or number == len(batches):
+            found.append(EpisodeBatch.joined(some))
+            some, size = [], 0
+    return found
 
 
 def checked_description(metadata: Any) -> Mapping[str, Any]:

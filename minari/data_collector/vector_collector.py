@@ -160,7 +160,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
         )
-        self._recorder = self._running = VectorRecorder(env.num_envs, *spaces)
+        self._recorder = self._running = VectorRecorder(env.num_envs, *spaces, buffer_steps)
         self._recorded = RecordedValues(step_callback, record_infos, _info_dict)
         self._outside = OutsideValues(*spaces)
         self._keeper = _Keeper(self._queue, self._outside)
@@ -355,8 +355,9 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         last = kept
         if is_same_step and with_infos:
             kept = without_finals(kept, is_over)
-        if is_ended.any() or (is_next_step and not is_running.all()) or lost.size:
-            ended = np.flatnonzero(is_ended)
+        count = np.count_nonzero  # a third of the time of `any`
+        if count(is_ended) or (is_next_step and count(is_running) < self.num_envs) or lost.size:
+            ended = is_ended.nonzero()[0]
             starts = ~is_running if is_next_step else is_ended if is_same_step else np.zeros(self.num_envs, np.bool_)
             starts[lost] = is_same_step | ~is_over[lost]
             started = np.flatnonzero(starts)

@@ -2,12 +2,14 @@
 
 A row of a block holds one step of all sub-environments: the observations after it, and the actions that led to
 them. The episode of a sub-environment lies in its column, from the row of the reset to that of the last step. Many
-episodes that have ended are gathered together. When a block is full, the steps of running episodes are moved to
-parts of their own, and the next block begins with a copy of the last row.
+episodes that have ended are gathered together. When a block is full, the next one begins with a copy of the rows
+since the first running episode started, of which there are at most half as many as fit into a block; steps before
+these are moved to parts of their own.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -18,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.locks import ThreadLock
-from minari._model.episode_buffer import BufferBatch, EpisodeBuffer, rows_of
+from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
 from minari._model.infos import append_info
-from minari.data_collector.batch_columns import BatchColumns, LeafBatches, Numbers, concatenated, row_size
+from minari.data_collector.batch_columns import BatchColumns, LeafBatches, Numbers, concatenated, copied, row_size
 from minari.data_collector.vector_infos import info_of, without_info
 
 
@@ -29,9 +31,9 @@ if TYPE_CHECKING:
     from minari.data_collector.finished_episodes import PendingWarning
 
 
-_BLOCK_BYTES: Final = 8 * 2**20
+_BLOCK_BYTES: Final = 16 * 2**20
 _FEWEST_ROWS, _MOST_ROWS = 16, 1024
-_FEW: Final = 64  # number of episodes that are gathered together
+_MANY: Final = 512  # number of episodes that are gathered together
 _IN_ROW: Final = object()  # stands for a value that is in the row of the block
 _COLUMNS: Final = ("observations", "actions", "rewards", "terminations", "truncations")
 
@@ -109,6 +111,8 @@ class _Ended:
         last: their last row.
         parts: the steps of each in previous blocks, without the last observation; None if none has any.
         origins: the origin of each.
+        total_episodes: number of these and of those that have ended before and have not been handed over.
+        total_steps: number of their steps.
     """
 
     change: Change
@@ -116,11 +120,8 @@ class _Ended:
     last: int
     parts: list[list[_Part]] | None
     origins: list[Origin]
-
-    @property
-    def total_steps(self) -> int:
-        earlier = [len(part.rewards) for parts in self.parts or () for part in parts]
-        return int((self.last - self.first).sum()) + sum(earlier)
+    total_episodes: int
+    total_steps: int
 
 
 class _Block:
@@ -184,13 +185,18 @@ class _Block:
         actions, *outcomes = [column.take(rows, columns) for column in self.columns[1:]]
         return BufferBatch(steps, observations, actions, outcomes[0], outcomes[1], outcomes[2])
 
-    def part(self, env: int, first: int, last: int) -> _Part:
-        """Return the steps of one sub-environment with their infos, without the last observation."""
-        envs, rows = np.array([env]), np.array([first])
-        batch = self.gather(envs, rows, np.array([last]))
-        values = {name: getattr(batch, name) for name in _COLUMNS}
-        values["observations"] = rows_of(values["observations"], 0, last - first)
-        return _Part(**values, infos=[self.info(row, env) for row in range(first, last)] if self.infos else [])
+    def parts_of(self, envs: Numbers, last: int) -> list[_Part]:
+        """Return the steps of some running episodes with their infos, up to a row, without the last observation."""
+        if not len(envs):
+            return []
+        first, parts = self.first[envs], []
+        buffers = self.gather(envs, first, np.full(len(envs), last)).buffers()
+        for env, start, buffer in zip(envs.tolist(), first.tolist(), buffers, strict=True):
+            # Copies, as views would keep the steps of all of them in memory.
+            values = {name: copied(getattr(buffer, name), last - start) for name in _COLUMNS}
+            infos = [self.info(row, env) for row in range(start, last)] if self.infos else []
+            parts.append(_Part(**values, infos=infos))
+        return parts
 
 
 class VectorRecorder:
@@ -202,14 +208,22 @@ class VectorRecorder:
         num_envs: number of sub-environments.
         observation_space: space of the recorded observations of one sub-environment.
         action_space: space of its recorded actions.
+        buffer_steps: maximum number of steps of episodes that have ended, until they must be handed over.
 
     Attributes:
         is_started: True after the first reset.
         lock: held while anything changes, as another thread may take the episodes that have ended.
     """
 
-    def __init__(self, num_envs: int, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        buffer_steps: int = sys.maxsize,
+    ) -> None:
         self.num_envs, self.lock = num_envs, ThreadLock()
+        self._buffer_steps = buffer_steps
         row_bytes = num_envs * (row_size(observation_space) + row_size(action_space) + 10)
         self._capacity = int(np.clip(_BLOCK_BYTES // row_bytes, _FEWEST_ROWS, _MOST_ROWS))
         self._spaces = observation_space, action_space
@@ -231,7 +245,7 @@ class VectorRecorder:
         """Return the number of steps of the running episodes, and of those that have not been handed over."""
         ended, leaving = self._out
         running = int((self._block.steps() + self._block.earlier_steps).sum())
-        return running + sum([episodes.total_steps for episodes in ended]) + sum(map(_steps_of, leaving))
+        return running + (ended[-1].total_steps if ended else 0) + sum(map(_steps_of, leaving))
 
     @property
     def is_running(self) -> npt.NDArray[np.bool_]:
@@ -331,13 +345,7 @@ class VectorRecorder:
         if change is None:
             return
         if not ended or ended[-1].change is not change:
-            envs = change.ended.tolist()
-            has_parts = block.earlier_steps[change.ended].any()
-            parts, origins = (
-                [block.parts[env] for env in envs] if has_parts else None,
-                [block.origins[env] for env in envs],
-            )
-            ended.append(_Ended(change, block.first[change.ended], row, parts, origins))
+            ended.append(self._ended_at(row, change))
         block.is_running[change.ended] = False
         if ended[-1].parts is not None:
             block.earlier_steps[change.ended] = 0
@@ -350,6 +358,23 @@ class VectorRecorder:
             block.origins[env] = starting[env]
         block.head = row, None
 
+    def _ended_at(self, row: int, change: Change) -> _Ended:
+        """Return the episodes that end at a row."""
+        block, (ended, _) = self._block, self._out
+        envs, first, earlier = change.ended.tolist(), block.first[change.ended], block.earlier_steps[change.ended]
+        has_parts = bool(np.count_nonzero(earlier))
+        steps = row * len(envs) - int(np.add.reduce(first)) + (int(np.add.reduce(earlier)) if has_parts else 0)
+        total_episodes, total_steps = (ended[-1].total_episodes, ended[-1].total_steps) if ended else (0, 0)
+        return _Ended(
+            change,
+            first,
+            row,
+            parts=[block.parts[env] for env in envs] if has_parts else None,
+            origins=[block.origins[env] for env in envs],
+            total_episodes=total_episodes + len(envs),
+            total_steps=total_steps + steps,
+        )
+
     # Handing over
 
     @property
@@ -360,7 +385,10 @@ class VectorRecorder:
     @property
     def must_hand_over(self) -> bool:
         """Return whether many episodes have ended, or there is no space for another step."""
-        return self._is_full or sum([len(ended.origins) for ended in self._out[0]]) >= _FEW
+        ended, _ = self._out
+        return self._is_full or (
+            bool(ended) and (ended[-1].total_episodes >= _MANY or ended[-1].total_steps >= self._buffer_steps)
+        )
 
     @property
     def _is_full(self) -> bool:
@@ -435,14 +463,19 @@ class VectorRecorder:
 
     def _continue_in_next_block(self) -> None:
         old = self._block
-        row = old.head[0]
-        new = _Block(self.num_envs, [column.continued(row) for column in old.columns])
-        new.infos = {0: old.infos[row]} if row in old.infos else {}
-        new.own_infos = {(0, env): info for (at, env), info in old.own_infos.items() if at == row}
+        row, running = old.head[0], np.flatnonzero(old.is_running)
+        start = max(int(old.first[running].min(initial=row)), row - self._capacity // 2)
+        new = _Block(self.num_envs, [column.continued(start, row + 1) for column in old.columns])
+        new.head = row - start, None
+        new.infos = {at - start: infos for at, infos in old.infos.items() if at >= start}
+        new.own_infos = {(at - start, env): info for (at, env), info in old.own_infos.items() if at >= start}
         new.is_running, new.origins = old.is_running.copy(), [*old.origins]
-        new.earlier_steps, new.parts = old.earlier_steps + old.steps(), [[*parts] for parts in old.parts]
-        for env in np.flatnonzero(old.steps()).tolist():
-            new.parts[env].append(old.part(env, int(old.first[env]), row))
+        new.first = np.maximum(old.first - start, 0)
+        new.earlier_steps, new.parts = old.earlier_steps.copy(), [[*parts] for parts in old.parts]
+        begun = running[old.first[running] < start]
+        new.earlier_steps[begun] += start - old.first[begun]
+        for env, part in zip(begun.tolist(), old.parts_of(begun, start), strict=True):
+            new.parts[env].append(part)
         self._block = new
 
     # The end

@@ -11,7 +11,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from minari._storages.hdf5.format.objects import (
@@ -147,7 +147,7 @@ class MemberTable:
         """
         encoded = [name.encode() for name in names]
         places = self._add_names([padded(name + b"\0") for name in encoded])
-        members = sorted((*member, bytes(24)) for member in zip(encoded, places, headers, strict=True))
+        members = sorted(zip(encoded, places, headers, [bytes(24)] * len(encoded), strict=True))
         root = self._node(self._tree)
         children, level = self._merged(root, members), root.level
         while len(children) > self._node_capacity:  # the root stays in place, its content moves down
@@ -262,11 +262,7 @@ class MemberTable:
         self._write(address + start, added + rest)
         free = start + len(added) if left else following
         self._write(self._heap, _HEAP.pack(b"HEAP", 0, size, free, address))
-        places, place = [], start
-        for name in names:
-            places.append(place)
-            place += len(name)
-        return places
+        return list(accumulate(map(len, names), initial=start))[:-1]
 
 
 def _parts(items: list[_T], most: int) -> list[list[_T]]:

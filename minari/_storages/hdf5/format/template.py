@@ -97,7 +97,7 @@ class EpisodeTemplate:
             An array with one element per episode, whose bytes are written to the file.
         """
         count = len(rows)
-        objects = np.frombuffer(bytearray(self.image * count), self.fields)
+        objects = np.frombuffer(bytearray(self.image) * count, self.fields)
         begin = np.arange(address, address + count * len(self.image), len(self.image), dtype=np.uint64)
         for name in self.links:
             objects[name] += begin
