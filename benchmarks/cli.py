@@ -170,7 +170,7 @@ def collect(
     with errors_in_one_line():
         rivals = environments.rival_interpreters(rival or [], collection.RIVALS)
         ours = environments.our_side()
-        facts = describe((ours,), 1 if quick else repeat, quick)
+        facts = {**describe((ours,), 1 if quick else repeat, quick), "load": machine.load()}
         with Progress(console) as progress:
             figures = collection.measure(ours, rivals, scratch, facts["settings"]["repeat"], quick, progress)
         write(output, "collection", collection.as_json(figures, facts), collection.page(figures, facts))

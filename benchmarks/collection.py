@@ -164,6 +164,8 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
         "Tianshou steps its own vector environments, and what is added to these is shown; for `CartPoleVectorEnv`, it "
         "and TorchRL get an adapter that resets sub-environments."
     )
+    if facts.get("load") is not None:
+        note += f" The load average of the machine was {facts['load']:.1f} when this began."
     lines = [
         [TITLES[side], *(figure(curves[side][size]) if size in curves[side] else "–" for size in sizes)]
         for side in sides

@@ -18,6 +18,11 @@ def describe() -> dict[str, str | int | float | None]:
     }
 
 
+def load() -> float | None:
+    """Return how many processes have been running or waiting for the disk in the last minute; None if unknown."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def _cpu() -> str:
     """Return the model name, which `platform` does not know on Linux."""
     listing = Path("/proc/cpuinfo")

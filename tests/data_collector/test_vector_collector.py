@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import minari
 from minari import VectorDataCollector
+from minari._catalog.recordings import list_recordings
 from minari._model.infos import append_info
 from minari.data_collector import EpisodeBuffer
 from minari.errors import ArgumentError, ArgumentTypeError, SpaceError
@@ -150,7 +151,7 @@ def test_the_dataset_is_what_each_sub_environment_saw(
 @pytest.mark.parametrize("mode", AutoresetMode)
 @pytest.mark.parametrize("with_infos", [False, True])
 def test_episodes_longer_than_a_block(mode: AutoresetMode, with_infos: bool) -> None:
-    space = spaces.Box(0, 255, (330, 330), np.uint8)  # 32 rows of two environments are a block
+    space = spaces.Box(0, 255, (330, 330), np.uint8)  # a block has 51 rows of three
     makers = [partial(LoggedEnv, space, spaces.Discrete(3), seed, longest=90, ends=0.004) for seed in range(3)]
     env = SyncVectorEnv(makers, autoreset_mode=mode)
     collector = VectorDataCollector(env, record_infos=with_infos)
@@ -159,6 +160,19 @@ def test_episodes_longer_than_a_block(mode: AutoresetMode, with_infos: bool) -> 
     lengths = [len(episode) for episode in dataset]
     assert max(lengths) > 64
     assert_recorded(dataset, logged(env, with_infos))
+
+
+@pytest.mark.parametrize("buffer_steps", [1, 1000, 100_000])
+def test_episodes_are_written_when_there_are_many_steps_in_memory(buffer_steps: int) -> None:
+    collector = VectorDataCollector(native(16), buffer_steps=buffer_steps)
+    collector.action_space.seed(0)
+    collector.reset(seed=0)
+    for _ in range(400):
+        collector.step(collector.action_space.sample())
+    written = sum(recording.storage.total_steps for recording in list_recordings())
+    # As many in the queue and again on their way to it, and what ended in the last step.
+    assert collector.total_steps - written <= 2 * buffer_steps + 16 * 60
+    collector.create_dataset("test/vector-v0")
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
