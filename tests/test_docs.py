@@ -43,7 +43,8 @@ else:
     import tomli as tomllib  # pytest brings it
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCS = REPOSITORY / "docs"
+PAGES = [REPOSITORY / "README.md", *sorted([*DOCS.glob("*.md"), *DOCS.glob("recording/*.md")])]
 EXAMPLES = REPOSITORY / "examples"
 TUTORIALS = [page for page in PAGES if (EXAMPLES / f"{page.stem}.py").exists()]
 NEEDS_ZARR = ("formats.md", "zarr_layout.md")
@@ -53,6 +54,11 @@ NEEDS_LIBRARIES = {
     "replay_buffers.md": ("datasets", "grain", "ray", "tianshou", "torchrl"),
     **{page.name: ("matplotlib", "torch") for page in TUTORIALS},
     "offline_rl.md": ("d3rlpy", "matplotlib"),
+}
+#: What pages need that is installed for tests wherever there is a wheel.
+NEEDS_WHEELS = {
+    "multi_agent.md": ("pettingzoo", "mpe2"),
+    "recording/atari.md": ("ale_py", "cv2"),
 }
 RUNNABLE = ("python", "console", "bash")
 MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
@@ -197,6 +203,11 @@ def known_extras() -> set[str]:
     return set(project["optional-dependencies"])
 
 
+def name_of(page: Path) -> str:
+    """The path of a page below ``docs``, or its name."""
+    return page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else page.name
+
+
 def has_runnable_blocks(page: Path) -> bool:
     return any(block.language in RUNNABLE for block in blocks_of(page.read_text(encoding="utf-8")))
 
@@ -209,11 +220,14 @@ def catalog() -> Iterator[Path]:
 
 
 @pytest.fixture
-def short_root(catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The catalog of all pages as the root of the datasets."""
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(catalog))
-    monkeypatch.chdir(catalog)
-    return catalog
+def short_root(path: Path, catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The catalog of all pages as the root of the datasets; an empty one for the README, which lists everything."""
+    with tempfile.TemporaryDirectory(prefix="m-", dir="/tmp") as directory:
+        root = Path(directory) if path.name == "README.md" else catalog
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+        monkeypatch.chdir(root)
+        yield root
+        monkeypatch.undo()
 
 
 @pytest.fixture
@@ -227,7 +241,7 @@ def short_share() -> Iterator[Path]:
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.name, marks=[pytest.mark.integrations] if path.name in NEEDS_LIBRARIES else [])
+        pytest.param(path, id=name_of(path), marks=[pytest.mark.integrations] if path.name in NEEDS_LIBRARIES else [])
         for path in PAGES
         if has_runnable_blocks(path)
     ],
@@ -236,7 +250,7 @@ def short_share() -> Iterator[Path]:
 def test_the_blocks_of_a_page_run(path: Path, short_root: Path, short_share: Path) -> None:
     if path.name in NEEDS_ZARR:
         pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
-    for library in NEEDS_LIBRARIES.get(path.name, ()):
+    for library in (*NEEDS_LIBRARIES.get(path.name, ()), *NEEDS_WHEELS.get(name_of(path), ())):
         if find_spec(library) is None:
             pytest.skip(f"{library} is not installed")
     page = Page(path, short_root, short_share)
@@ -281,7 +295,7 @@ def test_no_two_pages_make_the_same_dataset() -> None:
     pages: dict[str, list[str]] = {}
     for path in PAGES:
         for dataset_id in ids_made_on(path):
-            pages.setdefault(dataset_id, []).append(path.name)
+            pages.setdefault(dataset_id, []).append(name_of(path))
     assert len(pages) > 10
     assert {dataset_id: names for dataset_id, names in pages.items() if len(names) > 1} == {}
 
@@ -293,7 +307,7 @@ def test_the_readme_holds_the_two_commands() -> None:
     assert lines[start + 1] == 'pip install -e ".[testing]" && pytest'
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_relative_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", path.read_text(encoding="utf-8"))
     missing = [target for target in targets if not (path.parent / target).exists()]

@@ -48,6 +48,7 @@ from minari._model.env_spec import parse_env_spec
 from minari._model.episode import same_values
 from minari._model.episode_codec import EpisodeCodec, without_info
 from minari._model.format_version import FORMAT_VERSION
+from minari._model.frame_stack import KEEP, FrameStackChoice
 from minari._storages.base import MinariStorage, PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.errors import (
@@ -275,6 +276,7 @@ class Recording:
                 storage.FORMAT,
                 jpeg_encoding=storage.jpeg_encoding,
                 compression=storage.compression,
+                frame_stack=storage.frame_stack,
                 durable=False,
             )
             for row in self.rows:
@@ -304,6 +306,7 @@ class Recording:
                     raw["data_format"],
                     jpeg_encoding=storage.jpeg_encoding,
                     compression=storage.compression,
+                    frame_stack=storage.frame_stack,
                     durable=False,
                 )
                 self.append_to(copy)
@@ -379,6 +382,7 @@ def new_recording(
     *,
     jpeg_encoding: bool,
     compression: CompressionChoice = None,
+    frame_stack: FrameStackChoice = KEEP,
     root: PathLike | None = None,
     codec: EpisodeCodec | None = None,
 ) -> Recording:
@@ -400,6 +404,7 @@ def new_recording(
                 data_format,
                 jpeg_encoding=jpeg_encoding,
                 compression=compression,
+                frame_stack=frame_stack,
                 durable=False,
                 codec=codec,
             )

@@ -12,7 +12,7 @@ import numpy as np
 from minari._base.json_text import shortened
 from minari._base.suggestions import did_you_mean
 from minari.errors import CompressionError
-from minari.spaces import ColumnPath, Leaf, is_of_agent, path_name
+from minari.spaces import FRAMES, ColumnPath, Leaf, is_of_agent, path_name
 
 
 #: A user's choice: a codec for all columns, codecs for some of them, or None for the default.
@@ -131,6 +131,8 @@ def _names_of(path: ColumnPath) -> list[str]:
     >>> _names_of(("agents", "agent_0", "actions"))
     ['agents/agent_0/actions', 'agents/agent_0', 'actions', 'agents']
     """
+    if path[0] == FRAMES:
+        path = path[1:]  # chosen with the stacks that consist of them
     names = [path_name(path[:length]) for length in range(len(path), 0, -1)]
     if is_of_agent(path):
         names[-1:-1] = [path_name(path[2:length]) for length in range(len(path), 2, -1)]

@@ -28,6 +28,7 @@ else:
 __all__ = [
     "FIRST_VERSION",
     "FORMAT_VERSION",
+    "FRAME_STACK_VERSION",
     "MULTI_AGENT_VERSION",
     "UNIFORM_BOUNDS_VERSION",
     "check_readable",
@@ -45,6 +46,9 @@ UNIFORM_BOUNDS_VERSION = "0.6"
 #: The format version of datasets of many agents, which 0.5.4 rejects too.
 MULTI_AGENT_VERSION = "0.6"
 
+#: The format version of datasets whose stacks of frames are stored once, which 0.5.4 rejects too.
+FRAME_STACK_VERSION = "0.6"
+
 #: The format version of datasets without one.
 FIRST_VERSION = "~=0.3.0"
 
@@ -55,6 +59,7 @@ supported_dataset_versions: set[str] = {
     *("0.5.0", "0.5.1", "0.5.2", "0.5.3", "0.5.4"),
     UNIFORM_BOUNDS_VERSION,
     MULTI_AGENT_VERSION,
+    FRAME_STACK_VERSION,
 }
 
 _OLDEST = "0.3.0"

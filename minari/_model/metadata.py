@@ -17,7 +17,8 @@ from gymnasium import spaces
 from minari._base.suggestions import closest
 from minari._base.warnings import warn
 from minari._model.episode_codec import EpisodeCodec
-from minari._model.format_version import FIRST_VERSION, MULTI_AGENT_VERSION, UNIFORM_BOUNDS_VERSION
+from minari._model.format_version import FIRST_VERSION, FRAME_STACK_VERSION, MULTI_AGENT_VERSION, UNIFORM_BOUNDS_VERSION
+from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari._model.metadata_json import SPACES, TOTALS, check_metadata, damaged, parse_metadata, size_of, texts_of
 from minari._model.multi_agent import codec_for_spaces, spaces_by_agent
 from minari.errors import DatasetCorruptError, EpisodeTypeError, MetadataError, SpaceError, UnknownSpaceError
@@ -32,13 +33,17 @@ _NAME_SETS = ("author", "author_email")
 #: The shape of the reward of one step, if it is not a number.
 REWARD_SHAPE: Final = "reward_shape"
 
-_SET_AT_FIRST = (*TOTALS, "compression", "multi_agent")
+#: How stacks of frames are stored, and the number of episodes that have frames, by the names of the leaves.
+FRAME_STACK: Final = "frame_stack"
+DEDUPLICATED: Final = "deduplicated_stacks"
+
+_SET_AT_FIRST = (*TOTALS, "compression", "multi_agent", FRAME_STACK, DEDUPLICATED)
 _KNOWN_KEYS = frozenset(
     {
         *TOTALS, *SPACES, "algorithm_name", "assumptions", "author", "author_email", "code_permalink",
         "combined_datasets", "compression", "data_format", "dataset_id", "dataset_size", "description", "env_spec",
         "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "minari_version", "multi_agent",
-        "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements",
+        "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements", FRAME_STACK, DEDUPLICATED,
     }
 )  # fmt: skip
 _SET_ONCE = (*SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")
@@ -123,6 +128,16 @@ class DatasetMetadata:
         """Return whether frames are stored as JPEG; None for datasets from before 0.5.4, which do not record it."""
         value = self._raw.get("jpeg_encoding")
         return None if value is None else bool(value)
+
+    @property
+    def frame_stack(self) -> FrameStackChoice:
+        """Return how stacks of frames are stored."""
+        return DEDUPLICATE if self._raw.get(FRAME_STACK) == DEDUPLICATE else KEEP
+
+    @property
+    def deduplicated(self) -> Mapping[str, int]:
+        """Return the number of episodes whose stacks are stored as frames, by the names of the leaves."""
+        return dict(self._raw.get(DEDUPLICATED) or {})
 
     @property
     def is_multi_agent(self) -> bool:
@@ -268,6 +283,8 @@ class DatasetMetadata:
             raw["minari_version"] = UNIFORM_BOUNDS_VERSION  # callers need not know how spaces are described
         if "minari_version" in changes and self.is_multi_agent:
             raw["minari_version"] = MULTI_AGENT_VERSION
+        if "minari_version" in changes and raw.get(FRAME_STACK) == DEDUPLICATE:
+            raw["minari_version"] = FRAME_STACK_VERSION
         return self._with_known(DatasetMetadata(check_metadata(raw, self.source), self.source), self._codecs)
 
 

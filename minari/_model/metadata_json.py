@@ -40,7 +40,9 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "jpeg_encoding": (bool, "true or false"),
     "multi_agent": (bool, "true or false"),
     "combined_datasets": (list, "a list of dataset ids"),
+    "deduplicated_stacks": (dict, "numbers of episodes by the names of observations"),
 }
+_FRAME_STACKS = ("keep", "deduplicate")
 
 
 def parse_metadata(text: str | bytes, source: object) -> dict[str, Any]:
@@ -91,6 +93,10 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
             raise damaged(source, key, expected, raw)
     if not all(isinstance(dataset_id, str) for dataset_id in raw.get("combined_datasets") or []):
         raise damaged(source, "combined_datasets", "a list of dataset ids", raw)
+    if raw.get("frame_stack", _FRAME_STACKS[0]) not in _FRAME_STACKS:
+        raise damaged(source, "frame_stack", f"one of {_FRAME_STACKS}", raw)
+    if not all(type(count) is int and 0 <= count <= _MOST for count in (raw.get("deduplicated_stacks") or {}).values()):
+        raise damaged(source, "deduplicated_stacks", "counts from 0 by the names of observations", raw)
     return raw
 
 

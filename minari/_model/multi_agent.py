@@ -25,7 +25,14 @@ from minari._model.episode_codec import ACTIONS, OBSERVATIONS, OUTCOMES, REWARDS
 from minari._model.episode_metadata import checked_metadata
 from minari._model.infos import decode_infos, encode_infos
 from minari._model.infos.keys import escaped, key_of, parts_of_key
-from minari.errors import DatasetCorruptError, EpisodeError, EpisodeKeyError, EpisodeTypeError, SpaceError
+from minari.errors import (
+    DatasetCorruptError,
+    EpisodeError,
+    EpisodeKeyError,
+    EpisodeTypeError,
+    MetadataError,
+    SpaceError,
+)
 from minari.spaces import AGENTS, STATE, Column, ColumnPath, Columns, DictCodec, EpisodeColumns, codec_for, path_name
 from minari.spaces.differences import differing_leaf
 from minari.spaces.serialization import serialize_space
@@ -635,18 +642,20 @@ class MultiAgentCodec(EpisodeCodec):
             EpisodeError: an agent has no trajectory in the episode.
         """
         further, of_agents = dict(metadata), episode.metadata[AGENTS]
-        for agent, more in further.pop(AGENTS, {}).items():
+        given = further.pop(AGENTS, {})
+        if not isinstance(given, Mapping) or not all(isinstance(more, Mapping) for more in given.values()):
+            raise MetadataError(
+                f"The episode metadata 'agents' are {shortened(given)}, expected a dict with those of each agent."
+            )
+        for agent, more in given.items():
             name = self.names.get(agent)
             if name not in of_agents:
                 raise EpisodeError(
                     f"There is metadata of the agent {shortened(agent)}, which has no trajectory in the episode, "
                     f"expected some of {shortened([self._agents[known] for known in of_agents])}."
                 )
-            of_agents[name] = {
-                **of_agents[name],
-                **checked_metadata(more),
-                "total_steps": of_agents[name]["total_steps"],
-            }
+            kept = {"total_steps": of_agents[name]["total_steps"]} if "total_steps" in of_agents[name] else {}
+            of_agents[name] = {**of_agents[name], **checked_metadata(more), **kept}
         episode.metadata.update(checked_metadata(further))
 
     # Decoding

@@ -21,7 +21,7 @@ from minari.spaces import AGENTS, Column, ColumnPath, Columns
 from minari.spaces.serialization import serialize_space
 
 
-__all__ = ["AgentStorage"]
+__all__ = ["AgentStorage", "steps_of_agents"]
 
 #: Keys of the metadata of all agents.
 _OF_ALL_AGENTS = ("multi_agent", "observation_space", "action_space", "space_classes", "compression", "total_steps")
@@ -89,8 +89,19 @@ class AgentStorage(MinariStorage):
             }
         if choice:
             own["compression"] = choice
+        if classes := self._own_classes(raw.get("space_classes")):
+            own["space_classes"] = classes
         found = DatasetMetadata.from_raw(own, metadata.source)
         return found.updated({"minari_version": FORMAT_VERSION}, allow_protected=True)
+
+    def _own_classes(self, classes: object) -> dict[str, Any]:
+        """Return the classes of the spaces of the agent, out of those of all."""
+        own = {}
+        for path, name in classes.items() if isinstance(classes, Mapping) else ():
+            field, _, rest = str(path).partition("/")
+            if rest == self._name or rest.startswith(f"{self._name}/"):
+                own["/".join([field, *rest.split("/")[1:]])] = name
+        return own
 
     @property
     def current_metadata(self) -> DatasetMetadata:
@@ -115,7 +126,7 @@ class AgentStorage(MinariStorage):
 
     @property
     def verify_checksums(self) -> bool:
-        """Whether every read verifies the values."""
+        """Return whether every read verifies the values with the checksums from when they were written."""
         return self._storage.verify_checksums
 
     @verify_checksums.setter
@@ -161,19 +172,12 @@ class AgentStorage(MinariStorage):
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         for metadata in self._storage._read_episode_metadata(indices):
             of_agents = metadata.pop(AGENTS, None)
-            own = of_agents.get(self._name, {}) if isinstance(of_agents, Mapping) else {}
+            own = of_agents.get(self._name) if isinstance(of_agents, Mapping) else None
+            own = own if isinstance(own, Mapping) else {}
             yield {**metadata, **own, "total_steps": own.get("total_steps", 0)}
 
     def _read_lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        lengths = np.zeros(len(indices), np.int64)
-        for place, metadata in enumerate(self.get_episode_metadata(indices.tolist())):
-            lengths[place] = metadata["total_steps"]
-            if not 0 <= lengths[place] < 2**53:
-                raise DatasetCorruptError(
-                    f"The metadata of episode {metadata['id']} in {self.data_path} has {lengths[place]} steps of the "
-                    f"agent {shortened(self.agent)}; copy or download the dataset again."
-                )
-        return lengths
+        return steps_of_agents(self._storage, indices.tolist())[self.agent]
 
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         return self._storage.episodes_without_checksums(indices)
@@ -196,6 +200,45 @@ class AgentStorage(MinariStorage):
             f"The trajectories of the agent {shortened(self.agent)} are a view of {self._storage.dataset_id}, which "
             f"cannot be changed; save it as a dataset of its own."
         )
+
+
+def steps_of_agents(storage: MinariStorage, indices: Sequence[int]) -> dict[Any, npt.NDArray[np.int64]]:
+    """Return the number of steps of each agent in some episodes, as their metadata says.
+
+    Raises:
+        DatasetCorruptError: the metadata of an episode does not say it.
+    """
+    codec = storage.episode_codec
+    names = codec.names if isinstance(codec, MultiAgentCodec) else {}
+    steps = {agent: np.zeros(len(indices), np.int64) for agent in names}
+    for place, metadata in enumerate(storage.get_episode_metadata(indices)):
+        of_agents: Any = metadata.get(AGENTS)
+        for agent, name in names.items() if isinstance(of_agents, Mapping) else ():
+            if name in of_agents:
+                steps[agent][place] = _checked_steps(of_agents[name], metadata, agent, storage)
+        if not isinstance(of_agents, Mapping) or not of_agents:
+            raise _without_steps(of_agents, metadata, storage)
+    return steps
+
+
+def _checked_steps(of_agent: Any, metadata: Mapping[str, Any], agent: AgentID, storage: MinariStorage) -> int:
+    try:
+        steps = int(of_agent["total_steps"]) if isinstance(of_agent, Mapping) else -1
+    except (TypeError, ValueError, KeyError, OverflowError):
+        steps = -1
+    if not 0 <= steps <= metadata["total_steps"]:
+        raise _without_steps(of_agent, metadata, storage, f" of the agent {shortened(agent)}")
+    return steps
+
+
+def _without_steps(
+    found: Any, metadata: Mapping[str, Any], storage: MinariStorage, of_agent: str = ""
+) -> DatasetCorruptError:
+    return DatasetCorruptError(
+        f"The metadata{of_agent} of episode {metadata['id']} in {storage.data_path} is {shortened(found)}, expected "
+        f"the number of steps of each agent, at most the {metadata['total_steps']} of the episode; copy or download "
+        f"the dataset again."
+    )
 
 
 class _PathsOfAgent:

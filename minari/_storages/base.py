@@ -18,7 +18,8 @@ from minari._model.episode_buffer import AnyEpisodeBuffer
 from minari._model.episode_codec import EpisodeCodec, check_window, window_of
 from minari._model.episode_metadata import checked_metadata
 from minari._model.format_version import FORMAT_VERSION
-from minari._model.metadata import DatasetMetadata, warn_about_mistyped
+from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice, check_frame_stack
+from minari._model.metadata import FRAME_STACK, DatasetMetadata, warn_about_mistyped
 from minari._model.metadata_json import SPACES
 from minari._model.multi_agent import MultiAgentCodec, SpacesByAgent, codec_for_spaces
 from minari._storages import write_session as storing
@@ -29,6 +30,7 @@ from minari._storages.paths import PathLike, as_data_path, is_remote, put_file
 from minari._storages.registry import get_minari_storage
 from minari._storages.staged_directory import directory_size
 from minari.errors import (
+    ArgumentError,
     ArgumentTypeError,
     DatasetCorruptError,
     DatasetExistsError,
@@ -36,7 +38,7 @@ from minari.errors import (
     MetadataError,
     SpaceError,
 )
-from minari.spaces import Columns
+from minari.spaces import AGENTS, Columns, EpisodeColumns
 from minari.spaces.serialization import serialize_space, space_classes
 
 
@@ -152,6 +154,7 @@ class MinariStorage(StorageCore):
         *,
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
+        frame_stack: FrameStackChoice = KEEP,
     ) -> MinariStorage:
         """Create an empty storage.
 
@@ -165,10 +168,13 @@ class MinariStorage(StorageCore):
             compression: a codec for all columns, with an optional level (``"gzip"``, ``"gzip:9"``,
                 ``"none"``), or codecs for some (``{"observations/pixels": "gzip:9"}``). By default, only
                 frames are compressed, without loss.
+            frame_stack: ``"deduplicate"`` to store each frame of stacks once where the stacks can be rebuilt exactly,
+                for boxes of shape (k, …) among the observations, as from ``FrameStackObservation``.
 
         Raises:
             DatasetExistsError: the directory holds a dataset.
             UnknownFormatError: no format has that name.
+            ArgumentError: ``frame_stack`` is not a choice, or there are many agents and it is ``"deduplicate"``.
             SpaceError: a space is missing and there is no environment to take it from.
             CompressionError: the format does not support the codec, or there is no such column.
             MissingDependencyError: the format or the codec needs a package that is not installed.
@@ -181,6 +187,7 @@ class MinariStorage(StorageCore):
             data_format,
             jpeg_encoding=jpeg_encoding,
             compression=compression,
+            frame_stack=frame_stack,
         )
 
     # Properties
@@ -231,7 +238,7 @@ class MinariStorage(StorageCore):
         """
         read = self._read_columns if copy else self._view_columns
         for index, columns in read(self._checked(episode_indices)):
-            yield self._decoded(index, self.with_frames(columns) if self.frame_leaves else columns)
+            yield self._decoded(index, self.with_frames(columns, copy=copy))
 
     def _decoded(self, index: int, columns: Columns) -> dict[str, Any]:
         """Return the fields of an episode with decoded frames."""
@@ -273,7 +280,7 @@ class MinariStorage(StorageCore):
         check_window(index, total_steps, start, stop)
         columns = self._read_window(index, start, stop)
         if columns is not None:
-            return self.episode_codec.decode(index, self.with_frames(columns))
+            return self.episode_codec.decode(index, self.with_frames(columns, copy=True))
         (episode,) = self.get_episodes([index])
         return window_of(episode, start, stop)
 
@@ -318,7 +325,8 @@ class MinariStorage(StorageCore):
         """Set metadata of episodes, keeping other keys unchanged.
 
         Args:
-            metadatas: one dict for each episode; nested dicts replace the previous value of their key.
+            metadatas: one dict for each episode; nested dicts replace the previous value of their key. In a dataset of
+                many agents, what is below ``"agents"`` is metadata of each, by its id, and is added to what is there.
             episode_indices: the episodes, by default all.
             lock_timeout: seconds to wait for another program that is writing to the dataset; by default
                 ``MINARI_LOCK_TIMEOUT``, or 60.
@@ -337,8 +345,18 @@ class MinariStorage(StorageCore):
             )
         with self.writing(lock_timeout) as writer:
             for index, metadata in zip(indices, new, strict=True):
-                writer.update_metadata(index, checked_metadata(metadata))
+                writer.update_metadata(index, self._further_metadata(index, metadata))
             writer.commit(self.current_metadata)
+
+    def _further_metadata(self, index: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return metadata to set for an episode; those of an agent are added to those that it has."""
+        if not self.is_multi_agent or AGENTS not in metadata:
+            return checked_metadata(metadata)
+        (stored,) = self._read_episode_metadata([index])
+        of_agents = {name: dict(one) for name, one in (stored.get(AGENTS) or {}).items() if isinstance(one, Mapping)}
+        changed = EpisodeColumns(0, {}, {AGENTS: of_agents})
+        self.episode_codec.describe(changed, metadata)
+        return changed.metadata
 
     def update_episodes(
         self,
@@ -412,7 +430,7 @@ class MinariStorage(StorageCore):
             StorageError: writing failed; nothing is changed.
         """
         choice = self.compression if compression is None else compression
-        chosen = checked_compression(type(self), self.episode_codec, choice, self.jpeg_encoding)
+        chosen = checked_compression(type(self), self.episode_codec, choice, self.jpeg_encoding, self.frame_stack)
         changes: dict[str, Any] = {key: serialize_space(getattr(self, key)) for key in SPACES}  # 0.3 did not store them
         changes.update(minari_version=FORMAT_VERSION, jpeg_encoding=self.jpeg_encoding)
         if chosen.stored is not None:
@@ -432,6 +450,7 @@ def create_storage(
     *,
     jpeg_encoding: bool,
     compression: CompressionChoice,
+    frame_stack: FrameStackChoice = KEEP,
     durable: bool = True,
     codec: EpisodeCodec | None = None,
 ) -> MinariStorage:
@@ -445,10 +464,17 @@ def create_storage(
     if exists(path):
         raise DatasetExistsError(f"{path} already holds a dataset; delete it or give another path.")
     raw = metadata_of_new(observation_space, action_space, env_spec, data_format, jpeg_encoding)
+    if check_frame_stack(frame_stack) == DEDUPLICATE:
+        if raw.get("multi_agent"):
+            raise ArgumentError(
+                "frame_stack is 'deduplicate' and the dataset has many agents, whose stacks are stored as they are; "
+                "leave it out, or give it when a dataset is made of one agent (MinariDataset.for_agent)."
+            )
+        raw[FRAME_STACK] = frame_stack
     metadata = DatasetMetadata.from_raw(raw, path / METADATA_FILE_NAME)
     if codec is not None:
         metadata = metadata.with_codec(codec)
-    chosen = checked_compression(storage_type, metadata.episode_codec, compression, jpeg_encoding)
+    chosen = checked_compression(storage_type, metadata.episode_codec, compression, jpeg_encoding, frame_stack)
     if chosen.stored is not None:
         metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
     with storage_errors(path, "made"):

@@ -18,11 +18,13 @@ from minari._base.json_text import shortened
 from minari._base.lazy import cached_property
 from minari._base.locks import waiting_at_most
 from minari._base.system_errors import storage_errors
+from minari._base.warnings import warn
 from minari._model.arguments import checked_indices
 from minari._model.compression import Codec, Codecs, Compression, CompressionChoice, check_codec, is_frame
 from minari._model.episode_codec import EpisodeCodec
 from minari._model.episode_metadata import decoded_metadata
 from minari._model.format_version import frames_were_jpeg
+from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice, FrameStacks, StackedLeaf
 from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
 from minari._model.metadata_json import SPACES
 from minari._model.multi_agent import AgentSpaces
@@ -31,12 +33,15 @@ from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_mea
 from minari._storages.paths import is_remote
 from minari._storages.recent_rows import RecentRows
 from minari._storages.rows import RowRequest
+from minari._storages.stacked_rows import read_stacked_rows
 from minari._storages.staged_directory import directory_size
 from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
-from minari.spaces import Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, Leaf
+from minari.spaces import AGENTS, Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, Leaf, field_of
 
 
 _log = logging.getLogger(__name__)
+
+_WITH_LAST_ROW = ("observations", "infos", "timesteps")
 
 Storage = TypeVar("Storage", bound="StorageCore")
 
@@ -162,13 +167,25 @@ class StorageCore(ABC):
         self._compression: Compression | None = None  # created by the first write
         self._recent = RecentRows()
         self._verified: set[int] = set()
+        #: Which episodes have the frames of stacks, by the path of the frames: 1, 0, or -1 if it is unknown.
+        self._with_frames: dict[ColumnPath, npt.NDArray[np.int8]] = {}
+        self._with_frames_of: object = None
 
     # Properties
 
     @cached_property
     def image_leaves(self) -> list[Leaf]:
-        """The leaves of frames that JPEG can represent."""
-        return image_leaves(self.episode_codec.observations, self.episode_codec.actions)
+        """The leaves of frames that JPEG can represent, among them those of stacks that are stored as frames."""
+        return image_leaves(
+            self.episode_codec.observations,
+            self.episode_codec.actions,
+            further=(leaf.frames for leaf in self.frame_stacks),
+        )
+
+    @cached_property
+    def frame_stacks(self) -> FrameStacks:
+        """The leaves whose stacks of frames are stored once."""
+        return FrameStacks.of(self.episode_codec.observations, self.frame_stack)
 
     @cached_property
     def frame_leaves(self) -> list[Leaf]:
@@ -203,6 +220,11 @@ class StorageCore(ABC):
         """Return whether frames are stored as JPEG."""
         declared = self._metadata.jpeg_encoding
         return frames_were_jpeg(self._metadata.minari_version) if declared is None else declared
+
+    @property
+    def frame_stack(self) -> FrameStackChoice:
+        """Return how stacks of frames are stored: ``"keep"``, or ``"deduplicate"`` for each frame once."""
+        return self._metadata.frame_stack
 
     @property
     def compression(self) -> str | dict[str, str] | None:
@@ -245,7 +267,7 @@ class StorageCore(ABC):
     def use_codec(self, codec: EpisodeCodec) -> None:
         """Encode and decode episodes with another codec, which knows more agents."""
         self.episode_codec, self._compression = codec, None
-        for name in ("image_leaves", "frame_leaves"):
+        for name in ("image_leaves", "frame_leaves", "frame_stacks"):
             vars(self).pop(name, None)
         self._take_codec()
 
@@ -280,12 +302,63 @@ class StorageCore(ABC):
     def _codec_for(self, path: ColumnPath) -> Codec | None:
         """Return the codec for a new column of numbers, None for none."""
         if self._compression is None:
-            self._compression = compression_of(type(self), self.episode_codec, self.compression, self.jpeg_encoding)
+            self._compression = compression_of(
+                type(self), self.episode_codec, self.compression, self.jpeg_encoding, self.frame_stack
+            )
         return self._compression.codec_for(path)
 
-    def with_frames(self, columns: Columns) -> Columns:
-        """Return the columns of an episode with JPEG frames decoded."""
-        return with_decoded_frames(columns, self.frame_leaves)
+    def with_frames(
+        self, columns: Columns, *, copy: bool = False, paths: Container[ColumnPath] | None = None
+    ) -> Columns:
+        """Return the columns of an episode with JPEG frames decoded, and with stacks instead of their frames.
+
+        Args:
+            columns: as they are stored.
+            copy: True if stacks should be new arrays; otherwise they are read-only views of their frames.
+            paths: the paths that are wanted: the frames of stacks stay where they are among them.
+        """
+        if self.frame_leaves:
+            columns = with_decoded_frames(columns, self.frame_leaves)
+        return self.frame_stacks.rebuilt(columns, copy=copy, paths=paths) if self.frame_stacks else columns
+
+    def has_only_frames(self, leaf: StackedLeaf) -> bool:
+        """Return whether all episodes have the frames of a stacked leaf, according to the metadata."""
+        metadata = self.current_metadata
+        return metadata.deduplicated.get(leaf.name, 0) == metadata.total_episodes
+
+    def has_stacked_frames(self, leaf: StackedLeaf, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of these episodes have the frames of a stacked leaf, and not its stacks.
+
+        The number in the metadata tells if it is all or none; for others, the episodes are looked at once.
+        """
+        metadata = self.current_metadata
+        count = metadata.deduplicated.get(leaf.name, 0)
+        if count in (0, metadata.total_episodes):
+            return np.full(len(episodes), count > 0)
+        state = self.state
+        if state != self._with_frames_of:
+            self._with_frames, self._with_frames_of = {}, state
+        path = leaf.frames.path
+        known = self._with_frames.get(path)
+        if known is None:
+            known = self._with_frames[path] = np.full(metadata.total_episodes, -1, np.int8)
+        unknown = np.unique(episodes[known[episodes] < 0])
+        if len(unknown):
+            known[unknown] = self._have_column(path, unknown)
+        return known[episodes] > 0
+
+    def count_stacked_frames(self) -> dict[str, int]:
+        """Return the number of episodes with the frames of stacks, by the names of the leaves, from the data."""
+        episodes = np.arange(self.total_episodes)
+        counts = {leaf.name: int(self._have_column(leaf.frames.path, episodes).sum()) for leaf in self.frame_stacks}
+        return {name: count for name, count in counts.items() if count}
+
+    def rows_beyond_steps(self, path: ColumnPath) -> int:
+        """Return the number of rows that a column of numbers has in addition to those of the steps."""
+        stacked = self.frame_stacks.of_frames(path)
+        if stacked is not None:
+            return stacked.length
+        return int(field_of(path) in _WITH_LAST_ROW)
 
     def _checked(self, indices: Iterable[int]) -> Iterator[int]:
         return checked_indices(indices, self.total_episodes, self._data_path)
@@ -308,6 +381,10 @@ class StorageCore(ABC):
             for key in ("id", "total_steps", "seed"):
                 if metadata.get(key) is not None:
                     metadata[key] = self._whole_number(key, metadata[key])
+            of_agents = metadata.get(AGENTS) if self.is_multi_agent else None
+            for of_agent in of_agents.values() if isinstance(of_agents, dict) else ():
+                if isinstance(of_agent, dict) and isinstance(of_agent.get("total_steps"), np.integer):
+                    of_agent["total_steps"] = int(of_agent["total_steps"])
             yield metadata
 
     def _whole_number(self, key: str, value: Any) -> int:
@@ -391,6 +468,8 @@ class StorageCore(ABC):
             asked = {index for request in requests for index in np.unique(request.episodes).tolist()}
             for index, _ in self._read_columns(sorted(asked - self._verified)):
                 self._verified.add(index)
+        if self.frame_stacks:
+            return read_stacked_rows(requests, self.frame_stacks, self._gathers_frames, self._read_rows)
         return self._read_rows(requests)
 
     def has_plain_rows(self, request: RowRequest) -> bool:
@@ -399,8 +478,8 @@ class StorageCore(ABC):
 
     def read_parts(self, indices: Iterable[int], paths: Container[ColumnPath]) -> Iterator[tuple[int, Columns]]:
         """Yield the columns at some paths of episodes, frames decoded, in the order of the indices."""
-        for index, columns in self._read_leaves(self._checked(indices), paths):
-            yield index, self.with_frames(columns) if self.frame_leaves else columns
+        for index, columns in self._read_leaves(self._checked(indices), self.frame_stacks.with_frames(paths)):
+            yield index, self.with_frames(columns, paths=paths)
 
     def full_path(self, path: ColumnPath) -> ColumnPath:
         """Return the path of a column in the whole dataset, of which this may be the part of one agent."""
@@ -446,8 +525,20 @@ class StorageCore(ABC):
 
     def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
         """Return the rows of each request, see :meth:`read_rows`; by default out of whole episodes."""
-        total_rows = self.total_steps + self.total_episodes
-        return self._recent.gather(requests, self.state, self.total_episodes, total_rows, self.read_parts)
+        totals = self.total_episodes, self.total_steps
+        return self._recent.gather(requests, self.state, *totals, self.rows_beyond_steps, self.read_parts)
+
+    def _gathers_frames(self, leaf: StackedLeaf, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of these episodes have frames that rows of stacks are gathered from.
+
+        The stacks of others are rebuilt when the whole episode is read; by default, of all if some have no frames.
+        """
+        return np.full(len(episodes), self.has_only_frames(leaf))
+
+    def _have_column(self, path: ColumnPath, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which of these episodes have a column; by default the episodes are read."""
+        found = (path in columns for _, columns in self._read_leaves(episodes.tolist(), frozenset([path])))
+        return np.fromiter(found, bool, count=len(episodes))
 
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         """Return those of the episodes that have no checksums, so that their values cannot be verified."""
@@ -585,7 +676,11 @@ class _GuardedWriter(EpisodeWriter):
 
 
 def checked_compression(
-    storage_type: type[StorageCore], codec: EpisodeCodec, choice: CompressionChoice, jpeg_encoding: bool
+    storage_type: type[StorageCore],
+    codec: EpisodeCodec,
+    choice: CompressionChoice,
+    jpeg_encoding: bool,
+    frame_stack: FrameStackChoice = KEEP,
 ) -> Compression:
     """Return a choice of compression, checked against what its format supports.
 
@@ -593,13 +688,17 @@ def checked_compression(
         CompressionError: the format does not support the codec, or there is no such column.
         MissingDependencyError: the codec needs a package that is not installed.
     """
-    compression = compression_of(storage_type, codec, choice, jpeg_encoding)
+    compression = compression_of(storage_type, codec, choice, jpeg_encoding, frame_stack)
     storage_type.check_compression(compression)
     return compression
 
 
 def compression_of(
-    storage_type: type[StorageCore], codec: EpisodeCodec, choice: CompressionChoice, jpeg_encoding: bool
+    storage_type: type[StorageCore],
+    codec: EpisodeCodec,
+    choice: CompressionChoice,
+    jpeg_encoding: bool,
+    frame_stack: FrameStackChoice = KEEP,
 ) -> Compression:
     """Return the compression of a dataset for a choice.
 
@@ -608,13 +707,15 @@ def compression_of(
         codec: the episode codec of the spaces.
         choice: the choice of the user.
         jpeg_encoding: True if frames are JPEG, which is not compressed further.
+        frame_stack: how stacks of frames are stored.
 
     Raises:
         CompressionError: the choice is invalid, or names an unknown column.
     """
     spaces = codec.observations, codec.actions
-    encoded = {leaf.path for leaf in image_leaves(*spaces)} if jpeg_encoding else set()
-    leaves = [leaf for space in spaces for leaf in space.leaves()]
+    stacked = [leaf.frames for leaf in FrameStacks.of(codec.observations, frame_stack)]
+    encoded = {leaf.path for leaf in image_leaves(*spaces, further=stacked)} if jpeg_encoding else set()
+    leaves = [*(leaf for space in spaces for leaf in space.leaves()), *stacked]
     return Compression(
         choice,
         frames=[leaf.path for leaf in leaves if is_frame(leaf)],
@@ -622,6 +723,22 @@ def compression_of(
         columns=[path for space in spaces for path in space.paths()],
         encoded=encoded,
     )
+
+
+def warn_about_whole_stacks(storage: StorageCore) -> None:
+    """Warn if stacks of frames that were to be stored once are stored as they are in some episodes.
+
+    Args:
+        storage: of the dataset, which has been saved.
+
+    Warns:
+        UserWarning: names the leaves and the number of episodes.
+    """
+    if storage.frame_stack == DEDUPLICATE:
+        metadata = storage.current_metadata
+        sentence = storage.frame_stacks.summary(metadata.deduplicated, metadata.total_episodes)
+        if sentence is not None:
+            warn(f"{metadata.dataset_id or storage.data_path}: {sentence}")
 
 
 def read_metadata(data_path: Path) -> DatasetMetadata:

@@ -63,13 +63,17 @@ def _is_image(leaf: Leaf) -> bool:
     )
 
 
-def image_leaves(*codecs: SpaceCodec) -> list[Leaf]:
+def image_leaves(*codecs: SpaceCodec, further: Iterable[Leaf] = ()) -> list[Leaf]:
     """Return the leaves that are stored as JPEG if that is chosen.
 
     JPEG has gray and color images; frames with another number of channels, such as stacked ones, are
     stored as they are.
+
+    Args:
+        codecs: of the spaces.
+        further: leaves that are not those of a space.
     """
-    leaves = (leaf for codec in codecs for leaf in codec.leaves() if _is_image(leaf))
+    leaves = [leaf for leaf in (*(leaf for codec in codecs for leaf in codec.leaves()), *further) if _is_image(leaf)]
     return [leaf for leaf in leaves if len(leaf.shape) == 2 or leaf.shape[2] in (1, 3)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,6 @@ from minari.spaces import Column, ColumnPath, Columns, without_ones
 __all__ = ["RecentRows"]
 
 _LIMIT: Final = 2**27  # bytes of rows that are kept
-_OBSERVATIONS: Final = "observations"
 
 #: Rows, and the positions in a batch that they belong to.
 _Part = tuple[npt.NDArray[np.int64], Column]
@@ -51,7 +50,8 @@ class RecentRows:
         requests: Sequence[RowRequest],
         state: object,
         total_episodes: int,
-        total_rows: int,
+        total_steps: int,
+        rows_beyond_steps: Callable[[ColumnPath], int],
         read: Callable[[list[int], frozenset[ColumnPath]], Iterable[tuple[int, Columns]]],
     ) -> list[Column]:
         """Return the rows of each request in a new array, reading each episode that is not kept once.
@@ -60,7 +60,8 @@ class RecentRows:
             requests: the rows to read.
             state: differs after any change of the dataset, when everything is read again.
             total_episodes: the number of episodes of the dataset.
-            total_rows: the number of rows of all of them, about.
+            total_steps: the number of steps of all of them.
+            rows_beyond_steps: returns how many rows a leaf has in addition to those of the steps of an episode.
             read: returns the columns of episodes at some paths, in the order of their numbers.
 
         Raises:
@@ -71,7 +72,11 @@ class RecentRows:
             if state != self._state:
                 self._rings.clear()
                 self._state = state
-            ring = self._rings.pop(paths, None) or _Ring(requests, total_episodes, total_rows, self._limit)
+            ring = self._rings.pop(paths, None)
+            if ring is None:
+                further = {path: rows_beyond_steps(path) for path in paths}
+                total_rows = total_steps + total_episodes * max(further.values(), default=0)
+                ring = _Ring(requests, further, total_episodes, total_rows, self._limit)
             self._rings[paths] = ring  # the last one is the one used last
             known = {id(request.episodes): ring.starts[request.episodes] for request in requests}
             found = [ring.rows_of(request, known[id(request.episodes)]) for request in requests]
@@ -116,15 +121,24 @@ class _Ring:
 
     Args:
         requests: of the leaves.
+        further: how many rows each leaf has in addition to those of the steps.
         total_episodes: the number of episodes of the dataset.
-        total_rows: the number of rows of all of them, about.
+        total_rows: the number of rows of all of them, at most.
         limit: the greatest number of bytes.
 
     Attributes:
         starts: the position of the first row of each episode; -1 for those that are not kept.
     """
 
-    def __init__(self, requests: Sequence[RowRequest], total_episodes: int, total_rows: int, limit: int) -> None:
+    def __init__(
+        self,
+        requests: Sequence[RowRequest],
+        further: Mapping[ColumnPath, int],
+        total_episodes: int,
+        total_rows: int,
+        limit: int,
+    ) -> None:
+        self._further = further
         self.starts = np.full(total_episodes, -1)
         self._steps = np.zeros(total_episodes, np.int64)
         self._shapes = {request.path: request.shape for request in requests}
@@ -146,7 +160,7 @@ class _Ring:
             starts: of its episodes.
         """
         rows = request.all_rows
-        counts = self._steps[request.episodes] + (request.path[0] == _OBSERVATIONS)
+        counts = self._steps[request.episodes] + self._further[request.path]
         array = self._arrays.get(request.path)
         if array is None:
             return []
@@ -185,7 +199,7 @@ class _Ring:
         self._end = begin + count
         self._used = max(self._used, self._end)
         self._kept.append((index, begin, self._end))
-        self._steps[index] = min(len(leaf) - (path[0] == _OBSERVATIONS) for path, leaf in leaves.items())
+        self._steps[index] = min(len(leaf) - self._further[path] for path, leaf in leaves.items())
         self.starts[index] = begin
 
     def _is_in_the_way(self, begin: int, end: int) -> bool:

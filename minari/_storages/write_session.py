@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, TypeAlias, cast
 
+import numpy as np
+
 from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer
 from minari._model.episode_codec import REWARDS, EpisodeCodec, append_steps
-from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
+from minari._model.metadata import DEDUPLICATED, REWARD_SHAPE, DatasetMetadata
 from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.core import EpisodeWriter, StorageCore
 from minari._storages.images import decode_frames, encode_frames, encoded_frame, is_encoded, is_encoded_in
 from minari.errors import CombineError, EpisodeError, MetadataError, SpaceError
 from minari.progress import progress
-from minari.spaces import Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, object_column, without_ones
+from minari.spaces import (
+    Column,
+    ColumnPath,
+    Columns,
+    EpisodeBatch,
+    EpisodeColumns,
+    Leaf,
+    object_column,
+    without_ones,
+)
 from minari.spaces.differences import differing_leaf
 
 
@@ -63,7 +76,7 @@ def append_encoded(
         session = _Session(storage, writer, storage.current_metadata)  # read only after locking out other writers
         for is_single, group in groupby(episodes, lambda episode: isinstance(episode, EpisodeColumns)):
             if is_single:
-                session.take(*[with_jpeg(storage, cast("EpisodeColumns", episode)) for episode in group])
+                session.take(*[stored_form(storage, cast("EpisodeColumns", episode)) for episode in group])
             else:
                 for batch in group:
                     session.take_batch(cast("EpisodeBatch", batch))
@@ -115,6 +128,8 @@ def rewrite(
     with storage.writing(lock_timeout, rewriting=True) as writer:
         total = source.total_episodes  # read only after locking out other writers
         empty = {**changes, "total_episodes": 0, "total_steps": 0}
+        if storage.frame_stacks:
+            empty[DEDUPLICATED] = {}
         session = _Session(storage, writer, source.current_metadata.updated(empty, allow_protected=True))
         with progress("rewriting episodes", total) as advance:
             for start in range(0, total, _COPIED_AT_A_TIME):
@@ -191,14 +206,21 @@ def _check_same_agents(storage: StorageCore, source: StorageCore) -> None:
         raise CombineError(f"{source.data_path} does not fit to {storage.data_path}: {error}") from error
 
 
-def with_jpeg(storage: StorageCore, episode: EpisodeColumns) -> EpisodeColumns:
-    """Return the episode with encoded frames, if the storage uses JPEG."""
+def stored_form(storage: StorageCore, episode: EpisodeColumns) -> EpisodeColumns:
+    """Return the episode with each frame of its stacks once and encoded frames, as the storage wants it."""
+    stacks = storage.frame_stacks
+    columns = stacks.deduplicated(episode.columns) if stacks else episode.columns
+    columns = _with_jpeg(storage, columns)
+    return episode if columns is episode.columns else EpisodeColumns(episode.total_steps, columns, episode.metadata)
+
+
+def _with_jpeg(storage: StorageCore, columns: Columns) -> Columns:
+    """Return the columns with encoded frames, if the storage uses JPEG."""
     leaves = storage.image_leaves if storage.jpeg_encoding else []
-    if not leaves:
-        return episode
-    present = [leaf.path for leaf in leaves if len(episode.columns.get(leaf.path, ()))]  # agents may come and go
-    frames = {path: encode_frames(episode.columns[path]) for path in present}
-    return EpisodeColumns(episode.total_steps, {**episode.columns, **frames}, episode.metadata)
+    present = [  # agents may come and go
+        leaf.path for leaf in leaves if len(columns.get(leaf.path, ())) and not is_encoded_in(columns, leaf)
+    ]
+    return {**columns, **{path: encode_frames(columns[path]) for path in present}} if present else columns
 
 
 def other_reward_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> EpisodeError | None:
@@ -238,6 +260,7 @@ class _Session:
         self._steps = self._metadata.total_steps
         self._continued: dict[int, EpisodeColumns] = {}
         self._reward_shape = storage.reward_shape
+        self._with_frames = Counter(metadata.deduplicated)  # episodes, by the names of their stacked leaves
 
     def add(self, buffer: AnyEpisodeBuffer | Mapping[str, Any]) -> None:
         """Check and write an episode; buffers can be reused afterwards."""
@@ -257,23 +280,45 @@ class _Session:
             episode = codec.encode(buffer)
             if self._describe is not None:
                 codec.describe(episode, self._describe(codec.fields(index, episode.columns, episode.total_steps)))
-            self.take(with_jpeg(self._storage, episode))
+            self.take(stored_form(self._storage, episode))
 
     def _continue(self, index: int, buffer: AnyEpisodeBuffer) -> None:
         stored = self._continued.get(index)
         if stored is None:
             (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
-        more = with_jpeg(self._storage, self._storage.episode_codec.encode_further_steps(buffer))
+            self._with_frames.subtract(self._storage.frame_stacks.counted(stored.columns))
+        more = self._storage.episode_codec.encode_further_steps(buffer)
+        stored, more = self._with_same_stacks(stored, more)
+        more = replace(more, columns=_with_jpeg(self._storage, more.columns))
         infos = buffer.infos if isinstance(buffer, EpisodeBuffer) else None
         self._continued[index] = append_steps(self._with_same_frames(stored, more), more, infos)
         self._steps += more.total_steps
+
+    def _with_same_stacks(self, stored: EpisodeColumns, more: EpisodeColumns) -> tuple[EpisodeColumns, EpisodeColumns]:
+        """Return the stored episode and further steps, where both have frames of a stack, or both have it whole."""
+        columns, further = dict(stored.columns), dict(more.columns)
+        for leaf in self._storage.frame_stacks:
+            path = leaf.frames.path
+            if path not in columns or leaf.path not in further:
+                continue
+            stacks, last = further[leaf.path], columns[path][1 - leaf.length :]
+            if is_encoded_in(columns, leaf.frames):  # JPEG is lossy: the same frames have the same bytes
+                again = encode_frames(stacks[0, :-1]) if len(stacks) else last
+                last = stacks[0, :-1] if len(stacks) and again.tolist() == last.tolist() else last
+            frames = leaf.following(last, stacks)
+            if frames is None:
+                columns[leaf.path] = leaf.stacks_of(_decoded(columns.pop(path), leaf.frames))
+            else:
+                del further[leaf.path]
+                further[path] = frames
+        return replace(stored, columns=columns), replace(more, columns=further)
 
     def _with_same_frames(self, stored: EpisodeColumns, more: EpisodeColumns) -> EpisodeColumns:
         """Return the stored episode with decoded frames if the further steps are not encoded."""
         frames = {
             leaf.path: decode_frames(stored.columns[leaf.path], leaf)
             for leaf in self._storage.frame_leaves
-            if is_encoded(stored.columns[leaf.path], leaf) and not is_encoded(more.columns[leaf.path], leaf)
+            if is_encoded_in(stored.columns, leaf) and not is_encoded_in(more.columns, leaf)
         }
         return EpisodeColumns(stored.total_steps, {**stored.columns, **frames}, stored.metadata)
 
@@ -293,13 +338,14 @@ class _Session:
             if shape is not None:
                 self._check_rewards(shape)
             self._steps += episode.total_steps
+            self._with_frames.update(self._storage.frame_stacks.counted(episode.columns))
         self._writer.append(self._episodes, episodes)
         self._episodes += len(episodes)
 
     def take_batch(self, batch: EpisodeBatch) -> None:
         """Write the episodes of a batch."""
-        if self._storage.jpeg_encoding and self._storage.image_leaves:
-            self.take(*[with_jpeg(self._storage, episode) for episode in batch])
+        if self._storage.frame_stacks or (self._storage.jpeg_encoding and self._storage.image_leaves):
+            self.take(*[stored_form(self._storage, episode) for episode in batch])
             return
         self._check_rewards(batch.columns[REWARDS].shape[1:])
         self._steps += int(batch.total_steps.sum())
@@ -317,15 +363,20 @@ class _Session:
         if source.reward_shape is not None:
             self._check_rewards(source.reward_shape)
         same_images = source.jpeg_encoding == self._storage.jpeg_encoding or not source.image_leaves
-        copyable = as_stored and change is None and same_images and not source.has_small_jpeg
+        same_stacks = source.frame_stack == self._storage.frame_stack
+        copyable = as_stored and change is None and same_images and same_stacks and not source.has_small_jpeg
         if copyable and self._writer.copy_from(self._episodes, source, indices):
             lengths = source.get_episode_lengths(indices)
             self._episodes += len(indices)
             self._steps += int(lengths.sum())
+            for leaf in self._storage.frame_stacks:
+                having = source.has_stacked_frames(leaf, np.asarray(indices, np.int64))
+                self._with_frames[leaf.name] += int(having.sum())
             return
-        stored = _stored_episodes(source, indices, all_frames=not same_images)
+        stored = _stored_episodes(source, indices, all_frames=not same_images, all_stacks=not same_stacks)
+        is_same = same_images and same_stacks
         for episode in stored if change is None else map(change, indices, stored):
-            self.take(episode if same_images else with_jpeg(self._storage, episode))
+            self.take(episode if is_same else stored_form(self._storage, episode))
 
     def commit(self) -> None:
         """Make all changes visible."""
@@ -334,11 +385,13 @@ class _Session:
                 if self._describe is not None:
                     fields = self._storage.episode_codec.decode(index, self._storage.with_frames(episode.columns))
                     self._storage.episode_codec.describe(episode, self._describe(fields))
+            self._with_frames.update(self._storage.frame_stacks.counted(episode.columns))
             self._writer.replace(index, episode)
         totals = {
             "total_episodes": self._episodes,
             "total_steps": self._steps,
             **({REWARD_SHAPE: list(self._reward_shape)} if self._reward_shape else {}),
+            **({DEDUPLICATED: dict(+self._with_frames)} if self._storage.frame_stacks else {}),
             **self._new_spaces(),
         }
         self._writer.commit(self._metadata.updated(totals, allow_protected=True))
@@ -351,16 +404,36 @@ class _Session:
         return {"observation_space": codec.observation_spaces, "action_space": codec.action_spaces}
 
 
-def _stored_episodes(source: StorageCore, indices: Sequence[int], all_frames: bool) -> Iterator[EpisodeColumns]:
-    """Yield the stored episodes; encoded frames stay encoded unless requested otherwise."""
+def _stored_episodes(
+    source: StorageCore, indices: Sequence[int], all_frames: bool, all_stacks: bool = False
+) -> Iterator[EpisodeColumns]:
+    """Yield the stored episodes.
+
+    Args:
+        source: their storage.
+        indices: their numbers.
+        all_frames: True to decode frames that are encoded.
+        all_stacks: True to rebuild stacks from their frames.
+    """
     metadatas = source.get_episode_metadata(indices)
     for (index, columns), metadata in zip(_verified_columns(source, indices), metadatas, strict=True):
         total_steps = metadata.pop("total_steps")
         del metadata["id"]
         encoded = [leaf.path for leaf in source.frame_leaves if is_encoded_in(columns, leaf)]
-        source.episode_codec.check(index, columns, total_steps, encoded)
+        checked = source.frame_stacks.rebuilt(columns, encoded=encoded)
+        stacks = [leaf.path for leaf in source.frame_stacks if leaf.frames.path in encoded]
+        source.episode_codec.check(index, checked, total_steps, [*encoded, *stacks])
         stored = source.with_frames(columns) if all_frames else _as_bytes(source, dict(columns))
+        if all_stacks:
+            frames = [leaf.frames for leaf in source.frame_stacks if leaf.frames.path in stored]
+            decoded = {leaf.path: _decoded(stored[leaf.path], leaf) for leaf in frames}
+            stored = source.frame_stacks.rebuilt({**stored, **decoded}, copy=True)
         yield EpisodeColumns(total_steps, stored, metadata)
+
+
+def _decoded(frames: Column, leaf: Leaf) -> Column:
+    """Return the frames of a leaf, decoded if they are encoded."""
+    return decode_frames(frames, leaf) if is_encoded(frames, leaf) else frames
 
 
 def _verified_columns(source: StorageCore, indices: Sequence[int]) -> Iterator[tuple[int, Columns]]:

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from minari.cli.rollout import Goal, Tally
+from minari.cli.rollouts.episodes import Goal, Tally
 from minari.cli.terminal import open_console
 from minari.progress import ProgressTask
 

@@ -12,6 +12,7 @@ from minari._base.settings import get_datasets_root
 from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._catalog.listing import did_you_mean_local
 from minari._model.dataset_id import DatasetId
+from minari._model.frame_stack import FrameStackChoice
 from minari._storages.base import MinariStorage
 from minari._storages.metadata_file import read_raw_metadata, with_measured_size
 from minari.cli.listing import dataset_rows, dataset_table
@@ -41,13 +42,16 @@ def convert(
     data_format: str | None,
     compression: list[str] | None,
     compatible_with: str | None = None,
+    frame_stack: FrameStackChoice | None = None,
 ) -> None:
     """Copy a dataset to another format or compression."""
     choice = parse_compression(compression)
     refuse_unknown([dataset_id], "converted")
     dataset = minari.load_dataset(dataset_id)
     with progress_bars():
-        new = dataset.convert(new_id, data_format, compression=choice, compatible_with=compatible_with)
+        new = dataset.convert(
+            new_id, data_format, compression=choice, frame_stack=frame_stack, compatible_with=compatible_with
+        )
     echo(
         f"Dataset {new_id} converted from {dataset_id} ({dataset.storage.FORMAT} to {new.storage.FORMAT}): "
         f"{_size(new.storage)}, was {dataset.storage.get_size()} MB, at {get_dataset_path(new_id)}"

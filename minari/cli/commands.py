@@ -35,11 +35,18 @@ __all__ = ["app"]
 
 
 class Vectorization(str, Enum):
-    """How the environments of a vector environment run, as in ``gymnasium.make_vec``."""
+    """Ways to run the environments of a vector environment, as in ``gymnasium.make_vec``."""
 
     SYNC = "sync"
     ASYNC = "async"
     NATIVE = "vector_entry_point"
+
+
+class FrameStack(str, Enum):
+    """Ways to store stacks of frames."""
+
+    KEEP = "keep"
+    DEDUPLICATE = "deduplicate"
 
 
 class _PlainFlags:
@@ -207,6 +214,13 @@ def _record_dataset(
     record_state: Annotated[
         bool, typer.Option("--record-state", help="With --pettingzoo, record the global state as well.")
     ] = False,
+    frame_stack: Annotated[
+        FrameStack | None,
+        typer.Option(
+            help="'deduplicate' stores each frame of stacked observations once, as those of FrameStackObservation, and "
+            "rebuilds the stacks exactly; 'keep', the default, stores stacks as they are."
+        ),
+    ] = None,
 ) -> None:
     """Run an environment and save its episodes as a dataset.
 
@@ -235,6 +249,7 @@ def _record_dataset(
             vectorization=None if vectorization is None else vectorization.value,
             pettingzoo=pettingzoo,
             record_state=record_state,
+            frame_stack=None if frame_stack is None else frame_stack.value,
         )
     )
 
@@ -317,6 +332,13 @@ def _convert(
             metavar="RELEASE", help="Use 0.5 for a dataset that release 0.5 can read, even with camera spaces."
         ),
     ] = None,
+    frame_stack: Annotated[
+        FrameStack | None,
+        typer.Option(
+            help="'deduplicate' stores each frame of stacked observations once, 'keep' stores stacks as they are; by "
+            "default as in the dataset."
+        ),
+    ] = None,
 ) -> None:
     """Copy a dataset to another format or compression, with the same values and metadata."""
     changing.convert(
@@ -325,6 +347,7 @@ def _convert(
         data_format=data_format,
         compression=compression,
         compatible_with=compatible_with,
+        frame_stack=None if frame_stack is None else frame_stack.value,
     )
 
 

@@ -24,14 +24,24 @@ import minari
 from minari._catalog.layout import dataset_exists, free_dataset_path, get_dataset_path
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import env_spec_to_json, environment_error, specs_equal_up_to_max_episode_steps
-from minari.cli.agents import check_agents, find_agents_policy, make_agents_environment, play_agents
+from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari.cli.bars import recording_bar
 from minari.cli.options import parse_compression
 from minari.cli.progress import progress_bars
-from minari.cli.rollout import RANDOM, Goal, Tally, find_policy, place_of, roll_out, seed_generators, seed_policies
+from minari.cli.rollouts.agents import check_agents, find_agents_policy, make_agents_environment, play_agents
+from minari.cli.rollouts.episodes import (
+    RANDOM,
+    Goal,
+    Tally,
+    find_policy,
+    place_of,
+    roll_out,
+    seed_generators,
+    seed_policies,
+)
+from minari.cli.rollouts.vector import drop_surplus, find_vector_policy, play_vector
 from minari.cli.running import UsageError
 from minari.cli.terminal import counted, echo, warn
-from minari.cli.vector import drop_surplus, find_vector_policy, play_vector
 from minari.data_collector.vector_collector import single_spec
 from minari.errors import (
     CombineError,
@@ -82,6 +92,7 @@ class Plan:
     vectorization: str | None
     pettingzoo: str | None
     record_state: bool
+    frame_stack: FrameStackChoice | None
 
     @property
     def goal(self) -> Goal:
@@ -153,10 +164,9 @@ def _make_collector(plan: Plan, env: Any) -> Collector:
         "data_format": plan.data_format,
         "compression": parse_compression(plan.compression),
     }
-    if plan.num_envs is not None:
-        return minari.VectorDataCollector(env, **options)
     if plan.pettingzoo is None:
-        return minari.DataCollector(env, **options)
+        options["frame_stack"] = plan.frame_stack or KEEP
+        return (minari.DataCollector if plan.num_envs is None else minari.VectorDataCollector)(env, **options)
     return minari.MultiAgentDataCollector(env, record_state=plan.record_state, **options)
 
 
@@ -177,7 +187,12 @@ def _check_options(plan: Plan) -> None:
     if not plan.append:
         free_dataset_path(plan.dataset_id)
     else:
-        fixed = {**plan.metadata, "format": plan.data_format, "compression": plan.compression}
+        fixed = {
+            **plan.metadata,
+            "format": plan.data_format,
+            "compression": plan.compression,
+            "frame_stack": plan.frame_stack,
+        }
         given = ", ".join(f"--{name.replace('_', '-')}" for name, value in fixed.items() if value)
         if given:
             raise UsageError(f"With --append the dataset keeps its own metadata and format; leave out {given}.")
@@ -185,7 +200,8 @@ def _check_options(plan: Plan) -> None:
         env_spec_to_json(plan.eval_env)
     if plan.record_state and plan.pettingzoo is None:
         raise UsageError("--record-state is given without --pettingzoo, expected an environment of many agents.")
-
+    if plan.frame_stack == DEDUPLICATE and plan.pettingzoo is not None:
+        raise UsageError("--frame-stack deduplicate is given with --pettingzoo, expected one agent; leave one out.")
     if plan.num_envs is not None and plan.pettingzoo is not None:
         raise UsageError("Both --num-envs and --pettingzoo are given, expected one of them; leave one out.")
     if plan.vectorization is not None and plan.num_envs is None:

@@ -20,11 +20,12 @@ from minari._catalog.listing import did_you_mean_local
 from minari._model.dataset_id import dataset_id_at
 from minari._model.env_spec import parse_env_spec
 from minari._model.metadata import DatasetMetadata
+from minari._model.multi_agent import AgentSpaces, agent_name
 from minari._storages.core import read_metadata
 from minari.cli.options import read_credentials
 from minari.cli.progress import progress_bars
 from minari.cli.terminal import open_console, page_width, print_json, printable, warn
-from minari.dataset.description import DatasetStatistics, Fact, dataset_facts, env_facts
+from minari.dataset.description import DatasetStatistics, Fact, agents_of, dataset_facts, env_facts
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.validation import find_data_path
 from minari.errors import DatasetNotFoundError, MinariError
@@ -120,7 +121,18 @@ def _summaries(episodes: DatasetStatistics | None) -> dict[str, Any]:
     return {
         "episode_returns": returns[0] if episodes.returns.ndim == 1 else returns,
         "episode_lengths": Distribution.of(episodes.lengths.astype(np.float64)).numbers(),
+        **_summaries_of_agents(episodes),
     }
+
+
+def _summaries_of_agents(episodes: DatasetStatistics) -> dict[str, Any]:
+    if episodes.agents is None:
+        return {}
+    agents = {
+        agent_name(agent): {"episodes": len(one.lengths), "steps": int(one.lengths.sum()), **_summaries(one)}
+        for agent, one in episodes.agents.items()
+    }
+    return {"agents": agents}
 
 
 def _components(returns: npt.NDArray[np.float64]) -> list[tuple[str, npt.NDArray[np.float64]]]:
@@ -152,10 +164,14 @@ def _print_page(page: _Page) -> None:
         text = printable(_cut(str(described["description"]), _LONGEST_DESCRIPTION))
         console.print(_heading("\nDescription"), Markdown(text, hyperlinks=False))  # links show where they lead
     # The environment has a table of its own.
-    facts = [fact for fact in dataset_facts(described) if fact.key != "env_spec"]
+    agents = _agent_table(page)
+    shown_elsewhere = {"env_spec"} if agents is None else {"env_spec", "agents", "observation_space", "action_space"}
+    facts = [fact for fact in dataset_facts(described) if fact.key not in shown_elsewhere]
     after_version = 1 + [fact.key for fact in facts].index("minari_version")
     facts.insert(after_version, Fact("download", "Download", command))
     console.print(_heading("\nDataset Specs"), _fact_table(facts))
+    if agents is not None:
+        console.print(_heading("\nAgents"), agents)
     if env:
         console.print(_heading("\nEnvironment Specs"), _fact_table(env))
     if episodes is not None and episodes.lengths.size:
@@ -179,6 +195,35 @@ def _fact_table(facts: Iterable[Fact]) -> Table:
     for fact in facts:
         table.add_row(fact.title, " ".join(_cut(printable(fact.text), _LONGEST_VALUE).split()))
     return table
+
+
+def _agent_table(page: _Page) -> Table | None:
+    """Return the table of the agents, with their spaces and returns; None if there is one without a name."""
+    if agents_of(page.described) is None:
+        return None
+    metadata = page.metadata
+    try:
+        spaces = metadata.observation_space, metadata.action_space
+    except MinariError as error:
+        warn(f"The spaces of the agents cannot be shown: {error}")
+        return None
+    table = Table()
+    for title in ("Agent", "Observation Space", "Action Space", "# Steps", "Return (min, mean, max)"):
+        table.add_column(title, overflow="fold", justify="right" if title.startswith("#") else "left")
+    of_agents = {} if page.episodes is None else page.episodes.agents or {}
+    observation_spaces, action_spaces = (space.spaces if isinstance(space, AgentSpaces) else {} for space in spaces)
+    for agent, space in observation_spaces.items():
+        found = of_agents.get(agent)
+        cells = [agent, space, action_spaces.get(agent, ""), "" if found is None else int(found.lengths.sum())]
+        cells.append("" if found is None else _returns(found))
+        table.add_row(*(" ".join(_cut(printable(str(cell)), _LONGEST_VALUE).split()) for cell in cells))
+    return table
+
+
+def _returns(episodes: DatasetStatistics) -> str:
+    """Return the distribution of the returns in one line, for each component of the rewards."""
+    found = [Distribution.of(values) for _, values in _components(episodes.returns)[:_MOST_COMPONENTS]]
+    return "; ".join(f"{_short(one.minimum)}, {_short(one.mean)}, {_short(one.maximum)}" for one in found if one.count)
 
 
 def _histograms(episodes: DatasetStatistics, width: int, ascii_only: bool) -> RenderableType:

@@ -18,6 +18,7 @@ from minari._base.warnings import warn
 from minari._model.arguments import check_count, check_seed, check_space, made_callback
 from minari._model.compression import CompressionChoice
 from minari._model.episode_codec import size_of_value
+from minari._model.frame_stack import KEEP, FrameStackChoice
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
@@ -68,6 +69,8 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         jpeg_encoding: True to store frames as JPEG, which is lossy.
         compression: a codec such as ``"gzip"`` or ``"gzip:9"``, for all columns or for some
             (``{"observations/pixels": "gzip:9"}``). By default, only frames are compressed, without loss.
+        frame_stack: ``"deduplicate"`` to store each frame of stacks once, as those of ``FrameStackObservation``, where
+            the stacks can be rebuilt exactly from the frames.
         buffer_steps: maximum number of steps in memory, including those of the current episode. At this
             number, at 64 MiB, or five seconds after the first of them has ended, finished episodes are
             written to disk.
@@ -84,8 +87,8 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             currently not possible.
 
     Raises:
-        TypeError: ``env`` is a vector environment, or a callback is an instance instead of a class.
-        ArgumentError: ``buffer_steps`` is not a positive integer.
+        TypeError: ``env`` is a vector environment or has many agents, or a callback is an instance instead of a class.
+        ArgumentError: ``buffer_steps`` is not a positive integer, or ``frame_stack`` is not a choice.
         SpaceError: a space argument is not a space.
         UnknownFormatError: there is no such format.
         UnknownSpaceError: a space, or one inside it, has a type without a codec.
@@ -124,6 +127,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         *,
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
+        frame_stack: FrameStackChoice = KEEP,
         buffer_steps: int = 10_000,
         root: PathLike | None = None,
         resume: str | None = None,
@@ -134,6 +138,11 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             raise TypeError(
                 f"DataCollector records a single environment, got the vector environment {env}; record it with "
                 f"VectorDataCollector."
+            )
+        if not isinstance(env, gym.Env) and callable(getattr(env, "observation_space", None)):
+            raise TypeError(
+                f"DataCollector records an environment of one agent, got {shortened(env)}, which is of many agents; "
+                f"record it with MultiAgentDataCollector."
             )
         check_space("observation_space", observation_space)
         check_space("action_space", action_space)
@@ -156,7 +165,9 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             _deprecated("max_buffer_episodes", "buffer_steps")
         get_listed_root(root)  # rejects an invalid root before the first step
         self._root = root
-        medium = Medium(self._observation_space, self._action_space, env.spec, data_format, jpeg_encoding, compression)
+        medium = Medium(
+            self._observation_space, self._action_space, env.spec, data_format, jpeg_encoding, compression, frame_stack
+        )
         self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
         )

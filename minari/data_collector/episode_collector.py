@@ -1,4 +1,4 @@
-"""What collectors of every kind of environment have in common: saving, discarding and counting their episodes."""
+"""Base of the collectors of every kind of environment: it saves, discards and counts their episodes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from minari._base.warnings import warn
 from minari._catalog.layout import free_dataset_path
 from minari._model.arguments import check_whole_number, no_dataset
 from minari._storages.base import PathLike
+from minari._storages.core import warn_about_whole_stacks
 from minari.data_collector.episode_queue import EpisodeQueue
 from minari.data_collector.exit_handlers import RunningEpisodes, leave, warn_unsaved
 from minari.dataset.from_buffers import DatasetDescription, EnvLike
@@ -108,7 +109,9 @@ class EpisodeCollector:
             metadata = description_of_dataset.metadata(dataset_id, self._recorded_spec())
             self._interrupt()
             self._sum_up_outside()
-            return self._queue.publish(dataset_id, metadata, skips)
+            dataset = self._queue.publish(dataset_id, metadata, skips)
+        warn_about_whole_stacks(dataset.storage)
+        return dataset
 
     def add_to_dataset(self, dataset: MinariDataset, *, on_error: OnError = "raise") -> None:
         """Append all recorded episodes to a dataset; the collector is empty afterwards.
@@ -130,6 +133,7 @@ class EpisodeCollector:
         self._interrupt()
         self._sum_up_outside()
         self._queue.append_to(dataset, skips)
+        warn_about_whole_stacks(dataset.storage)
 
     def _settle(self) -> None:
         """Move all episodes that have ended to the queue."""

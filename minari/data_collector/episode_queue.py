@@ -182,10 +182,14 @@ class EpisodeQueue:
 
     def _flush_in_time(self) -> None:
         """Write the episodes in memory, in the thread of the timer; the next call reports problems."""
-        warnings = [] if self.source is None else self.source.hand_over()
+        with self._lock.current:
+            self._is_scheduled = False
+        try:
+            warnings = [] if self.source is None else self.source.hand_over()  # without the lock, which it takes itself
+        except Exception as error:  # the thread must go on
+            warnings = [_not_yet(error)]
         with self._lock.current:
             self._memory.warnings += warnings
-            self._is_scheduled = False
             try:
                 self._flush()
             except Exception as error:  # the disk may have space again in some seconds

@@ -220,7 +220,7 @@ class FinishedEpisodes:
 
     def _encode(self, finished: Finished) -> None:
         """Encode an episode, or keep the reason why that is not possible."""
-        if isinstance(finished.buffer, EpisodeBuffer):
+        if isinstance(finished.buffer, AnyEpisodeBuffer):
             try:
                 finished.episode = self._encoded(finished.buffer)
             except Exception as error:  # including errors in a callback: the recording must continue

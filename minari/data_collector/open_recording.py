@@ -18,6 +18,7 @@ from minari._base.system_errors import failures_logged
 from minari._catalog.recordings import Recording, RecordingState, new_recording, resume_recording
 from minari._model.compression import CompressionChoice
 from minari._model.env_spec import difference_up_to_max_episode_steps
+from minari._model.frame_stack import KEEP, FrameStackChoice, check_frame_stack
 from minari._model.multi_agent import AgentSpaces, MultiAgentCodec, SpacesByAgent, codec_for_spaces
 from minari._storages.base import PathLike
 from minari._storages.core import checked_compression
@@ -39,6 +40,7 @@ class Medium:
         data_format: format of the storage; None for the default.
         jpeg_encoding: True to store frames as JPEG.
         compression: compression of the columns.
+        frame_stack: how stacks of frames are stored.
     """
 
     observation_space: gym.Space[Any]
@@ -47,6 +49,7 @@ class Medium:
     data_format: str | None
     jpeg_encoding: bool
     compression: CompressionChoice
+    frame_stack: FrameStackChoice = KEEP
 
 
 class OpenRecording:
@@ -92,7 +95,13 @@ class OpenRecording:
                     self.know_agents(medium.observation_space, medium.action_space)  # which need not be in it
             # Options that the format does not support are rejected before anything is recorded.
             storage_type = get_minari_storage(self.medium.data_format or "hdf5")
-            checked_compression(storage_type, self.codec, self.medium.compression, self.medium.jpeg_encoding)
+            checked_compression(
+                storage_type,
+                self.codec,
+                self.medium.compression,
+                self.medium.jpeg_encoding,
+                check_frame_stack(self.medium.frame_stack),
+            )
         except BaseException:
             self.release()
             raise
@@ -128,6 +137,7 @@ class OpenRecording:
             self.medium.data_format or "hdf5",
             jpeg_encoding=self.medium.jpeg_encoding,
             compression=self.medium.compression,
+            frame_stack=self.medium.frame_stack,
             root=self.root,
             codec=self.codec,
         )
@@ -256,12 +266,14 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         storage.FORMAT,
         storage.jpeg_encoding,
         storage.compression,
+        storage.frame_stack,
     )
     asked = replace(
         medium,
         data_format=medium.data_format or theirs.data_format,
         jpeg_encoding=medium.jpeg_encoding or theirs.jpeg_encoding,
         compression=theirs.compression if medium.compression is None else medium.compression,
+        frame_stack=theirs.frame_stack if medium.frame_stack == KEEP else medium.frame_stack,
     )
     for field in fields(Medium):
         ours, other = getattr(asked, field.name), getattr(theirs, field.name)

@@ -21,6 +21,8 @@ from minari._base.warnings import warn
 from minari._model.arguments import check_count, check_seed, check_space, made_callback
 from minari._model.compression import CompressionChoice
 from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
+from minari._model.frame_stack import KEEP, FrameStackChoice
+from minari._model.infos.values import ABSENT
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari.data_collector.batch_columns import Numbers, Separate
@@ -33,7 +35,14 @@ from minari.data_collector.exit_handlers import watch
 from minari.data_collector.finished_episodes import PendingWarning
 from minari.data_collector.open_recording import Medium
 from minari.data_collector.recorder import RecordedValues
-from minari.data_collector.vector_infos import final_info, final_values, info_of, without_finals
+from minari.data_collector.vector_infos import (
+    FINAL_OBSERVATION,
+    array_or_none,
+    final_info,
+    final_values,
+    info_of,
+    without_finals,
+)
 from minari.data_collector.vector_recorder import Change, Origin, VectorRecorder
 from minari.errors import ArgumentError, ArgumentTypeError, EpisodeTypeError, SpaceError
 from minari.spaces.serialization import serialize_space
@@ -70,6 +79,8 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         data_format: format of the dataset, by default ``"hdf5"``.
         jpeg_encoding: True to store frames as JPEG, which is lossy.
         compression: as in :class:`~minari.DataCollector`.
+        frame_stack: ``"deduplicate"`` to store each frame of stacks once, as those of ``FrameStackObservation``, where
+            the stacks can be rebuilt exactly from the frames.
         buffer_steps: maximum number of steps of finished episodes in memory. At this number, at 64 MiB, or five
             seconds after the first of them has ended, they are written to disk.
         root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
@@ -114,6 +125,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         *,
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
+        frame_stack: FrameStackChoice = KEEP,
         buffer_steps: int = 100_000,
         root: PathLike | None = None,
         resume: str | None = None,
@@ -135,13 +147,16 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         check_count("buffer_steps", buffer_steps, 1)
         _check_texts(env)
         super().__init__(env)
-        spaces = observation_space or env.single_observation_space, action_space or env.single_action_space
+        spaces = (
+            env.single_observation_space if observation_space is None else observation_space,
+            env.single_action_space if action_space is None else action_space,
+        )
         for space in spaces:
             serialize_space(space)  # rejects unsupported spaces before the first step
         get_listed_root(root)  # rejects an invalid root before the first step
         self._root = root
         self._spec = single_spec(env)
-        medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression)
+        medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression, frame_stack)
         self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
         )
@@ -150,6 +165,15 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         self._outside = OutsideValues(*spaces)
         self._keeper = _Keeper(self._queue, self._outside)
         self._everyone = np.arange(env.num_envs)
+        self._lost = self._everyone[:0]  # sub-environments that may have moved in a step that was interrupted
+        self._has_warned = False
+        self._warnings: list[PendingWarning] = []
+        # Without shared memory, it forgets that the caller has reset what it was going to reset in the next step.
+        self._resets_again = (
+            self._mode is AutoresetMode.NEXT_STEP
+            and isinstance(env.unwrapped, AsyncVectorEnv)
+            and not getattr(env.unwrapped, "shared_memory", True)
+        )
         # Each sub-environment has a generator of its own, which a seed of its own determines.
         self._has_own_seeds = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
         self._envs = getattr(env.unwrapped, "envs", None) or [env] * env.num_envs
@@ -178,28 +202,41 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         if given.pop(_AUTOSEED_OPTION, True):
             seeds = self._drawn(seeds)
         some = self._masked(given.get(_RESET_MASK))
+        is_again = self._resets_again & ~self._recorder.is_running & self._recorder.is_started
         self._end(self._everyone if some is None else some, continues=False)
         if some is None:
             self._recorder.clear()
+        envs = self._everyone if some is None else some
+        self._lost = np.setdiff1d(self._lost, envs)
         recorded_options = snapshot({key: value for key, value in given.items() if key != _RESET_MASK}) or None
         observations, infos = self.env.reset(seed=seeds, options=given or None)  # type: ignore[arg-type] # (which may remove the mask)
         origins = self._origins(seeds, recorded_options)
-        values = self._reset_values(observations, infos, self._everyone if some is None else some)
+        values = self._reset_values(observations, infos, envs)
         with self._recorder.lock.current:
             if some is None:
                 self._recorder.start_all(*values, origins)
             else:
                 self._recorder.start(some, *values, origins)
+        self._lost = np.union1d(self._lost, envs[is_again[envs]])
         return observations, infos
 
     def _masked(self, mask: Any) -> Numbers | None:
-        """Return the sub-environments that a reset concerns; None for all."""
-        is_mask = isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (self.num_envs,)
-        if not is_mask or not (self._has_own_seeds or self._mode is AutoresetMode.DISABLED):
+        """Return the sub-environments that a reset concerns; None for all.
+
+        Raises:
+            ArgumentTypeError: the mask is something else.
+        """
+        if mask is None or not (self._has_own_seeds or self._mode is AutoresetMode.DISABLED):
             return None
+        array = array_or_none(mask)
+        if array is None or array.dtype != np.bool_ or array.shape != (self.num_envs,):
+            raise ArgumentTypeError(
+                f"The reset_mask is {shortened(mask)}, expected an array of {self.num_envs} booleans, one for each "
+                f"sub-environment."
+            )
         if not self._recorder.is_started:
             raise gym.error.ResetNeeded("Cannot reset some sub-environments before all of them; call reset() first.")
-        return np.flatnonzero(mask)
+        return np.flatnonzero(array)
 
     def _seeds(self, seed: Any) -> int | list[int | None] | None:
         """Return checked seeds: one for each sub-environment, or that of a shared generator, or None."""
@@ -237,7 +274,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         recorded = self._recorded
         if recorded.are_returned:
             return observations, snapshot(infos) if recorded.with_infos else None
-        parts = self._split(observations)
+        parts = self._split("observations", observations, self.env.observation_space)
         values = {env: recorded.of_reset(self._envs[env], parts[env], self._info(infos, env)) for env in envs.tolist()}
         any_value: tuple[Any, Any] = next(
             iter(values.values()), (None, {})
@@ -245,14 +282,31 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         observations, infos = zip(*(values.get(env, any_value) for env in range(self.num_envs)), strict=True)
         return Separate(observations), snapshot(infos)
 
-    def _split(self, observations: Any) -> list[Any]:
-        return list(iterate(self.env.observation_space, observations))
+    def _split(self, name: str, batch: Any, space: gym.Space[Any] | None = None) -> list[Any]:
+        """Return the part of each sub-environment, for the callback.
+
+        Raises:
+            EpisodeTypeError: there is not one for each.
+        """
+        try:
+            parts = list(batch if space is None else iterate(space, batch))
+        except Exception:  # other libraries may raise anything
+            parts = []
+        if len(parts) != self.num_envs:
+            raise EpisodeTypeError(
+                f"The {name} of a step are {shortened(batch)}, expected a batch with a part for each of "
+                f"{self.num_envs} sub-environments; without it the callback cannot be called."
+            )
+        return parts
 
     def _info(self, infos: Any, env: int) -> dict[str, Any]:
         return info_of(infos, env, self.num_envs)
 
     def step(self, actions: Any) -> StepResult:
         """Step all sub-environments and record the results.
+
+        If the environment or a callback raises, or Ctrl-C comes in between, some sub-environments may have moved.
+        Their episodes end with the step before, truncated, and the observations after the next step begin new ones.
 
         Returns:
             The result of the environment.
@@ -261,18 +315,26 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         if not recorder.is_started:
             raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
         warnings = self._take_ended() if recorder.must_hand_over else []
+        lost = self._lost
+        if lost.size:
+            with recorder.lock.current:
+                recorder.end(lost, continues=False)
+        self._lost = self._everyone
         if self._recorded.are_returned:
             recorder.act(actions)
             result = self.env.step(actions)
             with recorder.lock.current:
-                self._record(result)
+                self._record(result, lost)
         else:
             given = private(actions)
             result = self.env.step(actions)
             with recorder.lock.current:
-                self._record_with_callback(given, result)
+                self._record_with_callback(given, result, lost)
+        self._lost = self._everyone[:0]
         if recorder.has_ended:
             self._queue.schedule()
+        if self._warnings:
+            warnings, self._warnings = [*warnings, *self._warnings], []
         for warning in warnings:
             warn(warning)
         return result
@@ -281,54 +343,72 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         """Move the episodes that have ended to the queue; return problems, one sentence each."""
         return self._source.hand_over()
 
-    def _record(self, result: StepResult) -> None:
+    def _record(self, result: StepResult, lost: Numbers) -> None:
         """Record the values of the environment."""
         observations, rewards, terminations, truncations, infos = result
         terminated, truncated = self._flags("terminations", terminations), self._flags("truncations", truncations)
         recorder, with_infos = self._recorder, self._recorded.with_infos
-        is_running, is_next_step = recorder.is_running, self._mode is AutoresetMode.NEXT_STEP
-        is_ended = (terminated | truncated) & is_running
+        is_running, is_over = recorder.is_running, terminated | truncated
+        is_ended = is_over & is_running
         change, kept = None, snapshot(infos) if with_infos else None
+        is_next_step, is_same_step = self._mode is AutoresetMode.NEXT_STEP, self._mode is AutoresetMode.SAME_STEP
+        last = kept
+        if is_same_step and with_infos:
+            kept = without_finals(kept, is_over)
         count = np.count_nonzero
-        if count(is_ended) or (is_next_step and count(is_running) < self.num_envs):
+        if count(is_ended) or (is_next_step and count(is_running) < self.num_envs) or lost.size:
             ended = is_ended.nonzero()[0]
-            if self._mode is AutoresetMode.SAME_STEP:
-                finals = final_values(infos, ended.tolist(), self.env.observation_space, self.num_envs)
-                last = [final_info(kept, env, self.num_envs) for env in ended.tolist()] if with_infos else None
-                change = Change(ended, ended, finals, last)
-                kept = without_finals(kept)
+            starts = ~is_running if is_next_step else is_ended if is_same_step else np.zeros(self.num_envs, np.bool_)
+            starts[lost] = is_same_step | ~is_over[lost]
+            started = starts.nonzero()[0]
+            if is_same_step:
+                finals = self._finals(infos, ended.tolist())
+                last_infos = [final_info(last, env, is_over) for env in ended.tolist()] if with_infos else None
+                change = Change(ended, started, finals, last_infos)
             else:
-                change = Change(ended, (~is_running).nonzero()[0] if is_next_step else ended[:0])
+                change = Change(ended, started)
+        if rewards is None:
+            rewards = Separate([ABSENT] * self.num_envs)
         recorder.add(observations, rewards, terminated, truncated, kept, change)
 
-    def _record_with_callback(self, actions: Any, result: StepResult) -> None:
+    def _finals(self, infos: Any, envs: Sequence[int]) -> list[Any]:
+        """Return the last observations of episodes that have ended before a reset in the same step."""
+        finals = final_values(infos, envs, self.env.observation_space, self.num_envs)
+        if any(value is ABSENT for value in finals) and not self._has_warned:
+            self._has_warned = True
+            self._warnings.append(
+                f"The infos of a step in which an episode has ended have no last observation of it under "
+                f"'{FINAL_OBSERVATION}', expected one as the autoreset mode of {self.env} is SAME_STEP; such episodes "
+                f"cannot be stored. Put the mode that applies into env.metadata under 'autoreset_mode'."
+            )
+        return finals
+
+    def _record_with_callback(self, actions: Any, result: StepResult, lost: Numbers) -> None:
         """Record the values that the callback returns for each sub-environment."""
         observations, rewards, terminations, truncations, infos = result
         is_over = self._flags("terminations", terminations) | self._flags("truncations", truncations)
         recorder, recorded, mode = self._recorder, self._recorded, self._mode
-        given, after = list(iterate(self.env.action_space, actions)), self._split(observations)
+        given = self._split("actions", actions, self.env.action_space)
+        after = self._split("observations", observations, self.env.observation_space)
+        earned = self._split("rewards", rewards)
         finals: dict[int, Any] = {}
         infos_after = infos
         if mode is AutoresetMode.SAME_STEP:
             over = np.flatnonzero(is_over).tolist()
-            last = final_values(infos, over, self.env.observation_space, self.num_envs)
-            finals = dict(zip(over, last, strict=True))
-            infos_after = without_finals(infos)
+            finals = dict(zip(over, self._finals(infos, over), strict=True))
+            infos_after = without_finals(infos, is_over)
         steps: dict[int, tuple[Any, ...]] = {}
         resets: dict[int, tuple[Any, Any]] = {}
-        for env, is_running in enumerate(recorder.is_running.tolist()):
+        starts = np.full(self.num_envs, mode is AutoresetMode.NEXT_STEP)  # of those without an episode
+        starts[lost] = ~is_over[lost]
+        for env, (is_running, is_start) in enumerate(zip(recorder.is_running.tolist(), starts.tolist(), strict=True)):
             if is_running:
                 is_final = env in finals
-                info = final_info(infos, env, self.num_envs) if is_final else self._info(infos, env)
-                values = (
-                    finals[env] if is_final else after[env],
-                    rewards[env],
-                    terminations[env],
-                    truncations[env],
-                    info,
-                )
+                info = final_info(infos, env, is_over) if is_final else self._info(infos_after, env)
+                last = finals[env] if is_final else after[env]
+                values = last, earned[env], terminations[env], truncations[env], info
                 steps[env] = recorded.of_step(self._envs[env], given[env], values)
-            if env in finals or (not is_running and mode is AutoresetMode.NEXT_STEP):
+            if env in finals or (not is_running and is_start):
                 resets[env] = recorded.of_reset(self._envs[env], after[env], self._info(infos_after, env))
         ended = [
             env
@@ -343,6 +423,8 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
             [steps[env][0] for env in ended],
             snapshot([steps[env][5] for env in ended]),
         )
+        if not (steps or resets):
+            return
         others = next(iter(steps.values()), None)  # for rows that are not read
         rows = [steps.get(env, others) for env in range(self.num_envs)]
         _, acted, *outcomes, _ = zip(*rows, strict=True) if others else [None] * 6
@@ -357,6 +439,8 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
     def _flags(self, name: str, values: Any) -> npt.NDArray[np.bool_]:
         """Return the flags of all sub-environments, shape (n,)."""
         flags = values if type(values) is np.ndarray else array_of(values)
+        if flags is None and isinstance(values, (list, tuple)):
+            flags = np.array(values, object)
         if flags is None or flags.shape != (self.num_envs,):
             raise EpisodeTypeError(
                 f"The {name} of a step are {shortened(values)}, expected an array of {self.num_envs} booleans, one for "

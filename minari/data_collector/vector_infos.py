@@ -16,13 +16,17 @@ from typing import Any, Final
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 from gymnasium.vector.utils import iterate
 
+from minari._base.plain_values import array_of
 from minari._model.infos.values import ABSENT
 
 
 FINAL_OBSERVATION: Final = "final_obs"
 FINAL_INFO: Final = "final_info"
+
+_STATISTICS: Final = {"r", "l", "t"}  # the return, length and duration of an episode
 
 
 def info_of(infos: Any, env: int, num_envs: int) -> dict[str, Any]:
@@ -53,15 +57,26 @@ def mask_of(infos: Mapping[str, Any], key: Any, num_envs: int) -> Any:
     ``_x`` is a mask if there is an ``x`` and it has one boolean per sub-environment; otherwise it is a key like
     any other.
     """
-    mask = infos.get(f"_{key}") if isinstance(key, str) else None
-    return mask if isinstance(mask, np.ndarray) and mask.dtype == np.bool_ and mask.shape == (num_envs,) else None
+    mask = array_or_none(infos.get(f"_{key}")) if isinstance(key, str) else None
+    return mask if mask is not None and mask.dtype == np.bool_ and mask.shape == (num_envs,) else None
+
+
+def array_or_none(value: Any) -> npt.NDArray[Any] | None:
+    """Return the array of a value that provides one; None for any other."""
+    if value is None or type(value) is np.ndarray:
+        return value
+    try:
+        return array_of(value)
+    except Exception:  # other libraries may raise anything, and a step must not fail
+        return None
 
 
 def _value_of(values: Any, env: int, num_envs: int) -> Any:
     if isinstance(values, Mapping):
         return info_of(values, env, num_envs)
-    if isinstance(values, np.ndarray):
-        return values[env] if values.shape[:1] == (num_envs,) else values
+    array = array_or_none(values)
+    if array is not None:
+        return array[env] if array.shape[:1] == (num_envs,) else values
     return values[env] if isinstance(values, (list, tuple)) and len(values) == num_envs else values
 
 
@@ -72,7 +87,7 @@ def without_info(infos: Any, name: str) -> Any:
         infos: of all sub-environments, or a sequence with the dict of each.
         name: the key; those of nested dicts are joined by ``/``.
     """
-    if isinstance(infos, (list, tuple)):
+    if isinstance(infos, (list, tuple, np.ndarray)):
         return [without_info(info, name) for info in infos]
     if not isinstance(infos, Mapping):
         return infos
@@ -99,43 +114,67 @@ def final_values(infos: Any, envs: Sequence[int], space: gym.Space[Any], num_env
     if finals is None:
         return [ABSENT] * len(envs)
     if not (isinstance(finals, (list, tuple)) or (isinstance(finals, np.ndarray) and finals.dtype == object)):
-        finals = list(iterate(space, finals))  # a batch
-    return [finals[env] for env in envs]
+        try:
+            finals = list(iterate(space, finals))  # a batch
+        except Exception:  # other libraries may raise anything, and a step must not fail
+            finals = ()
+    if len(finals) != num_envs:
+        return [ABSENT] * len(envs)
+    return [ABSENT if finals[env] is None else finals[env] for env in envs]
 
 
-def without_finals(infos: Any) -> Any:
+def without_finals(infos: Any, is_over: npt.NDArray[np.bool_]) -> Any:
     """Return the infos of all sub-environments without what belongs to the episodes that have ended.
 
     Args:
-        infos: of a step in which sub-environments were reset.
+        infos: of a step.
+        is_over: where an episode has ended and the sub-environment was reset, shape (n,).
     """
-    if isinstance(infos, (list, tuple)):
-        return [without_finals(info) for info in infos]
+    if isinstance(infos, (list, tuple, np.ndarray)) and len(infos) == len(is_over):
+        return [
+            _without(info, {FINAL_OBSERVATION, FINAL_INFO, *(_statistics_in(info) if over else ())})
+            for info, over in zip(infos, is_over.tolist(), strict=True)
+        ]
+    return _without(infos, {FINAL_OBSERVATION, FINAL_INFO, *_of_ended(infos, is_over)})
+
+
+def _without(infos: Any, keys: set[Any]) -> Any:
+    """Return infos without some keys and their masks."""
     if not isinstance(infos, Mapping):
         return infos
-    finals = {FINAL_OBSERVATION, FINAL_INFO, *_of_ended(infos)}
-    return {key: value for key, value in infos.items() if not {key, str(key).removeprefix("_")} & finals}
+    masks = {f"_{key}" for key in keys if key in infos}
+    return {key: value for key, value in infos.items() if key not in keys and key not in masks}
 
 
-def final_info(infos: Any, env: int, num_envs: int) -> dict[str, Any]:
-    """Return the last info of the episode that has ended in a sub-environment, before its reset in the same step."""
-    info = info_of(infos, env, num_envs)
+def final_info(infos: Any, env: int, is_over: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the last info of the episode that has ended in a sub-environment, before its reset in the same step.
+
+    Args:
+        infos: of all sub-environments, or a sequence with the dict of each.
+        env: the sub-environment.
+        is_over: where an episode has ended, shape (n,).
+    """
+    info = info_of(infos, env, len(is_over))
     last = info.get(FINAL_INFO)
-    others = _of_ended(infos) if isinstance(infos, Mapping) else []
+    others = _of_ended(infos, is_over) if isinstance(infos, Mapping) else _statistics_in(info)
     return {**(last if isinstance(last, Mapping) else {}), **{key: info[key] for key in others if key in info}}
 
 
-def _of_ended(infos: Mapping[str, Any]) -> list[str]:
-    """Return the keys that a wrapper has added for the episodes that have ended, like ``episode``.
+def _of_ended(infos: Any, is_over: npt.NDArray[np.bool_]) -> list[Any]:
+    """Return the keys of the statistics that a wrapper has added for the episodes that have ended.
 
-    Their parts have no masks, unlike those of a dict that sub-environments return.
+    Only sub-environments in which one has ended have them.
     """
+    masks = {key: mask_of(infos, key, len(is_over)) for key in _statistics_in(infos)}
+    return [key for key, mask in masks.items() if mask is not None and not (mask & ~is_over).any()]
+
+
+def _statistics_in(infos: Any) -> list[Any]:
+    """Return the keys of statistics of episodes like ``episode``: Gymnasium's and those that have more parts."""
+    if not isinstance(infos, Mapping):
+        return []
     return [
         key
         for key, values in infos.items()
-        if key != FINAL_INFO
-        and isinstance(values, Mapping)
-        and isinstance(infos.get(f"_{key}"), np.ndarray)
-        and values
-        and not any(f"_{part}" in values for part in values)
+        if isinstance(values, Mapping) and values.keys() >= _STATISTICS and key != FINAL_INFO
     ]

@@ -39,7 +39,7 @@ _COLUMNS: Final = ("observations", "actions", "rewards", "terminations", "trunca
 
 
 class EpisodeKeeper(Protocol):
-    """What keeps the episodes that have ended; it may get the same one again after an interruption.
+    """Keeper of the episodes that have ended; it may get the same one again after an interruption.
 
     Both methods return problems with storing or writing, one sentence each; ``add_batch`` returns None if the
     episodes have to be added one by one, and none has been added.
@@ -54,7 +54,7 @@ class EpisodeKeeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is known of an episode when it starts.
+    """Facts about an episode that are known when it starts.
 
     Attributes:
         seed: seed of the reset.
@@ -242,8 +242,10 @@ class VectorRecorder:
         self.is_started = False
 
     def __len__(self) -> int:
-        """Return the number of steps of the running episodes."""
-        return int((self._block.steps() + self._block.earlier_steps).sum())
+        """Return the number of steps of the running episodes, and of those that have not been handed over."""
+        ended, leaving = self._out
+        running = int((self._block.steps() + self._block.earlier_steps).sum())
+        return running + (ended[-1].total_steps if ended else 0) + sum(map(_steps_of, leaving))
 
     @property
     def is_running(self) -> npt.NDArray[np.bool_]:
@@ -497,6 +499,10 @@ class VectorRecorder:
     def disown(self) -> None:
         """Drop the episodes that have ended, in a forked child, whose parent has them."""
         self._out = [], []
+
+
+def _steps_of(episodes: EpisodeBuffer | BufferBatch) -> int:
+    return len(episodes) if isinstance(episodes, EpisodeBuffer) else int(episodes.total_steps.sum())
 
 
 def _metadata_of(origin: Origin) -> dict[str, int]:

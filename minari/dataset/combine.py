@@ -22,6 +22,7 @@ from minari._model.env_spec import (
     merge_max_episode_steps,
 )
 from minari._model.format_version import combine_versions
+from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari._model.metadata_json import texts_of
 from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.base import PathLike, create_storage
@@ -141,6 +142,7 @@ def combine_datasets(
             first.FORMAT,
             jpeg_encoding=all(dataset.storage.jpeg_encoding for dataset in datasets_to_combine),
             compression=_common_compression(datasets_to_combine),
+            frame_stack=_common_frame_stack(datasets_to_combine),
             durable=False,
         )
         storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))
@@ -196,6 +198,11 @@ def _common_compression(datasets: Sequence[MinariDataset]) -> CompressionChoice:
         for dataset in datasets
     )
     return first.compression if is_common else None
+
+
+def _common_frame_stack(datasets: Sequence[MinariDataset]) -> FrameStackChoice:
+    """Return how stacks of frames are stored: once only if that is so in all datasets."""
+    return DEDUPLICATE if all(dataset.storage.frame_stack == DEDUPLICATE for dataset in datasets) else KEEP
 
 
 def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[str, Any]:

@@ -8,8 +8,11 @@ from pathlib import Path
 from minari._catalog.layout import get_dataset_path, new_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.format_version import FORMAT_VERSION
+from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
+from minari._model.metadata import DEDUPLICATED, FRAME_STACK
 from minari._model.metadata_json import MOST_METADATA, SPACES
 from minari._storages.base import MinariStorage, PathLike, create_storage
+from minari._storages.core import warn_about_whole_stacks
 from minari._storages.write_session import append_stored
 from minari.errors import DatasetVersionError
 from minari.spaces.serialization import described_types, serialize_space, with_written_bounds
@@ -18,7 +21,7 @@ from minari.spaces.serialization import described_types, serialize_space, with_w
 # Properties of one copy of a dataset, which are determined again for another.
 _OF_ONE_COPY = frozenset(
     {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
-    | {"observation_space", "action_space", "space_classes", "jpeg_encoding", "compression", "multi_agent"}
+    | {"observation_space", "action_space", "jpeg_encoding", "compression", "multi_agent", FRAME_STACK, DEDUPLICATED}
 )
 
 _OLDER_RELEASE = "0.5"
@@ -34,6 +37,7 @@ def write_as_dataset(
     *,
     compression: CompressionChoice = None,
     jpeg_encoding: bool | None = None,
+    frame_stack: FrameStackChoice | None = None,
     compatible_with: str | None = None,
     root: PathLike | None = None,
 ) -> Path:
@@ -47,6 +51,8 @@ def write_as_dataset(
         compression: as in :meth:`MinariStorage.new`; by default, that of the source if the format stays the
             same, in which case stored bytes are copied unchanged.
         jpeg_encoding: True if frames are JPEG; by default as in the source.
+        frame_stack: ``"deduplicate"`` to store each frame of stacks once, ``"keep"`` to store stacks as they are; by
+            default as in the source, and ``"keep"`` for an earlier release.
         compatible_with: ``"0.5"`` for a dataset that 0.5.4 can read; None for this release.
         root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
@@ -62,7 +68,8 @@ def write_as_dataset(
             format or a space.
     """
     if compatible_with is not None:
-        _check_compatible(source, data_format or source.FORMAT, compatible_with)
+        frame_stack = KEEP if frame_stack is None else frame_stack
+        _check_compatible(source, data_format or source.FORMAT, compatible_with, frame_stack)
     is_same = compression is None and data_format in (None, source.FORMAT)
     kept = {key: value for key, value in source.current_metadata.raw.items() if key not in _OF_ONE_COPY}
     with new_dataset(dataset_id, root) as data_path:
@@ -74,6 +81,7 @@ def write_as_dataset(
             data_format or source.FORMAT,
             jpeg_encoding=source.jpeg_encoding if jpeg_encoding is None else jpeg_encoding,
             compression=source.compression if is_same else compression,
+            frame_stack=source.frame_stack if frame_stack is None else frame_stack,
             durable=False,
         )
         if compatible_with is not None:
@@ -84,10 +92,12 @@ def write_as_dataset(
                 writer.commit(storage.current_metadata.updated(written, allow_protected=True))
         storage.update_metadata({**kept, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})
         append_stored(storage, [(source, indices)], as_stored=is_same)
+        if source.frame_stack != storage.frame_stack:
+            warn_about_whole_stacks(storage)
     return get_dataset_path(dataset_id, root=root) / "data"
 
 
-def _check_compatible(source: MinariStorage, data_format: str, release: str) -> None:
+def _check_compatible(source: MinariStorage, data_format: str, release: str, frame_stack: FrameStackChoice) -> None:
     """Raise unless an earlier release supports a dataset.
 
     Raises:
@@ -99,6 +109,11 @@ def _check_compatible(source: MinariStorage, data_format: str, release: str) -> 
         raise DatasetVersionError(
             f"Releases {release} do not have the format {data_format!r}, expected one of {_FORMATS_BEFORE}; give "
             f"another data_format."
+        )
+    if frame_stack == DEDUPLICATE:
+        raise DatasetVersionError(
+            f"frame_stack is {frame_stack!r}, and releases {release} read stacks of frames only as they are; leave out "
+            f"one of frame_stack and compatible_with."
         )
     if source.is_multi_agent:
         raise DatasetVersionError(

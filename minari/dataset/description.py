@@ -13,15 +13,17 @@ from gymnasium.envs.registration import EnvSpec
 from minari._base.json_text import parse_json
 from minari._model.env_spec import is_gymnasiums_own, spaces_of
 from minari._model.format_version import is_compatible
+from minari._model.frame_stack import DEDUPLICATE
+from minari._model.metadata import DEDUPLICATED, FRAME_STACK
 from minari._model.metadata_json import size_text, texts_of
-from minari._model.multi_agent import MultiAgentCodec
+from minari._model.multi_agent import AgentSpaces, MultiAgentCodec, agent_of_name
 from minari._storages.base import MinariStorage
 from minari.errors import EnvironmentSpecError, EpisodeError
 from minari.progress import track
 from minari.spaces.serialization import deserialize_space
 
 
-__all__ = ["Fact", "dataset_facts", "env_facts", "get_dataset_spec_dict", "get_env_spec_dict"]
+__all__ = ["Fact", "agents_of", "dataset_facts", "env_facts", "get_dataset_spec_dict", "get_env_spec_dict"]
 
 Form: TypeAlias = Literal["text", "code", "link"]
 
@@ -122,6 +124,7 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
             remark=f" ({metadata.get('data_format') or 'hdf5'})",
         ),
         Fact("compression", "Compression", metadata.get("compression"), to_text=_compression),
+        Fact("frame_stack", "Frame Stacks", _frames_of(metadata)),
         Fact("ref_scores", "Reference Scores", None if scores == [None, None] else scores, to_text=_scores),
         Fact("requirements", "Requirements", texts_of(metadata.get("requirements")) or None, to_text=", ".join),
         Fact(
@@ -131,9 +134,11 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
         Fact("eval_env_spec", "Evaluation Environment", _env_id(metadata.get("eval_env_spec"))),
         Fact("license", "License", metadata.get("license") or None),
     ]
+    agents = agents_of(metadata)
     return [
         Fact("total_steps", "Total Steps", metadata.get("total_steps")),
         Fact("total_episodes", "Total Episodes", metadata.get("total_episodes")),
+        *([Fact("agents", "Agents", agents, to_text=_agents)] if agents is not None else []),
         *(fact for fact in spaces if fact.value is not None),
         Fact("algorithm_name", "Algorithm", metadata.get("algorithm_name")),
         Fact("author", "Author", people["author"], to_text=", ".join),
@@ -150,6 +155,33 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
     ]
 
 
+def agents_of(metadata: Mapping[str, Any]) -> list[Any] | None:
+    """Return the ids of the agents of a dataset; None if there is one without a name.
+
+    >>> space = '{"type": "Dict", "subspaces": {"predator": {}, "_key:1": {}}}'
+    >>> agents_of({"multi_agent": True, "observation_space": space})
+    ['predator', 1]
+
+    Args:
+        metadata: metadata of the dataset, as in ``MinariStorage.metadata`` or as stored.
+    """
+    if metadata.get("multi_agent") is not True:
+        return None
+    space = metadata.get("observation_space")
+    if isinstance(space, AgentSpaces):
+        return list(space.spaces)
+    try:
+        described = parse_json(space) if isinstance(space, str) else space
+    except ValueError:
+        return []
+    subspaces = described.get("subspaces") if isinstance(described, Mapping) else None
+    return list(map(agent_of_name, subspaces)) if isinstance(subspaces, Mapping) else []
+
+
+def _agents(agents: list[Any]) -> str:
+    return ", ".join(map(str, agents))
+
+
 def _space(space: Any) -> str:
     return str(deserialize_space(space) if isinstance(space, (str, dict)) else space)
 
@@ -161,6 +193,17 @@ def _size(size: Any) -> str:
 def _compression(choice: Any) -> str:
     by_column = choice.items() if isinstance(choice, dict) else [("all columns", choice)]
     return ", ".join(f"{column}: {codec}" for column, codec in by_column)
+
+
+def _frames_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return which stacks of frames are stored once; None if all are stored as they are."""
+    if metadata.get(FRAME_STACK) != DEDUPLICATE:
+        return None
+    counts = metadata.get(DEDUPLICATED)
+    known = counts if isinstance(counts, Mapping) else {}
+    total = metadata.get("total_episodes")
+    parts = [f"{name} in {count} of {total} episodes" for name, count in known.items()]
+    return f"each frame is stored once: {', '.join(parts)}" if parts else "none is stored as single frames"
 
 
 def _scores(scores: list[Any]) -> str:

@@ -15,6 +15,7 @@ from minari._catalog.layout import free_dataset_path
 from minari._model.arguments import check_space
 from minari._model.compression import CompressionChoice
 from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.frame_stack import KEEP, FrameStackChoice
 from minari._storages.base import PathLike
 from minari._storages.registry import get_minari_storage
 from minari.dataset.from_buffers import EnvLike, Policy, create_dataset_from_buffers
@@ -55,6 +56,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     requirements: Sequence[str] | None = None,
     jpeg_encoding: bool = False,
     compression: CompressionChoice = None,
+    frame_stack: FrameStackChoice = KEEP,
     root: PathLike | None = None,
 ) -> MinariDataset:
     """Create a dataset of N steps that are concatenated in arrays.
@@ -134,6 +136,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
         requirements=requirements,
         jpeg_encoding=jpeg_encoding,
         compression=compression,
+        frame_stack=frame_stack,
         extra_metadata={key: value for key, value in notes.items() if value},
         root=root,
     )

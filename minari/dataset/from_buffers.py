@@ -20,6 +20,7 @@ from minari._model.env_spec import env_spec_to_json, make_environment, spaces_of
 from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer, as_episode_buffers
 from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FORMAT_VERSION
+from minari._model.frame_stack import KEEP, FrameStackChoice, check_frame_stack
 from minari._model.metadata import json_value
 from minari._model.multi_agent import (
     MultiAgentCodec,
@@ -30,7 +31,7 @@ from minari._model.multi_agent import (
 )
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike, create_storage
-from minari._storages.core import checked_compression
+from minari._storages.core import checked_compression, warn_about_whole_stacks
 from minari._storages.registry import get_minari_storage
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
@@ -205,6 +206,7 @@ def create_dataset_from_buffers(
     *,
     jpeg_encoding: bool = False,
     compression: CompressionChoice = None,
+    frame_stack: FrameStackChoice = KEEP,
     extra_metadata: Mapping[str, Any] | None = None,
     root: PathLike | None = None,
 ) -> MinariDataset:
@@ -233,6 +235,8 @@ def create_dataset_from_buffers(
         jpeg_encoding: True to store frames as JPEG, which is lossy.
         compression: a codec such as ``"gzip"`` or ``"gzip:9"``, for all columns or for some
             (``{"observations/pixels": "gzip:9"}``). By default, only frames are compressed, without loss.
+        frame_stack: ``"deduplicate"`` to store each frame of stacks once, as those of ``FrameStackObservation``, where
+            the stacks can be rebuilt exactly from the frames.
         extra_metadata: further metadata of the dataset.
         root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
@@ -243,6 +247,7 @@ def create_dataset_from_buffers(
         DatasetIdError: the id is malformed.
         DatasetExistsError: a dataset with this id already exists.
         SpaceError: a space is missing and there is no environment.
+        ArgumentError: ``frame_stack`` is not a choice, or there are many agents and it is ``"deduplicate"``.
         CompressionError: the format does not support the codec, or there is no such column.
         EpisodeError: an episode does not match the spaces. No dataset is created.
 
@@ -285,7 +290,7 @@ def create_dataset_from_buffers(
         check_space(name, space if (spaces := agent_spaces(space)) is None else spaces)
     storage_type = get_minari_storage(data_format or "hdf5")
     codec = codec_for_spaces(observation_space, action_space)
-    checked_compression(storage_type, codec, compression, jpeg_encoding)
+    checked_compression(storage_type, codec, compression, jpeg_encoding, check_frame_stack(frame_stack))
     metadata = generate_dataset_metadata(
         dataset_id,
         env_spec,
@@ -310,6 +315,7 @@ def create_dataset_from_buffers(
             data_format or "hdf5",
             jpeg_encoding=jpeg_encoding,
             compression=compression,
+            frame_stack=frame_stack,
             durable=False,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
@@ -317,6 +323,7 @@ def create_dataset_from_buffers(
         storage.update_episodes(outside.looked_at(episodes))
         for sentence in outside.sentences():
             warn(sentence)
+        warn_about_whole_stacks(storage)
     return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
 
 

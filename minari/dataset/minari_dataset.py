@@ -23,10 +23,12 @@ from minari._model.env_spec import make_environment, parse_env_spec, warn_about_
 from minari._model.episode import EpisodeData, EpisodeOnDemand, episode_of
 from minari._model.episode_buffer import AnyEpisodeBuffer, as_episode_buffers
 from minari._model.format_version import FORMAT_VERSION, check_readable
+from minari._model.frame_stack import FrameStackChoice
 from minari._model.metadata_json import texts_of
 from minari._model.multi_agent import AgentID, MultiAgentCodec, MultiAgentEpisodeData, agent_name
-from minari._storages.agent_storage import AgentStorage
+from minari._storages.agent_storage import AgentStorage, steps_of_agents
 from minari._storages.base import MinariStorage, PathLike
+from minari._storages.core import warn_about_whole_stacks
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.description import DatasetStatistics, statistics_of
 from minari.errors import (
@@ -180,13 +182,10 @@ class MinariDataset:
     @property
     def agent_steps(self) -> dict[Any, int]:
         """Return the number of steps of each of many agents in all episodes of this view."""
-        steps = dict.fromkeys(self.agents, 0)
-        names = {agent_name(agent): agent for agent in steps}
-        for metadata in self._storage.get_episode_metadata(self._indices.tolist()) if steps else ():
-            for name, of_agent in metadata.get("agents", {}).items():
-                if name in names:
-                    steps[names[name]] += int(of_agent["total_steps"])
-        return steps
+        if not self._storage.is_multi_agent:
+            return {}
+        steps = steps_of_agents(self._storage, self._indices.tolist())
+        return {agent: int(counts.sum()) for agent, counts in steps.items()}
 
     def for_agent(self, agent: AgentID) -> MinariDataset:
         """Return the trajectories of one of many agents, as the episodes of a dataset of one agent.
@@ -664,6 +663,7 @@ class MinariDataset:
         episodes = as_episode_buffers(buffer)
         with self.appending():
             self._storage.update_episodes(episodes, lock_timeout=lock_timeout)
+        warn_about_whole_stacks(self._storage)
 
     @contextmanager
     def appending(self) -> Iterator[None]:
@@ -703,6 +703,7 @@ class MinariDataset:
         *,
         compression: CompressionChoice = None,
         jpeg_encoding: bool | None = None,
+        frame_stack: FrameStackChoice | None = None,
         compatible_with: str | None = None,
         root: PathLike | None = None,
     ) -> MinariDataset:
@@ -720,6 +721,9 @@ class MinariDataset:
                 (``{"observations/pixels": "gzip:9"}``). By default, the choice of this dataset if the format
                 stays the same; otherwise only frames are compressed, without loss.
             jpeg_encoding: True if frames are JPEG, which is lossy; by default as in this dataset.
+            frame_stack: ``"deduplicate"`` to store each frame of stacks once, where the stacks can be rebuilt exactly,
+                or ``"keep"`` to store stacks as they are; by default as in this dataset, and ``"keep"`` for an earlier
+                release.
             compatible_with: ``"0.5"`` for a dataset that 0.5.4 can read: every bound of camera spaces is
                 written out, which takes megabytes and seconds.
             root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
@@ -756,6 +760,7 @@ class MinariDataset:
             data_format,
             compression=compression,
             jpeg_encoding=jpeg_encoding,
+            frame_stack=frame_stack,
             compatible_with=compatible_with,
             root=root,
         )

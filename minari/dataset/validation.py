@@ -26,6 +26,7 @@ from minari._model.dataset_id import DatasetId, is_dataset_id
 from minari._model.env_spec import parse_env_spec
 from minari._model.episode_codec import REWARDS
 from minari._model.format_version import check_readable
+from minari._model.metadata import DEDUPLICATED
 from minari._storages.base import MinariStorage, PathLike
 from minari._storages.paths import as_data_path, is_remote
 from minari.errors import (
@@ -290,6 +291,8 @@ def _episode(storage: MinariStorage, index: int) -> Columns | Exception:
 def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
     """Compare the columns with the spaces: their presence, shapes and types."""
     codec = examined.storage.episode_codec
+    yield from _check_frames(examined, index, columns)
+    columns = frames = examined.storage.with_frames(columns)
     expected = codec.required_paths(columns)
     for path in expected - columns.keys():
         yield Finding("error", "column", f"Episode {index} has no {path_name(path)}.", index, path_name(path))
@@ -308,10 +311,20 @@ def _check_columns(examined: Examined, index: int, columns: Columns) -> Iterator
                 f"rest of the dataset."
             )
             yield Finding("error", "shape", message, index, path_name(path))
-    frames = examined.storage.with_frames(columns)
     for leaf in (*codec.observations.leaves(), *codec.actions.leaves()):
         if leaf.path in frames:
             yield from _check_leaf(index, leaf, frames[leaf.path])
+
+
+def _check_frames(examined: Examined, index: int, columns: Columns) -> Iterator[Finding]:
+    """Compare the columns of stacks of frames with the numbers in the metadata, which readers rely on."""
+    metadata = examined.storage.current_metadata
+    for leaf in examined.storage.frame_stacks:
+        count = metadata.deduplicated.get(leaf.name, 0)
+        if count == (0 if leaf.frames.path in columns else metadata.total_episodes):
+            stored = "single frames" if leaf.frames.path in columns else "whole stacks"
+            message = f"Episode {index} has {stored} of {leaf.name}, and the metadata claims that {count} have frames."
+            yield Finding("error", "frames", message, index, leaf.name)
 
 
 def _check_leaf(index: int, leaf: Leaf, column: Column) -> Iterator[Finding]:
@@ -456,7 +469,10 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
     added = storage.add_missing_checksums()
     if added:
         done.append(f"Made checksums of {added} episodes.")
-    right = {"total_steps": int(storage.get_episode_lengths().sum()), "dataset_size": storage.measured_size()}
+    steps, size = int(storage.get_episode_lengths().sum()), storage.measured_size()
+    right: dict[str, Any] = {"total_steps": steps, "dataset_size": size}
+    if storage.frame_stacks:
+        right[DEDUPLICATED] = storage.count_stacked_frames()
     raw = storage.current_metadata.raw
     wrong = {key: value for key, value in right.items() if key in raw and _differs(raw[key], value)}
     if wrong:

@@ -18,8 +18,9 @@ from minari._base.system_errors import storage_errors
 from minari._model.arguments import check_count
 from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
+from minari._storages.stacked_rows import frame_request, stacks_from
 from minari.errors import ArgumentError
-from minari.spaces import Column, ColumnPath, field_of, path_name
+from minari.spaces import Column, ColumnPath, path_name
 
 
 __all__ = ["CACHE_BYTES", "CacheKind", "RowCache"]
@@ -88,7 +89,17 @@ class RowCache:
         return type(self), (self._storage, self._numbers, self._lengths, self._kind, self._limit)
 
     def read(self, request: RowRequest) -> Column | None:
-        """Return the rows of a request; None if they are not worth keeping, or there is no room left."""
+        """Return the rows of a request; None if they are not worth keeping, or there is no room left.
+
+        Stacks of frames that are stored once are kept once, too, if that is so in all episodes.
+        """
+        stacked = self._storage.frame_stacks.at(request.path)
+        if stacked is not None and self._storage.has_only_frames(stacked):
+            frames = self._rows(frame_request(stacked, request._replace(out=None)))
+            return None if frames is None else stacks_from(stacked, request, frames)
+        return self._rows(request)
+
+    def _rows(self, request: RowRequest) -> Column | None:
         leaf = self._leaf(request)
         return leaf.read(request) if isinstance(leaf, _KeptRows) else None
 
@@ -104,7 +115,7 @@ class RowCache:
     def _made(self, request: RowRequest) -> _KeptRows | object:
         if self._storage.has_plain_rows(request):
             return _ALREADY_PLAIN
-        counts = self._steps + (1 if field_of(request.path) == "observations" else 0)
+        counts = self._steps + self._storage.rows_beyond_steps(request.path)
         one = RowRequest(request.path, request.shape, self._episodes[:1], np.zeros(1, np.int64))
         (row,) = self._storage.read_rows([one])
         rows = min(int(counts.sum()), (self._limit - self._used) // max(row.nbytes, 1))

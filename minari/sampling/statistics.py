@@ -21,7 +21,7 @@ from minari._storages.base import MinariStorage
 from minari._storages.paths import is_remote
 from minari.errors import ArgumentError, DatasetCorruptError, EpisodeError
 from minari.sampling.fields import Part, checked_names, parts_of, select
-from minari.spaces import Column, ColumnPath, path_name
+from minari.spaces import Column, ColumnPath, path_name, without_ones
 
 
 __all__ = ["FieldStatistics", "Normalizer", "statistics_of_fields"]
@@ -193,12 +193,22 @@ def _computed(
     for index, columns in storage.read_parts(numbers.tolist(), paths):
         for name, part in parts.items():
             column = columns.get(part.path)
-            if column is None or column.dtype.kind not in _NUMBERS or part.shape is None:
+            if (
+                column is None
+                or column.dtype.kind not in _NUMBERS
+                or part.shape is None
+                or without_ones(column.shape[1:]) != without_ones(part.shape)
+            ):
                 raise DatasetCorruptError(
                     f"Episode {index} of {storage.data_path} has no numbers for {name}; the file is damaged, or "
                     f"belongs to another dataset."
                 )
             running[name].add(column.reshape(len(column), *part.shape))
+    if without := [name for name, one in running.items() if not one.count]:
+        raise DatasetCorruptError(
+            f"The {without[0]} of {storage.data_path} have no rows, and the episodes have steps; the file is damaged, "
+            f"or belongs to another dataset."
+        )
     return {name: one.result() for name, one in running.items()}
 
 

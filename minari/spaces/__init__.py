@@ -14,6 +14,8 @@ from minari.spaces.codecs import (
 )
 from minari.spaces.columns import (
     AGENTS,
+    ANY_ROWS,
+    FRAMES,
     STATE,
     Column,
     ColumnPath,
@@ -36,6 +38,8 @@ from minari.spaces.columns import (
 
 __all__ = [
     "AGENTS",
+    "ANY_ROWS",
+    "FRAMES",
     "STATE",
     "ArrayCodec",
     "Column",

@@ -19,7 +19,8 @@ Column: TypeAlias = npt.NDArray[Any]
 #: The columns of an episode, by path; the first part of a path is ``"observations"``,
 #: ``"actions"``, ``"rewards"``, ``"terminations"``, ``"truncations"`` or ``"infos"``. In an episode of many agents
 #: it follows ``"agents"`` and the name of an agent; ``"timesteps"`` beside it has the joint step of each row, and the
-#: columns below ``"state"`` belong to all agents.
+#: columns below ``"state"`` belong to all agents. Observations that are stacks of frames may be stored as the frames,
+#: whose paths are those of the stacks after ``"frames"``.
 Columns: TypeAlias = Mapping[ColumnPath, Column]
 
 
@@ -122,6 +123,10 @@ class Leaf:
 AGENTS: Final = "agents"
 #: The first part of the paths of the global state of many agents.
 STATE: Final = "state"
+#: The first part of the paths of the frames of stacks, before the path of the observations that consist of them.
+FRAMES: Final = "frames"
+#: The first parts of the paths of columns with any number of rows.
+ANY_ROWS: Final = frozenset({AGENTS, STATE, FRAMES})
 
 
 def is_of_agent(path: ColumnPath) -> bool:

@@ -187,7 +187,7 @@ class MultiAgentSuite(Suite):
         storage = self.new_of_agents(tmp_path, first)
         buffer, truth = self.draw_episode(first, 3, 0)
         storage.update_episodes([buffer])
-        other = MinariStorage.read(storage.data_path)
+        other, writer = MinariStorage.read(storage.data_path), MinariStorage.read(storage.data_path)
         codec = MultiAgentCodec(first, first).with_agents(more, dict.fromkeys(more, _ACTIONS))
         later, later_truth = self.draw_episode(more, 4, 2)
         append_encoded(storage, [codec.encode(later)], codec)
@@ -197,7 +197,8 @@ class MultiAgentSuite(Suite):
         changed = MultiAgentCodec({"late": _ACTIONS}, {"late": _ACTIONS})
         with refused(SpaceError, "'late'", "another one than before"):
             append_encoded(storage, [], changed)
-        self.assert_holds_agents(other, [truth, later_truth], more)
+        writer.update_episodes([later])  # which was opened before there was such an agent
+        self.assert_holds_agents(other, [truth, later_truth, later_truth], more)
 
     def test_copy_of_agents(self, tmp_path: Path) -> None:
         """Copy episodes of any format, with their metadata; the destination takes agents that it does not have."""
@@ -270,11 +271,15 @@ class MultiAgentSuite(Suite):
     def test_repack_of_agents(self, tmp_path: Path) -> None:
         """Rewriting in place keeps values, metadata and spaces."""
         storage, truths = self.filled_with_agents(tmp_path)
-        storage.update_episode_metadata([{"note": "a"}], [2])
+        storage.update_episode_metadata([{"note": "a", "agents": {0: {"team": "blue"}}}], [2])
+        with refused(EpisodeError, "'nobody'"):
+            storage.update_episode_metadata([{"agents": {"nobody": {}}}], [2])
         storage.repack()
         self.assert_holds_agents(storage, truths)
         (metadata,) = storage.get_episode_metadata([2])
         assert_metadata(metadata, {"note": "a", "seed": 2})
+        of_agent = {"team": "blue", "total_steps": len(truths[2][0]["rewards"])}
+        assert_metadata(metadata["agents"], {agent_name(0): of_agent})
 
     def test_agents_have_checksums(self, tmp_path: Path) -> None:
         """Values of many agents are verified as those of one are."""
@@ -282,3 +287,25 @@ class MultiAgentSuite(Suite):
         storage, _ = self.filled_with_agents(tmp_path)
         missing: Iterable[int] = single.episodes_without_checksums([0])
         assert bool(storage.episodes_without_checksums(range(4))) == bool(missing)
+
+    def test_infos_and_states_of_agents_change_their_type(self, tmp_path: Path) -> None:
+        """A state, or an info of an agent, may be numbers in one episode and text or nested in the next."""
+        values: list[Any] = [
+            np.arange(3.0),
+            ["a", "b", "c"],
+            {"x": np.arange(3)},
+            [1, "a", None],
+            np.ones((3, 2), bool),
+        ]
+        storage = self.new_of_agents(tmp_path, {"a": _ACTIONS})
+        buffers = []
+        for state in values:
+            truth = draw_truth(_ACTIONS, _ACTIONS, 2, 1, {"info": state})
+            buffers.append(MultiAgentEpisodeBuffer({"a": as_buffer(truth)}, state=state))
+        storage.update_episodes(buffers)
+        storage.update_episodes(buffers[::-1])
+        expected = [np.array(value, object) if isinstance(value, list) else value for value in values]
+        for opened in (storage, MinariStorage.read(storage.data_path)):
+            for episode, value in zip(opened.get_episodes(range(10)), [*expected, *expected[::-1]], strict=True):
+                assert_same(episode["state"], value, "state")
+                assert_same(episode["episodes"]["a"].infos["info"], value, "info")

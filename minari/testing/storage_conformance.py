@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from minari.testing._agents import MultiAgentSuite
 from minari.testing._compression import CompressionSuite
-from minari.testing._images import ImagesSuite
+from minari.testing._frames import FrameStackSuite, ImagesSuite
 from minari.testing._metadata import MetadataSuite
 from minari.testing._reading import ReadingSuite
 from minari.testing._values import ValuesSuite
@@ -14,7 +14,14 @@ from minari.testing._writing import WritingSuite
 
 
 class StorageConformance(
-    ValuesSuite, ReadingSuite, WritingSuite, MetadataSuite, ImagesSuite, CompressionSuite, MultiAgentSuite
+    ValuesSuite,
+    ReadingSuite,
+    WritingSuite,
+    MetadataSuite,
+    ImagesSuite,
+    CompressionSuite,
+    MultiAgentSuite,
+    FrameStackSuite,
 ):
     """The tests of a storage format, for pytest.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
@@ -13,6 +14,7 @@ from minari._model.episode_buffer import EpisodeBuffer
 from minari._model.episode_codec import EpisodeCodec
 from minari._model.multi_agent import (
     AgentEpisodeData,
+    AgentSpaces,
     MultiAgentCodec,
     MultiAgentEpisodeBuffer,
     MultiAgentEpisodeData,
@@ -75,6 +77,19 @@ def test_spaces_are_restored_by_id_in_their_order() -> None:
     restored = spaces_by_agent(spaces_by_name(given))
     assert list(restored) == list(given)
     assert dict(restored.spaces) == given
+
+
+def test_spaces_of_agents_are_a_space_and_a_mapping() -> None:
+    given = AgentSpaces({"zoe": BOX, 0: spaces.Discrete(3)})
+    for same in (given, copy.deepcopy(given), pickle.loads(pickle.dumps(given))):
+        assert same == given
+        assert list(same) == ["zoe", 0]
+        assert 0 in same
+        assert 1 not in same
+        assert same.sample() in same
+        assert {"zoe": np.ones(3), 0: 1} not in same
+    with pytest.raises(SpaceError, match="The space of the agent 'a' is 3, expected a gymnasium space"):
+        AgentSpaces({"a": 3})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("space", [BOX, spaces.Dict({"_key:bad": BOX}), spaces.Dict({"a/b": BOX})], ids=repr)

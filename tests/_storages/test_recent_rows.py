@@ -39,8 +39,8 @@ class Episodes:
             yield index, {path: column for path, column in self.columns[index].items() if path in paths}
 
     def gather(self, *requests: RowRequest) -> list[Any]:
-        total = sum(self.lengths) + len(self.lengths)
-        found = self.rows.gather(requests, self.state, len(self.lengths), total, self.read)
+        totals = len(self.lengths), sum(self.lengths)
+        found = self.rows.gather(requests, self.state, *totals, lambda path: int(path == OBSERVATIONS), self.read)
         assert self.rows.used_bytes <= self.limit
         return found
 

@@ -270,3 +270,24 @@ def test_record_in_a_format_and_with_a_codec(run: Minari, data_format: str) -> N
     assert run(*recording, "cart/b-v0").code == 0
     for episode, expected in zip(dataset, minari.load_dataset("cart/b-v0"), strict=False):
         assert np.array_equal(episode.observations, expected.observations)
+
+
+def test_frame_stacks_are_recorded_shown_and_converted(run: Minari, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "stacked.py").write_text(
+        "import gymnasium as gym\n"
+        "from gymnasium.wrappers import FrameStackObservation\n"
+        "def make():\n"
+        "    return FrameStackObservation(gym.make('CartPole-v1'), 4)\n"
+        "gym.register('Stacked-v0', 'stacked:make')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    recording = ["record", "stacked:Stacked-v0", "--dataset-id", "stack/a-v0", "--episodes", "2"]
+    assert run(*recording, "--frame-stack", "deduplicate").code == 0
+    assert minari.load_dataset("stack/a-v0").storage.frame_stack == "deduplicate"
+    assert run(*recording, "--append").code == 0
+    shown = run("show", "stack/a-v0")
+    assert shown.rows["Frame Stacks"] == ["each frame is stored once: observations in 4 of 4 episodes"]
+    assert run("convert", "stack/a-v0", "stack/b-v0", "--frame-stack", "keep").code == 0
+    assert "Frame Stacks" not in run("show", "stack/b-v0").rows
+    assert list(minari.load_dataset("stack/a-v0")) == list(minari.load_dataset("stack/b-v0"))
+    run(*recording, "--append", "--frame-stack", "keep").assert_refused("--frame-stack", code=2)

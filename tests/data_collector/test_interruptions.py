@@ -20,13 +20,19 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 INTERRUPTIONS, SOAKED, SHARES = 50, 1_000, 5
 
 
-def interrupted(seeds: list[int]) -> list[str]:
-    """Return the errors after the interruptions of these seeds; an empty text for each without an error."""
+def interrupted(seeds: list[int], *server: str) -> list[str]:
+    """Return the errors after the interruptions of these seeds; an empty text for each without an error.
+
+    Args:
+        seeds: The seeds.
+        server: The module that interrupts recorders, and the name of their kind.
+    """
+    module, *kind = server or ("support.interrupted",)
     work = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     tests, package = Path(__file__).parents[1], Path(minari.__file__).parents[1]
     with tempfile.TemporaryDirectory(prefix="minari-interrupted-", dir=work, ignore_cleanup_errors=True) as directory:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "support.interrupted", compiled(), directory],
+            [sys.executable, "-W", "ignore", "-m", module, compiled(), directory, *kind],
             input=json.dumps(seeds),
             capture_output=True,
             text=True,
@@ -48,7 +54,27 @@ def test_interruptions() -> None:
     assert interrupted(list(range(INTERRUPTIONS))) == []
 
 
+@pytest.mark.parametrize("kind", ["jointly", "turns"])
+def test_interruptions_of_many_agents(kind: str) -> None:
+    assert interrupted(list(range(INTERRUPTIONS // 4)), "support.interrupted_agents", kind) == []
+
+
+@pytest.mark.parametrize("kind", ["NextStep", "SameStep"])
+def test_interruptions_of_vector_environments(kind: str) -> None:
+    assert interrupted(list(range(INTERRUPTIONS // 4)), "support.interrupted_vector", kind) == []
+
+
 @pytest.mark.soak
+@pytest.mark.parametrize(
+    "kind",
+    [
+        (),
+        ("support.interrupted_agents", "jointly"),
+        ("support.interrupted_agents", "turns"),
+        ("support.interrupted_vector", "NextStep"),
+        ("support.interrupted_vector", "SameStep"),
+    ],
+)
 @pytest.mark.parametrize("share", range(SHARES))
-def test_many_more_interruptions(share: int) -> None:
-    assert interrupted(list(range(share, SOAKED, SHARES))) == []
+def test_many_more_interruptions(share: int, kind: tuple[str, ...]) -> None:
+    assert interrupted(list(range(share, SOAKED, SHARES)), *kind) == []

@@ -75,6 +75,8 @@ def test_dataset_knows_its_agents(dataset: minari.MinariDataset) -> None:
     assert dataset.minari_version == "0.6"
     assert dataset.storage.metadata["multi_agent"] is True
     assert minari.load_dataset(dataset.id)[3] == dataset[3]
+    dataset.storage.repack()
+    assert minari.load_dataset(dataset.id).minari_version == "0.6"
 
 
 def test_episodes_are_those_of_the_buffers(dataset: minari.MinariDataset) -> None:

@@ -21,6 +21,8 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,41 @@ class Counted(gym.Env[Any, Any]):
         return np.array([self.seed, self.time], np.float64)
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of recorder.
+
+    Attributes:
+        make: Makes the collector of an environment that fails at a step; options follow.
+        play: Plays the episode of a number.
+        wrong_values: Whether an episode differs from the one of its number.
+        is_running: Whether an episode has been cut off.
+        number: The number of an episode with its metadata; None for one that a save has cut off before.
+    """
+
+    make: Callable[..., Any]
+    play: Callable[[Any, int], None]
+    wrong_values: Callable[[Any, int], bool]
+    is_running: Callable[[Any], bool]
+    number: Callable[[Any, Any], int | None] = lambda episode, metadata: int(metadata["seed"])
+
+
+def make_collector(fails_at: int | None, **options: Any) -> Any:
+    return minari.DataCollector(Counted(fails_at), **options)
+
+
+def play_episode(collector: Any, number: int) -> None:
+    collector.reset(seed=number)
+    over, step = False, 0
+    while not over:
+        _, _, over, _, _ = collector.step(step % 9)
+        step += 1
+
+
+def is_running(episode: Any) -> bool:
+    return not episode.terminations[-1]
+
+
 def wrong_values(episode: Any, seed: int) -> bool:
     """Return whether an episode differs from the one of its seed."""
     steps = seed % 5 + 1
@@ -74,14 +111,17 @@ def wrong_values(episode: Any, seed: int) -> bool:
     )
 
 
-def record(rng: random.Random, way: str, report: int) -> None:
+ONE_AGENT = Kind(make_collector, play_episode, wrong_values, is_running)
+
+
+def record(rng: random.Random, way: str, report: int, kind: Kind) -> None:
     """Record until something happens."""
     flush_timer.FLUSH_AFTER = FLUSH_AFTER
     fails_at = rng.randint(1, 200) if way == "exception" else None
     last = rng.randint(1, 50) if way == "exit" else 10**9
     saves = rng.choice([7, 40, 10**9])
-    collector = minari.DataCollector(
-        Counted(fails_at),
+    collector = kind.make(
+        fails_at,
         record_infos=True,
         data_format=rng.choice(FORMATS),
         buffer_steps=rng.choice([1, 1, 20, 10_000]),
@@ -90,11 +130,7 @@ def record(rng: random.Random, way: str, report: int) -> None:
     number = 0
     while number < last:
         number += 1
-        collector.reset(seed=number)
-        over, step = False, 0
-        while not over:
-            _, _, over, _, _ = collector.step(step % 9)
-            step += 1
+        kind.play(collector, number)
         os.write(report, f"{number} {time.monotonic()}\n".encode())
         if pause:
             time.sleep(pause)
@@ -102,7 +138,7 @@ def record(rng: random.Random, way: str, report: int) -> None:
             collector.create_dataset(f"saved/part{number}-v0")
 
 
-def recorder(rng: random.Random, way: str, report: int, library: str, root: Path) -> None:
+def recorder(rng: random.Random, way: str, report: int, library: str, root: Path, kind: Kind) -> None:
     """The life of a recorder, to its end as that of a program."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -112,11 +148,11 @@ def recorder(rng: random.Random, way: str, report: int, library: str, root: Path
     status = 0
     try:
         if rng.random() < 0.5:
-            record(rng, way, report)
+            record(rng, way, report, kind)
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                record(rng, way, report)
+                record(rng, way, report, kind)
     except BaseException:
         status = 1
     finally:
@@ -124,7 +160,7 @@ def recorder(rng: random.Random, way: str, report: int, library: str, root: Path
         os._exit(status)
 
 
-def interrupt(seed: int, library: str, work: Path) -> str:
+def interrupt(seed: int, library: str, work: Path, kind: Kind) -> str:
     """Stop a recorder once; what is wrong after that."""
     rng = random.Random(seed)
     way = WAYS[seed % len(WAYS)]
@@ -136,7 +172,7 @@ def interrupt(seed: int, library: str, work: Path) -> str:
     child = os.fork()
     if child == 0:
         os.close(ours)
-        recorder(rng, way, theirs, library, root)
+        recorder(rng, way, theirs, library, root, kind)
     os.close(theirs)
     delay = rng.choice([0.02, 0.1, 0.3]) * rng.random() + (LATE if rng.random() < 0.04 else 0)
     if way in ("exception", "exit"):
@@ -163,10 +199,10 @@ def interrupt(seed: int, library: str, work: Path) -> str:
     os.waitpid(stopper, 0)
     graceful = way in ("SIGINT", "exception", "exit")
     due = [number for number, moment in ended.items() if graceful or moment < died - FLUSH_AFTER - LATE]
-    return in_child(lambda: compare(due, seed, way))
+    return in_child(lambda: compare(due, seed, way, kind))
 
 
-def compare(due: list[int], seed: int, way: str) -> str:
+def compare(due: list[int], seed: int, way: str, kind: Kind) -> str:
     """Hold what is there against what must be."""
     found: Counter[int] = Counter()
     storages = [recording.storage for recording in list_recordings()]
@@ -175,9 +211,10 @@ def compare(due: list[int], seed: int, way: str) -> str:
         dataset = minari.MinariDataset(storage)
         metadatas = storage.get_episode_metadata(range(len(dataset)))
         for episode, metadata in zip(dataset, metadatas, strict=True):
-            number = int(metadata["seed"])
-            is_running = not episode.terminations[-1]
-            if not is_running and wrong_values(episode, number):
+            number = kind.number(episode, metadata)
+            if number is None:
+                continue
+            if not kind.is_running(episode) and kind.wrong_values(episode, number):
                 return f"{seed} ({way}): the values of {number} are wrong"
             found[number] += 1
     lost = sorted(set(due) - found.keys())
@@ -204,7 +241,7 @@ def in_child(function: Any) -> str:
     return str(text)
 
 
-def main() -> None:
+def main(kind: Kind = ONE_AGENT) -> None:
     """Serve."""
     library, work = sys.argv[1:]
     for name in LOADED:
@@ -213,7 +250,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     for seed in json.load(sys.stdin):
-        print(json.dumps(interrupt(seed, library, Path(work))), flush=True)
+        print(json.dumps(interrupt(seed, library, Path(work), kind)), flush=True)
 
 
 if __name__ == "__main__":

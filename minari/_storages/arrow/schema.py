@@ -14,7 +14,8 @@ numbers are stored as two real ones, in one more dimension.
 
 Columns without a row for each step (the elements of a ``Sequence``, arrays that change in shape) and
 arrays without elements are in one more column, ``ragged``: a struct nested like the table itself. All columns of
-many agents are there, below ``agents`` and the name of each, and the global state below ``state``.
+many agents are there, below ``agents`` and the name of each, the global state below ``state``, and the frames of
+stacks below ``frames``.
 Its fields are lists, of which the first row has the whole column and all others are empty. Arrays
 without elements are nulls there.
 """
@@ -31,7 +32,7 @@ import numpy as np
 from minari._base.plain_values import numeric_dtype
 from minari._storages.arrow.library import Array, DataType, Field, Schema, Table, pa
 from minari._storages.arrow.templates import Values
-from minari.spaces import AGENTS, STATE, Column, ColumnPath, Columns, EpisodeColumns, Leaf, SpaceCodec
+from minari.spaces import ANY_ROWS, FRAMES, Column, ColumnPath, Columns, EpisodeColumns, Leaf, SpaceCodec
 from minari.spaces.codecs import DictCodec, TupleCodec
 from minari.spaces.ragged import GraphCodec, OneOfCodec, SequenceCodec
 
@@ -78,7 +79,8 @@ class TableLayout:
     def __init__(self, codecs: Iterable[SpaceCodec]) -> None:
         codecs = tuple(codecs)
         self._leaves = {leaf.path: leaf for codec in codecs for leaf in codec.leaves()}
-        self._paths = {tuple(map(str, path)): path for codec in codecs for path in codec.paths()}
+        paths = [path for codec in codecs for path in codec.paths()]
+        self._paths = {tuple(map(str, path)): path for path in (*paths, *((FRAMES, *path) for path in paths))}
         self._elements = {path for codec in codecs for path in _paths_of_elements(codec)}
 
     # Columns into a table
@@ -95,9 +97,7 @@ class TableLayout:
         tree: dict[str | int, Any] = {}
         for path, column in episode.columns.items():
             is_ragged = (
-                path in self._elements
-                or path[0] in (AGENTS, STATE)  # trajectories have any number of rows
-                or (path[0] == "infos" and path[-1] == _RAGGED_INFO)
+                path in self._elements or path[0] in ANY_ROWS or (path[0] == "infos" and path[-1] == _RAGGED_INFO)
             )
             count = rows if path[0] in _WITH_FIRST_ROW else rows - 1
             has_rows = not is_ragged and len(column) == count and 0 not in column.shape[1:]

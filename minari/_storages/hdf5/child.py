@@ -204,7 +204,7 @@ def _root_attributes(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, l
 
 def _list_leaves(episodes: _Episodes, request: Any) -> Iterator[tuple[Any, list[Any]]]:
     group = episodes.episode(request["episode"])
-    members = [*agents, _STATE] if (agents := request.get("agents")) else _MEMBERS
+    members = [*agents, _STATE] if (agents := request.get("agents")) else [*_MEMBERS, *request.get("further", ())]
     leaves = [(name, item.shape, item.dtype) for name, item in _leaves(group, members) if item.shape]
     steps = group.attrs.get("total_steps")
     if steps is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from minari.spaces import AGENTS, ColumnPath
 
@@ -25,11 +24,6 @@ def to_hdf5_name(path: ColumnPath) -> str:
 def from_hdf5_name(name: str) -> ColumnPath:
     """Return the path of a column that belongs to no space, and to one agent or to all."""
     return tuple(int(match[1]) if (match := _POSITION.fullmatch(part)) else part for part in name.split("/") if part)
-
-
-def agents_among(paths: Iterable[ColumnPath]) -> frozenset[str]:
-    """Return the names of the agents that have columns at some paths; none if there is one agent."""
-    return frozenset(str(path[1]) for path in paths if path[0] == AGENTS)
 
 
 def group_name(index: int) -> str:

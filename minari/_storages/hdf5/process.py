@@ -269,15 +269,18 @@ def root_attributes(path: Path) -> dict[str, Any]:
     return _checked(path, lambda: dict(_attributes(described, arrays)))
 
 
-def leaves(path: Path, index: int, agents: Iterable[str] = ()) -> tuple[int, list[tuple[str, int]]]:
+def leaves(
+    path: Path, index: int, agents: Iterable[str] = (), further: Iterable[str] = ()
+) -> tuple[int, list[tuple[str, int]]]:
     """Return the number of steps of an episode, and the name and the number of rows of each of its arrays.
 
     Args:
         path: path of the file.
         index: number of the episode.
         agents: the names of the agents, if there are many.
+        further: names of members of the episode that only some datasets have.
     """
-    ((content, _),) = _ask(path, "leaves", episode=index, agents=sorted(agents))
+    ((content, _),) = _ask(path, "leaves", episode=index, agents=sorted(agents), further=list(further))
     return _checked(
         path, lambda: (_count(content[0]), [(str(name), _count(shape[0])) for name, shape, _ in content[1]])
     )

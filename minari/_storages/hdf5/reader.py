@@ -53,7 +53,7 @@ from minari._storages.hdf5.index import UNKNOWN, LeafPlace, PlacedEpisodes, Sche
 from minari._storages.hdf5.names import from_hdf5_name, group_name, to_hdf5_name
 from minari._storages.journal import pending_change
 from minari.errors import DatasetBusyError, DatasetCorruptError, MinariError, UnsafePathError
-from minari.spaces import AGENTS, STATE, Column, ColumnPath, has_no_space
+from minari.spaces import AGENTS, FRAMES, STATE, Column, ColumnPath, has_no_space
 
 
 if TYPE_CHECKING:
@@ -319,7 +319,7 @@ class EpisodeFile:
         """
 
         def through_hdf5() -> PlacedEpisodes:
-            total_steps, found = process.leaves(self._path, index, self._agents)
+            total_steps, found = process.leaves(self._path, index, self._agents, _further_members(known))
             paths = ((_path_of(name, known, self._agents), rows) for name, rows in found)
             leaves = [(LeafPlace(path, None, ()), rows, [0]) for path, rows in paths if path is not None]
             return _placed(index, total_steps, UNKNOWN, leaves)
@@ -330,7 +330,7 @@ class EpisodeFile:
         group = self._episode(index)
         leaves = []
         rewards: _Object | None = None
-        for item in _arrays(group, self._agents):
+        for item in _arrays(group, self._agents, _further_members(known)):
             path = _path_of(item.name, known, self._agents)
             if item.name == "rewards":
                 rewards = item
@@ -499,15 +499,24 @@ def _path_of(name: str, known: Mapping[str, ColumnPath], agents: frozenset[str])
     return from_hdf5_name(name) if first == _INFOS and name != _INFOS else None
 
 
+def _further_members(known: Mapping[str, ColumnPath]) -> list[str]:
+    """Return the members of an episode that only some datasets have: the frames of stacks."""
+    return [FRAMES] if any(path[0] == FRAMES for path in known.values()) else []
+
+
 def _arrays(
-    group: _Object, agents: frozenset[str] = frozenset(), prefix: str = "", above: tuple[int, ...] = ()
+    group: _Object,
+    agents: frozenset[str] = frozenset(),
+    further: Sequence[str] = (),
+    prefix: str = "",
+    above: tuple[int, ...] = (),
 ) -> Iterator[_Object]:
     """Yield the arrays of an episode in the order of their names; ignore members that do not belong to an episode."""
     siblings = group.members()
     for name in sorted(siblings, key=str.encode):
         if not prefix and agents and name not in agents and name != STATE:
             raise ValueError(f"it has {shortened(name)}, which is none of its agents")
-        if not prefix and not agents and name not in (*_STEPS, *_SPACES, _INFOS):
+        if not prefix and not agents and name not in (*_STEPS, *_SPACES, _INFOS, *further):
             continue
         item = group.file.follow(siblings[name], siblings, prefix + name)
         if is_array(item.messages):
@@ -515,7 +524,7 @@ def _arrays(
         elif is_group(item.messages):
             if item.address in above or len(above) == _MOST_LEVELS:
                 raise ValueError(f"the group {shortened(item.name)} is within itself")
-            yield from _arrays(item, agents, f"{prefix}{name}/", (*above, item.address))
+            yield from _arrays(item, agents, further, f"{prefix}{name}/", (*above, item.address))
 
 
 def _offsets(

@@ -29,8 +29,10 @@ from minari._base.locks import folder_lock
 from minari._base.parallel import map_in_batches
 from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
-from minari._model.episode_codec import OBSERVATIONS, REWARDS, TERMINATIONS, TRUNCATIONS
+from minari._model.episode_codec import REWARDS, TERMINATIONS, TRUNCATIONS
+from minari._model.frame_stack import StackedLeaf
 from minari._model.metadata import DatasetMetadata
+from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.base import EpisodeWriter, MinariStorage
 from minari._storages.hdf5.appender import StoredEpisode
 from minari._storages.hdf5.attributes import is_damaged, metadata_checksum
@@ -40,7 +42,7 @@ from minari._storages.hdf5.format.objects import Filter
 from minari._storages.hdf5.index import INDEX_NAME, NO_CHECKSUM, EpisodeIndex, LeafPlace, Schema, checksum_of
 from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.mapped_file import MappedFile
-from minari._storages.hdf5.names import DATA_FILE_NAME, agents_among, to_hdf5_name
+from minari._storages.hdf5.names import DATA_FILE_NAME, to_hdf5_name
 from minari._storages.hdf5.reader import EpisodeFile
 from minari._storages.hdf5.rows import LeafRows
 from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
@@ -48,7 +50,7 @@ from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending
 from minari._storages.metadata_file import stamp_of
 from minari._storages.rows import RowRequest, merged, split
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
-from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, field_of, is_of_agent, native, path_name
+from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, is_of_agent, native, path_name
 
 
 if TYPE_CHECKING:
@@ -61,7 +63,6 @@ else:
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
 MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
-_WITH_LAST_ROW: Final = (OBSERVATIONS, "timesteps")
 _PATIENCE = 30.0  # seconds to wait for a moment without a commit
 
 T = TypeVar("T")
@@ -143,13 +144,18 @@ class HDF5Storage(MinariStorage):
         self._rows: dict[ColumnPath, LeafRows] = {}  # of the file in this state
         self._rows_of: object = None
         self._take_codec()
-        needed = () if self._agents else (REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values())
-        self._index = EpisodeIndex(self._file, needed)
+        needed = {REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()}
+        for leaf in self.frame_stacks:  # an episode has one or the other
+            needed -= {leaf.path, leaf.frames.path}
+        self._index = EpisodeIndex(self._file, () if self._agents else needed)
 
     def _take_codec(self) -> None:
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
-        self._known_paths = {to_hdf5_name(path): path for codec in codecs for path in codec.paths()}
-        self._agents = agents_among(self._known_paths.values())
+        paths = [path for codec in codecs for path in codec.paths()]
+        frames = [leaf.frames.path for leaf in self.frame_stacks]
+        self._known_paths = {to_hdf5_name(path): path for path in (*paths, *frames)}
+        codec = self.episode_codec
+        self._agents = frozenset(codec.names.values()) if isinstance(codec, MultiAgentCodec) else frozenset[str]()
         self._reader = self._ready = None
 
     @classmethod
@@ -268,11 +274,19 @@ class HDF5Storage(MinariStorage):
         for request in requests:
             if request.path not in self._rows:
                 total_rows = self._steps_of(request.path, state[1])
-                if field_of(request.path) in _WITH_LAST_ROW:
-                    total_rows = total_rows + 1
+                total_rows = total_rows + self.rows_beyond_steps(request.path)
                 found = self._index.leaf(request.path)
                 self._rows[request.path] = LeafRows(request.path, request.shape, found, total_rows)
         return [self._rows[request.path] for request in requests]
+
+    def _have_column(self, path: ColumnPath, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        with self._index.lock.current, self._opened() as file:
+            self._locate(episodes.tolist(), file)
+            having = [places for _, places, _ in self._index.leaf(path)]
+        return np.isin(episodes, np.concatenate(having)) if having else np.zeros(len(episodes), bool)
+
+    def _gathers_frames(self, leaf: StackedLeaf, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return self.has_stacked_frames(leaf, episodes)
 
     def _steps_of(self, path: ColumnPath, total: int) -> npt.NDArray[np.int64]:
         """Return the number of steps of each episode, for a column of one of many agents those of its trajectory."""

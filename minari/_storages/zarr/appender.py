@@ -27,7 +27,7 @@ from minari._storages.zarr.reader import EPISODE_ENDS, INT32, INT64, LAYOUTS, St
 from minari._storages.zarr.rows import JSON, kind_of, split, split_metadata
 from minari._storages.zarr.store import Rows
 from minari.errors import DatasetCorruptError, EpisodeError
-from minari.spaces import AGENTS, STATE, ColumnPath, EpisodeColumns, path_name
+from minari.spaces import ANY_ROWS, ColumnPath, EpisodeColumns, path_name
 
 
 _LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of an incomplete shard, which are read to append to it
@@ -207,7 +207,7 @@ class StoreAppender:
         """Return the stored columns of an episode; looked up once for all episodes of its kind."""
         total_steps = episode.total_steps
         sort = tuple(
-            (path, c.dtype, c.shape[1:], 0 if path[0] in (AGENTS, STATE) else len(c) - total_steps)
+            (path, c.dtype, c.shape[1:], 0 if path[0] in ANY_ROWS else len(c) - total_steps)
             for path, c in episode.columns.items()
         )
         columns = self._columns.get(sort)

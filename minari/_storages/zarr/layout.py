@@ -27,7 +27,7 @@ import numpy as np
 from minari._base.files import relative_parts
 from minari._base.json_text import shortened
 from minari._storages.zarr.arrays import KNOWN_TYPES, check_sizes
-from minari.spaces import AGENTS, STATE, ColumnPath
+from minari.spaces import ANY_ROWS, ColumnPath
 
 
 #: The directory of the store, in that of the data.
@@ -51,7 +51,7 @@ OF_METADATA: Final = frozenset({"value", "json"})
 
 _LONGEST_NAME = 80  # letters of a part; longer ones are truncated
 _MOST_PARTS = 200  # of a path
-_FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos", AGENTS, STATE)
+_FIELDS = ("observations", "actions", "rewards", "terminations", "truncations", "infos", *ANY_ROWS)
 _NAME = re.compile(r"(?!\.|__|zarr\.json$|c\.\d)[\w.~%-]{1,100}", re.ASCII)  # as `encoded` makes them, with a number
 
 
@@ -267,14 +267,21 @@ class Table:
         name = ""
         parts = [encoded(part) for part in kind.path] or ["episodes"]
         for depth, part in enumerate(parts, 1):
-            taken = self._leaves | self._groups if depth == len(parts) else self._leaves
             candidates = (part if number == 1 else f"{part}.{number}" for number in range(1, len(self.columns) + 2))
             name = next(
                 candidate
                 for candidate in (f"{name}/{part}" if name else part for part in candidates)
-                if taken.isdisjoint(place.format(candidate).casefold() for place in KINDS[kind.kind])
+                if self._is_free(
+                    [place.format(candidate).casefold() for place in KINDS[kind.kind]], depth == len(parts)
+                )
             )
         return name
+
+    def _is_free(self, places: Iterable[str], are_arrays: bool) -> bool:
+        """Return whether arrays, or groups of arrays, can be at some places."""
+        return all(
+            self._leaves.isdisjoint(_prefixes(place)) and not (are_arrays and place in self._groups) for place in places
+        )
 
 
 @cache

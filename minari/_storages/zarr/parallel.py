@@ -14,6 +14,7 @@ import json
 import math
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ import xxhash
 from minari._base.files import Directory
 from minari._base.json_text import parse_json, shortened
 from minari._model.episode_buffer import EpisodeBuffer
+from minari._model.metadata import DEDUPLICATED
 from minari._storages import json_metadata
 from minari._storages.base import MinariStorage
 from minari._storages.core import read_metadata
@@ -37,7 +39,7 @@ from minari._storages.zarr.arrays import check_sizes
 from minari._storages.zarr.layout import STORE_NAME, StoredColumn, Table
 from minari._storages.zarr.writer import put_into
 from minari.errors import DatasetCorruptError, EpisodeError, MinariError
-from minari.spaces import EpisodeColumns
+from minari.spaces import FRAMES, EpisodeColumns, path_name
 
 
 #: An episode from a collector, or in its stored form.
@@ -169,12 +171,19 @@ class Parts:
         Raises:
             EpisodeError: a part has not been written; nothing is changed.
         """
+        metadata = read_metadata(self._context.data_path)
+        with_frames = Counter(metadata.deduplicated)
+        columns = self._appender.table.columns
         for part in self.parts:
             for remainder in self._remainders(part):
                 self._appender.add_remainder(remainder)
+                paths = [columns[number].kind.path for number in remainder.columns]
+                with_frames.update(path_name(path[1:]) for path in paths if path[0] == FRAMES)
         self._appender.finish()
-        totals = {"total_episodes": self._appender.episodes, "total_steps": self._appender.steps}
-        metadata = read_metadata(self._context.data_path).updated(totals, allow_protected=True)
+        totals: dict[str, Any] = {"total_episodes": self._appender.episodes, "total_steps": self._appender.steps}
+        if with_frames:
+            totals[DEDUPLICATED] = dict(with_frames)
+        metadata = metadata.updated(totals, allow_protected=True)
         metadata = metadata.with_size(self._context.size.get() + self._staged.growth())
         self._staged.commit(metadata.to_json())
 

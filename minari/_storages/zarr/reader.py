@@ -16,7 +16,7 @@ from minari._storages.zarr.rows import join, plain
 from minari._storages.zarr.shards import Budget
 from minari._storages.zarr.store import Arrays, Rows
 from minari.errors import ChecksumError, DatasetCorruptError, MinariError
-from minari.spaces import Column, ColumnPath, Columns
+from minari.spaces import FRAMES, Column, ColumnPath, Columns
 
 
 Ends = npt.NDArray[np.int64]
@@ -183,15 +183,26 @@ class StoreReader:
     def window(self, index: int, start: int, stop: int) -> Columns | None:
         """Return a range of steps of an episode, for which no other chunks are read.
 
-        None if it has a column whose rows differ in size, so that their places are not known.
+        None if it has a column whose rows differ in size, so that their places are not known. The frames of stacks are
+        those of the steps, and as many before the last one as a stack has.
         """
         stored = self._data_columns(index)
-        if any(column.kind.kind in RAGGED for column in stored):
+        if any(column.kind.kind in RAGGED and not _is_of_frames(column) for column in stored):
             return None
         begin, end = (int(bound) for bound in self.ends[index : index + 2])
         wanted: list[Rows] = []
         for column in stored:
-            if column.kind.kind == "steps":
+            if _is_of_frames(column):
+                (array,) = column.arrays
+                first, last = self._rows(array, index, index + 1)
+                further = last - first - (end - begin)
+                if further < 1:
+                    raise DatasetCorruptError(
+                        f"Episode {index} has {last - first} rows of {array} in {self.arrays.store}, expected more "
+                        f"than its {end - begin} steps; copy or download the dataset again."
+                    )
+                wanted.append(Rows(array, first + start, first + stop + further, *column.form_of(array)))
+            elif column.kind.kind == "steps":
                 (array,) = column.arrays
                 wanted.append(Rows(array, begin + start, begin + stop, *column.form_of(array)))
             else:
@@ -204,6 +215,12 @@ class StoreReader:
             column.kind.path: join(column.kind.kind, [next(parts) for _ in column.arrays], column.name)
             for column in stored
         }
+
+    def have_column(self, path: ColumnPath, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return which episodes have a column."""
+        numbers = {column.number for column in self.table.columns if column.kind.path == path}
+        having = [number for number, layout in enumerate(self.table.layouts) if not numbers.isdisjoint(layout)]
+        return np.isin(self.layouts[episodes], having)
 
     def _data_columns(self, index: int) -> list[StoredColumn]:
         columns = self.table.columns_of(int(self.layouts[index]))
@@ -261,6 +278,11 @@ class StoreReader:
                 f"The metadata of episode {index} in {self.arrays.store} is damaged ({error}); copy or download "
                 f"the dataset again."
             ) from error
+
+
+def _is_of_frames(column: StoredColumn) -> bool:
+    """Return whether a column has the frames of stacks, as they are."""
+    return column.kind.kind == "rows" and column.kind.path[0] == FRAMES
 
 
 def groups_of(array: str) -> list[str]:

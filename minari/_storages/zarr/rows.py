@@ -15,7 +15,7 @@ from minari._storages import json_metadata
 from minari._storages.zarr.arrays import KNOWN_TYPES
 from minari._storages.zarr.layout import ColumnKind, Table
 from minari.errors import DatasetCorruptError, EpisodeTypeError
-from minari.spaces import AGENTS, STATE, Column, ColumnPath, object_column, path_name
+from minari.spaces import ANY_ROWS, Column, ColumnPath, object_column, path_name
 
 
 Array = npt.NDArray[Any]
@@ -51,7 +51,7 @@ def kind_of(path: ColumnPath, column: Column, total_steps: int, leaves: frozense
             f"{path_name(path)!r} has {column.dtype} values, which Zarr does not know; convert them to "
             f"{'complex128' if column.dtype.kind == 'c' else 'float64'}."
         )
-    if path[0] in (AGENTS, STATE):  # trajectories have any number of rows
+    if path[0] in ANY_ROWS:
         return ColumnKind(path, "rows", dtype, column.shape[1:])
     with_last = path[0] in _WITH_LAST_ROW
     kind = "states" if with_last else "steps"

@@ -24,7 +24,7 @@ from minari._storages.core import EpisodeWriter
 from minari._storages.metadata_file import DatasetState, SizeCache, state_of
 from minari._storages.paths import is_remote
 from minari._storages.staged_directory import CHANGES_NAME, directory_size, open_staged_directory, staged_overlay
-from minari._storages.write_session import with_jpeg
+from minari._storages.write_session import stored_form
 from minari._storages.zarr.appender import WriterContext
 from minari._storages.zarr.codecs import CODECS
 from minari._storages.zarr.layout import STORE_NAME
@@ -162,6 +162,9 @@ class ZarrStorage(MinariStorage):
     def _read_window(self, index: int, start: int, stop: int) -> Columns | None:
         return self._settled(lambda reader: reader.window(index, start, stop))
 
+    def _have_column(self, path: ColumnPath, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return self._settled(lambda reader: reader.have_column(path, episodes))
+
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         reader: StoreReader | None = None
         for index in indices:
@@ -224,4 +227,4 @@ class ZarrStorage(MinariStorage):
         part.write_with(self._context(), map(self._encoded, episodes))
 
     def _encoded(self, episode: Episode) -> EpisodeColumns:
-        return episode if isinstance(episode, EpisodeColumns) else with_jpeg(self, self.episode_codec.encode(episode))
+        return episode if isinstance(episode, EpisodeColumns) else stored_form(self, self.episode_codec.encode(episode))

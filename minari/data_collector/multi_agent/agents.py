@@ -1,4 +1,4 @@
-"""What a collector knows of agents beyond the current episode: spaces, values outside of them, descriptions."""
+"""Knowledge of agents beyond the current episode: spaces, values outside of them, descriptions."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class SpacesOfAgents:
         observation_space: space of the recorded observations: of all agents, or of some; None for those of ``env``.
         action_space: space of the recorded actions.
 
+    Attributes:
+        announce: called with the observation space and the action space of an agent that is new, by its id; what it
+            raises is raised, and the agent stays unknown.
+
     Raises:
         SpaceError: a given space is none.
     """
@@ -36,6 +40,7 @@ class SpacesOfAgents:
         for name, given in self._given.items():
             for space in given.values() if _is_by_agent(given) else [given]:
                 check_space(name, space)
+        self.announce: Callable[[dict[AgentID, gym.Space[Any]], dict[AgentID, gym.Space[Any]]], None] = _nothing
         self._known: dict[AgentID, tuple[gym.Space[Any], gym.Space[Any]]] = {}
         self._compared: set[AgentID] = set()
 
@@ -75,6 +80,7 @@ class SpacesOfAgents:
                 agent_name(agent)  # rejects ids and spaces that cannot be stored
                 for space in spaces:
                     serialize_space(space)
+                self.announce({agent: spaces[0]}, {agent: spaces[1]})
                 self._known[agent] = spaces
             self._compared.add(agent)
 
@@ -97,6 +103,10 @@ class SpacesOfAgents:
                 f"one from {name}(agent) of the environment."
             )
         return space
+
+
+def _nothing(*spaces: object) -> None:
+    pass
 
 
 def _is_by_agent(given: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What collectors of many agents have in common, whether these act together or in turns."""
+"""Base of the collectors of many agents, whether these act together or in turns."""
 
 from __future__ import annotations
 
@@ -135,6 +135,7 @@ class AgentsCollector(EpisodeCollector, AgentsWrapper):
             root=root,
             resume=resume,
         )
+        self._spaces.announce = self._queue.know_agents
         self._running = RunningTrajectories()
         self._outside = OutsideValuesOfAgents()
         self._capacity = 0  # number of steps that the current episode may have before finished ones must be written
@@ -220,8 +221,7 @@ class AgentsCollector(EpisodeCollector, AgentsWrapper):
         if trajectory is None:
             trajectory = self._trajectories[agent] = Trajectory(
                 agent,
-                self._spaces.observation_spaces[agent],
-                self._spaces.action_spaces[agent],
+                *self._spaces.of(agent),
                 self._make_step_callback(),
                 self._record_infos,
                 self._running.note,
@@ -272,7 +272,6 @@ class AgentsCollector(EpisodeCollector, AgentsWrapper):
                 if len(episode):
                     spaces = self._spaces.of(agent)
                     warnings += self._outside.add(agent, spaces, episode.observations, episode.actions, number)
-            self._queue.know_agents(self._spaces.observation_spaces, self._spaces.action_spaces)
             warnings += self._queue.add(buffer)
         running.clear()
         for warning in warnings:

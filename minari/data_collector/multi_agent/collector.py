@@ -37,7 +37,7 @@ class MultiAgentDataCollector(AgentsCollector):
     Args:
         env: the environment.
         step_data_callback: a class like :class:`~minari.StepDataCallback` that selects what to record of a step of
-            an agent. Each agent has its own callback, which is told the ``agent`` if it accepts that argument.
+            an agent. Each agent has its own callback, which receives the ``agent`` if it accepts that argument.
         episode_metadata_callback: a class like :class:`~minari.EpisodeMetadataCallback` that describes the
             trajectories of an agent; the fields of an episode have its ``agent`` and ``timesteps`` as well.
         record_infos: True to record the info dicts.
@@ -66,6 +66,33 @@ class MultiAgentDataCollector(AgentsCollector):
         DatasetNotFoundError: there is no recording with the name ``resume``.
         DatasetBusyError: the recording to resume is in use by a running program.
         CombineError: the recording to resume has different spaces or another format.
+
+    Example:
+        >>> import minari
+        >>> from gymnasium.spaces import Discrete
+        >>> class MatchingPennies:  # a ParallelEnv
+        ...     possible_agents = ["even", "odd"]
+        ...     def observation_space(self, agent):
+        ...         return Discrete(3)
+        ...     def action_space(self, agent):
+        ...         return Discrete(2)
+        ...     def reset(self, seed=None, options=None):
+        ...         self.agents = ["even", "odd"]
+        ...         return {"even": 2, "odd": 2}, {}
+        ...     def step(self, actions):
+        ...         self.agents, both = [], {"even": True, "odd": True}
+        ...         reward = 1.0 if actions["even"] == actions["odd"] else -1.0
+        ...         shown = {"even": actions["odd"], "odd": actions["even"]}
+        ...         return shown, {"even": reward, "odd": -reward}, both, {}, {}
+        >>> env = minari.MultiAgentDataCollector(MatchingPennies())
+        >>> observations, infos = env.reset(seed=1)
+        >>> observations, rewards, terminations, truncations, infos = env.step({"even": 1, "odd": 0})
+        >>> dataset = env.create_dataset(
+        ...     "docs/pennies-v0", algorithm_name="random", author="Ada", author_email="ada@example.org",
+        ...     description="one game", code_permalink="https://example.org", eval_env="CartPole-v1",
+        ... )
+        >>> dataset[0]["odd"].rewards.tolist()
+        [1.0]
     """
 
     def __new__(cls, env: Any, *arguments: Any, **options: Any) -> MultiAgentDataCollector:
@@ -129,6 +156,8 @@ def _kind_of(env: Any) -> tuple[type, ...]:
     advice = "make it with its parallel_env() or env() function"
     if isinstance(env, gym.Env):
         advice = "record an environment of one agent with DataCollector"
+    elif isinstance(env, gym.vector.VectorEnv):
+        advice = "record a vector environment with VectorDataCollector"
     raise TypeError(
         f"MultiAgentDataCollector records a ParallelEnv or an AECEnv of PettingZoo, got {shortened(env)}; {advice}."
     )

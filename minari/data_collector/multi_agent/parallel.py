@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from minari._base.json_text import shortened
 from minari._base.warnings import warn
 from minari._model.multi_agent import AgentID
 from minari.data_collector.multi_agent.base import AgentsCollector
 from minari.data_collector.multi_agent.trajectories import UNSEEN, Outcome, Trajectory, came_back
+from minari.errors import EpisodeTypeError
 
 
 class ParallelCollector(AgentsCollector):
@@ -18,7 +20,12 @@ class ParallelCollector(AgentsCollector):
     _last: dict[AgentID, tuple[Any, dict[str, Any]]]
 
     def _take_reset(self, result: Any) -> None:
-        observations, infos = result
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise EpisodeTypeError(
+                f"The reset of the environment returned {shortened(result)}, expected observations and infos, each by "
+                f"agent; update the environment to the API of PettingZoo 1.25 or later."
+            )
+        observations, infos = map(_by_agent, result)
         alive = self._agents()
         for agent in observations:
             if agent in alive:
@@ -28,7 +35,7 @@ class ParallelCollector(AgentsCollector):
     def _appear(self, agent: AgentID, observations: Any, infos: Any, timestep: int, reward: Any = 0.0) -> None:
         trajectory = self._trajectory(agent)
         if trajectory is not None:
-            trajectory.start(self.env, observations[agent], _get(infos, agent, {}), timestep)
+            trajectory.start(self.env, observations[agent], infos.get(agent, _NO_INFO), timestep)
             trajectory.earn_early(reward)
 
     def step(self, actions: Any) -> Any:
@@ -50,14 +57,14 @@ class ParallelCollector(AgentsCollector):
             if not self._agents():
                 return self.env.step(actions)  # (nobody is left)
             self._start_again()
-        turn, acting = running.turn, self._act(actions)
-        before = {trajectory: len(trajectory) for trajectory in running.alive}
+        turn, before = running.turn, [(trajectory, len(trajectory.recorder)) for trajectory in running.alive]
         try:
+            self._act(actions)
             result = self.env.step(actions)
             running.turn = turn + 1
             if self._record_state:
                 self._add_state()
-            self._take_step(result, acting)
+            self._take_step(result, [trajectory for trajectory, _ in before])
         except BaseException:
             self._undo_step(turn, before)
             raise
@@ -70,55 +77,54 @@ class ParallelCollector(AgentsCollector):
                 self._free_memory((result, actions))
         return result
 
-    def _act(self, actions: Any) -> list[Trajectory]:
-        """Keep the actions before the environment can modify them; return whose they are."""
-        acting: list[Trajectory] = []
+    def _act(self, actions: Any) -> None:
+        """Keep the actions before the environment can modify them."""
         if not isinstance(actions, Mapping):
-            return acting
+            return
         taking_part = self._running.taking_part
         for agent, action in actions.items():
             trajectory = taking_part.get(agent)
-            if trajectory is None or action is None or not trajectory.started:
+            if trajectory is None or action is None:
                 continue
             if not trajectory.is_over:
                 trajectory.act(action)
-                acting.append(trajectory)
-            elif agent in self._agents():
+            elif trajectory.has_left and agent in self._agents():
                 self._running.note(came_back(agent))
-        return acting
 
-    def _take_step(self, result: Any, acting: list[Trajectory]) -> None:
-        observations, rewards, terminations, truncations, infos = result
-        running, turn, alive = self._running, self._running.turn, set(self._agents())
-        for trajectory in running.alive:
+    def _take_step(self, result: Any, were_alive: Sequence[Trajectory]) -> None:
+        observations, rewards, terminations, truncations, infos = map(_by_agent, result)
+        running, env, turn, alive = self._running, self.env, self._running.turn, set(self._agents())
+        for trajectory in were_alive:
             agent = trajectory.agent
             outcome = Outcome(
-                _get(observations, agent, UNSEEN),
-                _get(rewards, agent, 0.0),
-                _get(terminations, agent, False),
-                _get(truncations, agent, False),
-                _get(infos, agent, {}),
+                observations.get(agent, UNSEEN),
+                rewards.get(agent, 0.0),
+                terminations.get(agent, False),
+                truncations.get(agent, False),
+                infos.get(agent, _NO_INFO),
             )
             if trajectory.is_open:
-                trajectory.complete(self.env, outcome, turn)
+                trajectory.complete(env, outcome, turn)
             elif outcome.is_last or (agent in alive and (outcome.observation is not UNSEEN or agent in rewards)):
-                trajectory.amend(self.env, outcome, turn)
-            if agent not in alive and not trajectory.is_over:
+                trajectory.amend(env, outcome, turn)
+            if not trajectory.is_over and agent not in alive:
                 trajectory.leave()
-        for agent in observations:
-            if agent in alive and agent not in running.taking_part:
-                self._appear(agent, observations, infos, turn, _get(rewards, agent, 0.0))
+        if len(observations) > len(were_alive) or alive - running.taking_part.keys():
+            for agent in observations:
+                if agent in alive and agent not in running.taking_part:
+                    self._appear(agent, observations, infos, turn, rewards.get(agent, 0.0))
 
-    def _undo_step(self, turn: int, before: Mapping[Trajectory, int]) -> None:
+    def _undo_step(self, turn: int, before: Sequence[tuple[Trajectory, int]]) -> None:
         """Drop what an error has left of a step."""
         running = self._running
         running.turn = turn
         running.cut_state(turn + 1)
-        for trajectory, steps in before.items():
+        for trajectory, steps in before:
             trajectory.cut(steps)
-        for trajectory in list(running.taking_part.values()):
-            if trajectory not in before and not trajectory.is_over:
-                del running.taking_part[trajectory.agent]
+        were_alive = {trajectory.agent for trajectory, _ in before}
+        for agent, trajectory in list(running.taking_part.items()):
+            if agent not in were_alive and not trajectory.is_over:
+                del running.taking_part[agent]
 
     def _start_again(self) -> None:
         self._start(None, None)
@@ -133,6 +139,9 @@ class ParallelCollector(AgentsCollector):
         self._last = {agent: each.last_values() for agent, each in self._running.taking_part.items() if agent in alive}
 
 
-def _get(values: Any, agent: AgentID, default: Any) -> Any:
-    """Return the value of an agent, without making one in a dict that makes missing values."""
-    return values[agent] if isinstance(values, Mapping) and agent in values else default
+_NO_INFO: dict[str, Any] = {}
+
+
+def _by_agent(values: Any) -> Mapping[Any, Any]:
+    """Return the values of agents; none if they are no mapping, such as the infos of a simple environment."""
+    return values if isinstance(values, Mapping) else {}

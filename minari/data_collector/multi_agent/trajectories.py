@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What an agent is given after its action, or what an environment returns for it after a step.
+    """Outcome of an action: the values that an agent receives after it, or that an environment returns for it.
 
     Attributes:
         observation: the observation; :data:`UNSEEN` if there is none.
@@ -76,10 +76,12 @@ class Trajectory:
     Attributes:
         agent: id of the agent.
         recorder: its rows.
+        uses_callback: True if a callback selects what is recorded.
         timesteps: number of steps of the environment before each of its observations.
         started: True if it has a first observation.
         is_open: True if its last action has no outcome yet.
         is_over: True after its last row; whatever else the environment returns for it belongs to no episode.
+        has_left: True if it is over because the environment says so, and not only a callback.
         early_reward: what it earned before its first action; None if it has not earned anything.
         counted: the part of its next reward that is recorded elsewhere already; None for nothing.
     """
@@ -98,13 +100,14 @@ class Trajectory:
         if type(callback) is not StepDataCallback and _accepts_agent(callback):
             callback = partial(callback, agent=agent)  # type: ignore[assignment]
         self._recorded = RecordedValues(callback, record_infos, self.recorder.checked_info)
+        self.uses_callback = not self._recorded.are_returned
         self.clear()
 
     def clear(self) -> None:
         """Drop the rows."""
         self.recorder.clear()
         self.timesteps: list[int] = []
-        self.started = self.is_open = self.is_over = False
+        self.started = self.is_open = self.is_over = self.has_left = False
         self.counted: Any = None
         self.early_reward: Any = None
         self._action: Any = None  # as given, for the callback
@@ -113,11 +116,6 @@ class Trajectory:
 
     def __len__(self) -> int:
         return len(self.recorder)
-
-    @property
-    def uses_callback(self) -> bool:
-        """Return whether a callback selects what is recorded."""
-        return not self._recorded.are_returned
 
     def start(self, env: Any, observation: Any, info: Any, timestep: int) -> None:
         """Start with the first observation."""
@@ -139,10 +137,10 @@ class Trajectory:
                 f"The environment gave no observation to the agent {shortened(self.agent)} after an "
                 f"action; the one before it is recorded again."
             )
-        if self._recorded.are_returned:
-            self.recorder.act(action)
-        else:
+        if self.uses_callback:
             self._action = private(action)
+        else:
+            self.recorder.act(action)
         self.is_open = True
 
     def undo_act(self) -> None:
@@ -154,11 +152,11 @@ class Trajectory:
         """Drop the rows after the first ``steps``, before which the agent was alive."""
         self.recorder.cut(steps)
         del self.timesteps[steps + 1 :]
-        self.is_open = self.is_over = False
+        self.is_open = self.is_over = self.has_left = False
 
     def leave(self) -> None:
-        """Note that the agent has gone, whatever the flags of its last row say."""
-        self.is_over = True
+        """Note that the agent has gone, whatever the recorded flags of its last row say."""
+        self.is_over = self.has_left = True
 
     def complete(self, env: Any, outcome: Outcome, timestep: int) -> None:
         """Complete the row of the last action.
@@ -166,27 +164,42 @@ class Trajectory:
         Raises:
             Exception: of the callback; the row is still open.
         """
-        self._add(self._recorded_of(env, self._given(outcome)), timestep)
+        if self.uses_callback or outcome.observation is UNSEEN:
+            self._add(self._recorded_of(env, self._given(outcome)), timestep)
+            if outcome.is_last:
+                self.leave()
+        else:  # the most frequent case
+            self._is_repeated = False
+            observation, reward, terminated, truncated, info = outcome
+            self._add(
+                (observation, None, reward, terminated, truncated, info if self._recorded.with_infos else {}), timestep
+            )
+            self.has_left = self.is_over
         self._reward, self.is_open = private(outcome.reward), False
-        self.is_over = self.is_over or outcome.is_last
 
-    def amend(self, env: Any, outcome: Outcome, timestep: int) -> None:
+    def amend(self, env: Any, outcome: Outcome, timestep: int, *, is_repeated: bool = False) -> None:
         """Replace the last observation by a later one, as the agent has not acted in between.
 
-        The reward is added to that of the last row, or to those before the first action.
+        Args:
+            env: the environment.
+            outcome: the observation, and the reward since the one before, which is added to that of the last row, or to
+                those before the first action.
+            timestep: number of steps of the environment so far.
+            is_repeated: True if the reward is that of the last row again.
         """
         steps = len(self)
         if not steps:
             if outcome.observation is not UNSEEN:
                 self.start(env, outcome.observation, outcome.info, timestep)
             self.earn_early(outcome.reward)
-            self.is_over = outcome.is_last
+            if outcome.is_last:
+                self.leave()
             return
         if outcome.observation is UNSEEN:
             if not (outcome.is_last or _is_something(outcome.reward)):
                 return
             timestep = self.timesteps[-1]
-        reward = _sum(self._reward, outcome.reward)
+        reward = outcome.reward if is_repeated else _sum(self._reward, outcome.reward)
         was_repeated = self._is_repeated
         values = self._recorded_of(env, self._given(outcome)._replace(reward=reward))
         self._is_repeated = self._is_repeated and was_repeated
@@ -197,7 +210,8 @@ class Trajectory:
         del self.timesteps[steps:]
         self._add(values, timestep)
         self._reward = reward
-        self.is_over = self.is_over or outcome.is_last
+        if outcome.is_last:
+            self.leave()
 
     def _given(self, outcome: Outcome) -> Outcome:
         """Return the outcome with the last observation again if there is no new one."""
@@ -216,10 +230,12 @@ class Trajectory:
     def _add(self, values: tuple[Any, ...], timestep: int) -> None:
         """Add the outcome of the action that is kept."""
         observation, action, reward, terminated, truncated, info = values
-        recorder, steps = self.recorder, len(self)
+        recorder, timesteps = self.recorder, self.timesteps
+        steps = len(recorder)
         try:
-            del self.timesteps[steps + 1 :]
-            self.timesteps.append(timestep)
+            if len(timesteps) > steps + 1:  # left by an interruption
+                del timesteps[steps + 1 :]
+            timesteps.append(timestep)
             if self.uses_callback:
                 recorder.act(action)
             recorder.add(observation, reward, terminated, truncated, info)
@@ -228,10 +244,12 @@ class Trajectory:
                 recorder.drop_half_step()
             else:
                 recorder.drop_half_outcome()
-            del self.timesteps[steps + 1 :]
+            del timesteps[steps + 1 :]
             raise
-        with suppress(Exception):  # flags of other types have no truth value; they are reported with the episode
+        try:
             self.is_over = bool(terminated or truncated)
+        except Exception:  # flags of other types have no truth value; they are reported with the episode
+            self.is_over = False
 
     def earn_early(self, reward: Any) -> None:
         """Count a reward before the first action, without the part that is recorded already."""
@@ -405,7 +423,7 @@ def _nothing() -> None:
 
 
 def _accepts_agent(callback: Callable[..., Any]) -> bool:
-    """Return whether a callback can be told the agent."""
+    """Return whether a callback has an argument for the agent."""
     try:
         parameters = inspect.signature(callback).parameters
     except (TypeError, ValueError):

@@ -24,6 +24,10 @@ class TurnsCollector(AgentsCollector):
     _seen: Any = UNSEEN
     #: The other values of ``last()`` at this turn, if it was called.
     _told: tuple[Any, ...] | None = None
+    #: Whether the environment has failed to take the action of this turn.
+    _is_again = False
+    #: Number of agents after the last step.
+    _count = 0
     #: Agents whose end is in an episode that was saved before their last turn.
     _ended_before: frozenset[AgentID] = frozenset()
     #: What agents had earned since their last action when the episode was saved.
@@ -54,7 +58,7 @@ class TurnsCollector(AgentsCollector):
         return self.env.agent_iter(max_iter)
 
     def _take_reset(self, result: Any) -> None:
-        self._seen, self._told = UNSEEN, None
+        self._seen, self._told, self._is_again = UNSEEN, None, False
         self._ended_before, self._counted = frozenset(), {}
 
     def step(self, action: Any) -> Any:
@@ -76,6 +80,7 @@ class TurnsCollector(AgentsCollector):
                 return env.step(action)  # (nobody is left)
             self._start(None, None)
         agent, turn = env.agent_selection, running.turn
+        was_there = agent in running.taking_part
         trajectory = self._begin_turn(agent)
         acts = trajectory is not None and not trajectory.is_over
         try:
@@ -90,14 +95,20 @@ class TurnsCollector(AgentsCollector):
             running.cut_state(turn + 1)
             if acts:
                 trajectory.undo_act()  # type: ignore[union-attr]
+            if not was_there:
+                running.taking_part.pop(agent, None)
+            self._is_again = was_there
             raise
+        self._is_again = False
         values = self._seen, action
         self._seen, self._told = UNSEEN, None
         alive = self._agents()
         if running.have_ended(alive):
             self._end_episode()
         else:
-            self._complete_gone(set(alive))
+            if len(alive) != self._count:
+                self._count = len(alive)
+                self._complete_gone(set(alive))
             for warning in running.take_warnings() if running.has_warnings else ():
                 warn(warning)
             if running.turn >= self._capacity:
@@ -111,7 +122,9 @@ class TurnsCollector(AgentsCollector):
         if trajectory is not None:
             if trajectory.is_open:
                 trajectory.complete(self.env, self._outcome_of_turn(), running.turn)
-            elif trajectory.is_over and not self._outcome_of_turn(observe=False).is_last:
+            elif self._is_again and len(trajectory) and trajectory.timesteps[-1] == running.turn:
+                trajectory.amend(self.env, self._outcome_of_turn(), running.turn, is_repeated=True)
+            elif trajectory.has_left and not self._outcome_of_turn(observe=False).is_last:
                 running.note(came_back(agent))
             return trajectory
         if agent in self._ended_before:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from minari._model.multi_agent import AgentSpaces
 from minari.serialization import serialize_space
 from minari.storage.remotes.hub.card_spaces import space_rows
 from minari.storage.remotes.hub.card_text import one_line
@@ -78,6 +79,13 @@ def headings_of(tokens: list[Token]) -> Iterator[str]:
 def links_of(tokens: list[Token]) -> list[str]:
     links = [child for token in tokens for child in token.children or () if child.type == "link_open"]
     return [str(link.attrs["href"]) for link in links]
+
+
+def of_agents() -> dict[str, Any]:
+    """The metadata of a dataset of two agents."""
+    agents = {"predator": spaces.Box(-1, 1, (2,)), 7: spaces.Text(5)}
+    described = serialize_space(AgentSpaces(agents))
+    return {**METADATA, "multi_agent": True, "observation_space": described, "action_space": described}
 
 
 def card(dataset_id: str = "toy/a-v0", metadata: dict[str, Any] = METADATA, size: int = 1, **options: Any) -> str:
@@ -260,3 +268,22 @@ def test_space_is_described_leaf_by_leaf(space: Any, expected: list[tuple[str, .
 )
 def test_damaged_space_is_described_as_far_as_possible(stored: object, expected: tuple[str, ...]) -> None:
     assert space_rows("s", stored) == [expected]
+
+
+def test_card_shows_the_spaces_of_each_agent() -> None:
+    text = card(metadata=of_agents())
+    _, tokens = parts_of(text)
+    facts, space_table = tables_of(tokens)
+    assert dict(facts[1:])["Agents"] == "predator, 7"
+    assert [row[:3] for row in space_table[1:]] == [
+        ["predator/observations", "Box", "(2,)"],
+        ["predator/actions", "Box", "(2,)"],
+        ["7/observations", "Text", "()"],
+        ["7/actions", "Text", "()"],
+    ]
+    assert "    for agent in episode:" in text
+
+
+@pytest.mark.parametrize("damaged", ["[1]", "{", 3, None, '{"subspaces": [1]}', '{"subspaces": {"a": 3}}'])
+def test_card_of_damaged_spaces_of_agents(damaged: Any) -> None:
+    parts_of(card(metadata={**of_agents(), "observation_space": damaged, "action_space": damaged}))

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from minari._base.json_text import parse_json
+from minari._model.multi_agent import agent_of_name
 
 
-__all__ = ["SpaceRow", "space_rows"]
+__all__ = ["SpaceRow", "rows_of_agents", "space_rows"]
 
 Description = Mapping[str, Any]
 
@@ -47,6 +48,31 @@ def space_rows(path: str, stored: object) -> list[SpaceRow]:
         return list(_rows(path, description))
     except (ValueError, RecursionError):
         return [SpaceRow(path, "damaged", "", "", "")]
+
+
+def rows_of_agents(stored: Mapping[str, object]) -> list[SpaceRow]:
+    """Return the leaves of the spaces of many agents, agent by agent.
+
+    >>> spaces = {"actions": '{"type": "Dict", "subspaces": {"prey": {"type": "Discrete", "n": 3}}}'}
+    >>> rows_of_agents(spaces)
+    [SpaceRow(path='prey/actions', kind='Discrete', shape='()', dtype='int64', values='0 to 2')]
+
+    Args:
+        stored: field -> the description of its spaces in the metadata, by agent.
+    """
+    rows: dict[str, list[SpaceRow]] = {}
+    for field, described in stored.items():
+        try:
+            description = parse_json(described) if isinstance(described, str) else described
+        except ValueError:
+            description = None
+        subspaces = description.get("subspaces") if isinstance(description, Mapping) else None
+        if not isinstance(subspaces, Mapping):
+            rows.setdefault("", []).append(SpaceRow(field, "damaged", "", "", ""))
+            continue
+        for name, subspace in subspaces.items():
+            rows.setdefault(str(name), []).extend(space_rows(f"{agent_of_name(str(name))}/{field}", subspace))
+    return [row for of_agent in rows.values() for row in of_agent]
 
 
 def _rows(path: str, description: object) -> Iterator[SpaceRow]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from minari.dataset.description import Fact, dataset_facts
-from minari.storage.remotes.hub.card_spaces import space_rows
+from minari.dataset.description import Fact, agents_of, dataset_facts
+from minari.storage.remotes.hub.card_spaces import rows_of_agents, space_rows
 from minari.storage.remotes.hub.card_text import (
     as_markdown,
     as_quotation,
@@ -92,7 +92,7 @@ def dataset_card(
         "## Spaces",
         _spaces(metadata),
         "## Loading it",
-        _loading(dataset_id, address),
+        _loading(dataset_id, address, has_agents=agents_of(metadata) is not None),
     ]
     return _card(_front_matter(dataset_id, [metadata]), sections)
 
@@ -198,15 +198,21 @@ def _numbers(value: float | Sequence[Any]) -> str:
 
 def _spaces(metadata: Metadata) -> str:
     stored = {"observations": metadata.get("observation_space"), "actions": metadata.get("action_space")}
-    rows = [row for name, space in stored.items() if space is not None for row in space_rows(name, space)]
+    if agents_of(metadata) is not None:
+        rows = rows_of_agents(stored)
+    else:
+        rows = [row for name, space in stored.items() if space is not None for row in space_rows(name, space)]
     if not rows:
         return "They are those of the environment."
     headers = ("", "Space", "Shape", "Type", "Values")
     return markdown_table(headers, ([as_markdown(cell) for cell in row] for row in rows))
 
 
-def _loading(dataset_id: str, address: str) -> str:
+def _loading(dataset_id: str, address: str, *, has_agents: bool = False) -> str:
     there, here = one_line(address), one_line(dataset_id)
+    use = ["    print(episode.observations, episode.actions, episode.rewards)"]
+    if has_agents:
+        use = ["    for agent in episode:", "        print(agent, episode[agent].observations, episode[agent].rewards)"]
     return "\n".join(
         [
             "```bash",
@@ -220,7 +226,7 @@ def _loading(dataset_id: str, address: str) -> str:
             f"minari.download_dataset({json.dumps(there, ensure_ascii=False)})",
             f"dataset = minari.load_dataset({json.dumps(here, ensure_ascii=False)})",
             "for episode in dataset:",
-            "    print(episode.observations, episode.actions, episode.rewards)",
+            *use,
             "```",
         ]
     )

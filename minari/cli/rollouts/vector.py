@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 import minari
-from minari.cli.rollout import RANDOM, Goal, Policy, Tally, load_policy
+from minari.cli.rollouts.episodes import RANDOM, Goal, Policy, Tally, load_policy
 
 
 __all__ = ["drop_surplus", "find_vector_policy", "play_vector"]

@@ -37,7 +37,7 @@ Policy: TypeAlias = Callable[[Any], Any]
 #: Runs one episode: environment, policy, what the reset has returned, goal, tally, and what is called after a step.
 Play: TypeAlias = Callable[[Any, Any, Any, "Goal", "Tally", Callable[["Tally"], None]], None]
 
-_OWN = str(Path(__file__).parents[1])
+_OWN = str(Path(__file__).parents[2])
 _STANDARD = str(Path(traceback.__file__).parent)
 _LIBRARIES = frozenset({"site-packages", "dist-packages"})
 

@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 import minari
+from minari._base.json_text import shortened
 from minari._model.env_spec import environment_error
 from minari._model.multi_agent import MultiAgentCodec
-from minari.cli.rollout import RANDOM, Goal, Tally, load_policy, place_of
+from minari.cli.rollouts.episodes import RANDOM, Goal, Tally, load_policy, place_of
 from minari.cli.running import UsageError
 from minari.errors import CombineError, SpaceError
 
@@ -51,10 +52,15 @@ def make_agents_environment(place: str, arguments: Mapping[str, Any]) -> Any:
             f"The environment {place!r} cannot be found: {type(error).__name__}: {error}{place_of(error)}{hint}"
         ) from error
     try:
-        return function(**arguments)
+        env = function(**arguments)
     except Exception as error:  # an environment may raise anything
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}{place_of(error)}"
         raise environment_error(f"The environment {place!r} cannot be made: {reason}", error) from error
+    if not all(callable(getattr(env, name, None)) for name in ("reset", "step", "observation_space", "close")):
+        raise UsageError(
+            f"The environment {place!r} is {shortened(env)}, expected a ParallelEnv or an AECEnv of PettingZoo."
+        )
+    return env
 
 
 def check_agents(dataset: minari.MinariDataset, env: Any) -> None:
