@@ -160,9 +160,9 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
     sizes = sorted({size for curve in curves.values() for size in curve})
     note = (
         f"What collecting adds to the bare step, saving included: the median of the differences between bare and "
-        f"collected steps, which alternate within one process. The libraries are measured {times}, in turns and in fresh "
-        "processes, and are given the same random actions. Minari writes a dataset to disk, TorchRL's `Collector` fills "
-        "a buffer of memory-mapped tensors, and Tianshou's `Collector` one in memory. "
+        f"collected steps, which alternate within one process. The libraries are measured {times}, in turns and in "
+        "fresh processes, and are given the same random actions. Minari writes a dataset to disk, TorchRL's "
+        "`Collector` fills a buffer of memory-mapped tensors, and Tianshou's `Collector` one in memory. "
         "Tianshou steps its own vector environments, and what is added to these is shown; for `CartPoleVectorEnv`, it "
         "and TorchRL get an adapter that resets sub-environments."
     )
