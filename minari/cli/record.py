@@ -42,7 +42,7 @@ from minari.cli.rollouts.episodes import (
 from minari.cli.rollouts.vector import drop_surplus, find_vector_policy, play_vector
 from minari.cli.running import UsageError
 from minari.cli.terminal import counted, echo, warn
-from minari.data_collector.vector_collector import single_spec
+from minari.data_collector.vector.collector import single_spec
 from minari.errors import (
     CombineError,
     DatasetNotFoundError,

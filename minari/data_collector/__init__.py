@@ -3,7 +3,7 @@
 from minari.data_collector.data_collector import DataCollector
 from minari.data_collector.episode_buffer import EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari.data_collector.multi_agent import MultiAgentDataCollector
-from minari.data_collector.vector_collector import VectorDataCollector
+from minari.data_collector.vector import VectorDataCollector
 
 
 __all__ = [

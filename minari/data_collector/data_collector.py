@@ -180,6 +180,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             layer = layer.env
         self._resets_itself = isinstance(layer, Autoreset)
         self._was_reset = False
+        self._is_lost = False  # True if the environment may have moved in a step that was interrupted
         self._done = False  # True if the last step ended an episode of the environment
         # Recorded by the last step; the next episode begins with it unless the environment is reset.
         self._last: tuple[Any, dict[str, Any]] = None, {}
@@ -205,8 +206,10 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         if seed is None and (given is None or given.get(AUTOSEED_OPTION, True)):
             seed = secrets.randbits(AUTOSEED_BIT_SIZE)
         recorded_options = snapshot(options)
+        self._is_lost = True
         observation, info = self.env.reset(seed=seed, options=options)
         self._start_episode(*self._recorded.of_reset(self.env, observation, info), seed, recorded_options)
+        self._is_lost = False
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
@@ -217,10 +220,15 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         observation and info; an environment with Gymnasium's ``Autoreset`` is reset by the step after its own
         end, which is recorded as a reset.
 
+        If the environment or a callback raises, or Ctrl-C comes in between, the environment may have moved. The
+        episode then ends with the step before, truncated, and the observation after the next step begins a new one.
+
         Returns:
             The result of the environment.
         """
         recorder, recorded = self._recorder, self._recorded
+        if self._is_lost and self._was_reset:
+            return self._step_after_interruption(action)
         if not recorder.started:
             if not self._was_reset:
                 raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
@@ -233,6 +241,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         try:
             if recorded.are_returned:
                 recorder.act(action)
+                self._is_lost = True
                 result = self.env.step(action)
                 observation, reward, terminated, truncated, info = result
                 if not recorded.with_infos:
@@ -242,6 +251,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
                 # bytes takes a quarter of the time of a copy.
                 is_array = type(action) is np.ndarray and not action.dtype.hasobject
                 given = action.tobytes() if is_array else private(action)
+                self._is_lost = True
                 result = self.env.step(action)
                 if not is_array:
                     action = given
@@ -250,6 +260,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
                 observation, action, reward, terminated, truncated, info = recorded.of_step(self.env, action, result)
                 recorder.act(action)
             steps = recorder.add(observation, reward, terminated, truncated, info)
+            self._is_lost = False
         except BaseException:
             recorder.drop_half_step()
             raise
@@ -259,6 +270,20 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             self._end_episode()
         elif steps >= self._capacity:
             self._free_memory(steps, (observation, action, info))
+        return result
+
+    def _step_after_interruption(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step the environment, which may be elsewhere than the last recorded observation."""
+        self._end_episode()
+        self._recorder.clear()
+        result = self.env.step(action)
+        observation, _, terminated, truncated, info = result
+        state = self._recorded.of_reset(self.env, observation, info)
+        if terminated or truncated:
+            self._last, self._done = (snapshot(state[0]), snapshot(state[1])), True
+        else:
+            self._start_episode(*state, None, None)
+        self._is_lost = False
         return result
 
     def _start_episode(self, observation: Any, info: Any, seed: int | None, options: dict[str, Any] | None) -> None:

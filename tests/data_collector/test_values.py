@@ -16,7 +16,7 @@ from minari.testing.comparison import assert_steps
 from support.cases import SPACES
 from support.checks import assert_holds
 from support.operations import dump, record
-from support.scripted import ScriptedEnv, place, recorded
+from support.scripted import ScriptedEnv, place, recorded, seeds
 from support.values import assert_identical
 
 
@@ -202,21 +202,25 @@ def test_an_action_is_recorded_as_it_was_given(callback: Any, kind: Callable[[An
 
 
 @pytest.mark.parametrize("callback", [minari.StepDataCallback, Plain, Raising])
-def test_a_step_that_fails_leaves_nothing(callback: Any) -> None:
+def test_no_transition_is_invented_after_a_step_that_fails(callback: Any) -> None:
     def observe(time: int) -> Any:
         if time == 2 and callback is not Raising:
             raise KeyboardInterrupt
         return np.full(2, time, np.float32)
 
-    collector = minari.DataCollector(ScriptedEnv(observe, length=3), callback)
-    collector.reset()
+    collector = minari.DataCollector(ScriptedEnv(observe, length=5), callback)
+    collector.reset(seed=6)
     collector.step(1)
     with pytest.raises(KeyboardInterrupt):
-        collector.step(2)
-    collector.step(0)  # to the time 3
-    (episode,) = collector.create_dataset("test/interrupted-v0")
-    assert episode.actions.tolist() == [1, 0]
-    assert episode.observations[:, 0].tolist() == [0, 1, 3]
+        collector.step(2)  # to the time 2
+    collector.step(0)  # to the time 3, from one that nobody has seen
+    collector.step(1)
+    collector.step(2)
+    dataset = collector.create_dataset("test/interrupted-v0")
+    assert [episode.actions.tolist() for episode in dataset] == [[1], [1, 2]]
+    assert [episode.observations[:, 0].tolist() for episode in dataset] == [[0, 1], [3, 4, 5]]
+    assert [episode.truncations.tolist() for episode in dataset] == [[True], [False, False]]
+    assert seeds(dataset) == [6, None]
 
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 import minari
 from minari.cli.rollouts.episodes import RANDOM, Goal, Policy, Tally, load_policy
+from minari.data_collector.vector.autoreset import AutoresetMode, autoreset_mode
 
 
 __all__ = ["drop_surplus", "find_vector_policy", "play_vector"]
@@ -51,7 +52,7 @@ def play_vector(
     If the goal is a number of episodes, the tally has no more than these in the end, in the order in which they end.
     """
     observations, _ = given
-    resets_in_next_step = AutoresetMode(env.metadata["autoreset_mode"]) is AutoresetMode.NEXT_STEP
+    resets_in_next_step = autoreset_mode(env) is AutoresetMode.NEXT_STEP
     lengths, returns = np.zeros(env.num_envs, np.int64), np.zeros(env.num_envs)
     over = np.zeros(env.num_envs, np.bool_)
     surplus: list[tuple[int, float]] = []  # length and return of episodes after the last one

@@ -18,7 +18,8 @@ from gymnasium.vector import AutoresetMode
 import minari
 from minari import VectorDataCollector
 from minari._catalog.recordings import list_recordings
-from minari.data_collector import flush_timer, vector_recorder
+from minari.data_collector import flush_timer
+from minari.data_collector.vector import recorder as vector_recorder
 from support.vector import DISABLED, MODES, NEXT, SAME, CountingVectorEnv, drive, episodes_by_env
 
 

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from minari._base.locks import ThreadLock
 from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
 from minari._model.infos import append_info
-from minari.data_collector.batch_columns import BatchColumns, LeafBatches, Numbers, concatenated, copied, row_size
-from minari.data_collector.vector_infos import info_of, without_info
+from minari.data_collector.vector.columns import BatchColumns, LeafBatches, Numbers, concatenated, copied, row_size
+from minari.data_collector.vector.infos import info_of, without_info
 
 
 if TYPE_CHECKING:

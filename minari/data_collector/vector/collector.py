@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from minari._base.json_text import shortened
@@ -25,7 +25,6 @@ from minari._model.frame_stack import KEEP, FrameStackChoice
 from minari._model.infos.values import ABSENT
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
-from minari.data_collector.batch_columns import Numbers, Separate
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import private, snapshot
 from minari.data_collector.data_collector import AUTOSEED_BIT_SIZE
@@ -35,7 +34,9 @@ from minari.data_collector.exit_handlers import watch
 from minari.data_collector.finished_episodes import PendingWarning
 from minari.data_collector.open_recording import Medium
 from minari.data_collector.recorder import RecordedValues
-from minari.data_collector.vector_infos import (
+from minari.data_collector.vector.autoreset import AutoresetMode, autoreset_mode
+from minari.data_collector.vector.columns import Numbers, Separate
+from minari.data_collector.vector.infos import (
     FINAL_OBSERVATION,
     array_or_none,
     final_info,
@@ -43,7 +44,7 @@ from minari.data_collector.vector_infos import (
     info_of,
     without_finals,
 )
-from minari.data_collector.vector_recorder import Change, Origin, VectorRecorder
+from minari.data_collector.vector.recorder import Change, Origin, VectorRecorder
 from minari.errors import ArgumentError, ArgumentTypeError, EpisodeTypeError, SpaceError
 from minari.spaces.serialization import serialize_space
 
@@ -135,7 +136,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
                 f"VectorDataCollector records a vector environment, got {shortened(env)}; record a single "
                 f"environment with DataCollector."
             )
-        self._mode = _autoreset_mode(env)
+        self._mode = autoreset_mode(env)
         check_space("observation_space", observation_space)
         check_space("action_space", action_space)
         step_callback = made_callback(
@@ -355,12 +356,12 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         last = kept
         if is_same_step and with_infos:
             kept = without_finals(kept, is_over)
-        count = np.count_nonzero
+        count = np.count_nonzero  # a third of the time of `any`
         if count(is_ended) or (is_next_step and count(is_running) < self.num_envs) or lost.size:
             ended = is_ended.nonzero()[0]
             starts = ~is_running if is_next_step else is_ended if is_same_step else np.zeros(self.num_envs, np.bool_)
             starts[lost] = is_same_step | ~is_over[lost]
-            started = starts.nonzero()[0]
+            started = np.flatnonzero(starts)
             if is_same_step:
                 finals = self._finals(infos, ended.tolist())
                 last_infos = [final_info(last, env, is_over) for env in ended.tolist()] if with_infos else None
@@ -510,23 +511,6 @@ class _Source:
     def disown(self) -> None:
         """Drop the episodes in a forked child, whose parent has them."""
         self.recorder.disown()
-
-
-def _autoreset_mode(env: VectorEnv) -> AutoresetMode:
-    """Return the mode that an environment names.
-
-    Raises:
-        ArgumentError: it names none.
-    """
-    mode = (env.metadata or {}).get("autoreset_mode")
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        raise ArgumentError(
-            f"The autoreset mode of {env} is {shortened(mode)}, expected one of Gymnasium's, which says when a "
-            f"sub-environment is reset; put AutoresetMode.NEXT_STEP, or the mode that applies, into env.metadata under "
-            f"'autoreset_mode'."
-        ) from None
 
 
 def _check_texts(env: VectorEnv) -> None:
