@@ -136,17 +136,18 @@ def collection(figures: collecting.Figures, path: Path) -> None:
         side: {size: seconds for size, seconds in curve.items() if seconds > 0}
         for side, curve in collecting.growth(figures).items()
     }
+    curves = {side: curve for side, curve in curves.items() if curve}
     picture = Figure(figsize=(10, 4.2), layout="constrained")
     axes = picture.subplots()
-    for side, curve in curves.items():
-        if not curve:
-            continue
+    label_at = 0.0
+    for side, curve in sorted(curves.items(), key=lambda item: list(item[1].values())[-1]):
         sizes, seconds = zip(*curve.items(), strict=True)
         color = BLUE if side == "minari" else GRAY
         axes.plot(sizes, [value * 1e6 for value in seconds], color=color, linewidth=2, marker="o", markersize=5)
+        label_at = max(seconds[-1], 1.45 * label_at)  # above the label of the one below
         axes.annotate(
             f"{collecting.TITLES[side]}, {shown_time(seconds[-1])}",
-            (sizes[-1], seconds[-1] * 1e6),
+            (sizes[-1], label_at * 1e6),
             xytext=(8, 0),
             textcoords="offset points",
             va="center",
@@ -154,9 +155,9 @@ def collection(figures: collecting.Figures, path: Path) -> None:
             fontweight="bold",
             color=INK,
         )
-        axes.xaxis.set_major_locator(FixedLocator(sizes))
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted({size for curve in curves.values() for size in curve})))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
     for axis in (axes.xaxis, axes.yaxis):

@@ -155,12 +155,14 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
         rows.append([case.title, figure(ours.bare), *added, f"{digits(100 * ours.added / ours.bare)} %"])
     header = ("a step of a sub-environment", "bare", *(TITLES[side] for side in sides), "Minari / bare")
     curves = growth(figures)
+    repeat = facts["settings"]["repeat"]
+    times = "once" if repeat == 1 else f"{repeat} times"
     sizes = sorted({size for curve in curves.values() for size in curve})
     note = (
         f"What collecting adds to the bare step, saving included: the median of the differences between bare and "
-        f"collected steps, which alternate within one process. The libraries take turns, {facts['settings']['repeat']} "
-        "times, each time in a fresh process; all are given the same random actions. Minari writes a dataset to disk, "
-        "TorchRL's `Collector` fills a buffer of memory-mapped tensors, and Tianshou's `Collector` a buffer in memory. "
+        f"collected steps, which alternate within one process. The libraries are measured {times}, in turns and in "
+        "fresh processes, and are given the same random actions. Minari writes a dataset to disk, TorchRL's "
+        "`Collector` fills a buffer of memory-mapped tensors, and Tianshou's `Collector` one in memory. "
         "Tianshou steps its own vector environments, and what is added to these is shown; for `CartPoleVectorEnv`, it "
         "and TorchRL get an adapter that resets sub-environments."
     )

@@ -66,7 +66,11 @@ class Body(gym.Env[Any, Any]):
 
 
 class Carts(CartPoleVectorEnv):
+<<<<<<< HEAD
     """CartPole that resets only the sub-environments that it is asked to, as other libraries expect."""
+=======
+    """CartPole that resets sub-environments only on request, as other libraries expect."""
+>>>>>>> bench
 
     autoreset_mode = AutoresetMode.DISABLED
 

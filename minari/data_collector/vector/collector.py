@@ -356,12 +356,16 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         last = kept
         if is_same_step and with_infos:
             kept = without_finals(kept, is_over)
+<<<<<<< HEAD:minari/data_collector/vector/collector.py
         count = np.count_nonzero  # a third of the time of `any`
+=======
+        count = np.count_nonzero
+>>>>>>> bench:minari/data_collector/vector_collector.py
         if count(is_ended) or (is_next_step and count(is_running) < self.num_envs) or lost.size:
             ended = is_ended.nonzero()[0]
             starts = ~is_running if is_next_step else is_ended if is_same_step else np.zeros(self.num_envs, np.bool_)
             starts[lost] = is_same_step | ~is_over[lost]
-            started = np.flatnonzero(starts)
+            started = starts.nonzero()[0]
             if is_same_step:
                 finals = self._finals(infos, ended.tolist())
                 last_infos = [final_info(last, env, is_over) for env in ended.tolist()] if with_infos else None
