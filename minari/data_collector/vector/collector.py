@@ -361,7 +361,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
             ended = is_ended.nonzero()[0]
             starts = ~is_running if is_next_step else is_ended if is_same_step else np.zeros(self.num_envs, np.bool_)
             starts[lost] = is_same_step | ~is_over[lost]
-            started = np.flatnonzero(starts)
+            started = starts.nonzero()[0]
             if is_same_step:
                 finals = self._finals(infos, ended.tolist())
                 last_infos = [final_info(last, env, is_over) for env in ended.tolist()] if with_infos else None

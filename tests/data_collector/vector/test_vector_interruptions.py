@@ -25,7 +25,7 @@ from support.vector import DISABLED, MODES, NEXT, SAME, CountingVectorEnv, drive
 
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None", "ignore:.* not saved as a dataset")
 
-MODULES = {str(path) for path in Path(minari.data_collector.__path__[0]).glob("*.py")}
+MODULES = {str(path) for path in Path(minari.data_collector.__path__[0]).rglob("*.py")}
 
 
 class PlainCallback(minari.StepDataCallback):
@@ -259,7 +259,7 @@ time.sleep(60)
 @pytest.mark.parametrize("mode", [NEXT, SAME])
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_killed_program_is_recovered(mode: AutoresetMode) -> None:
-    source = PROGRAM.format(tests=str(Path(__file__).parents[1]), mode=mode.value)
+    source = PROGRAM.format(tests=str(Path(__file__).parents[2]), mode=mode.value)
     program = subprocess.Popen([sys.executable, "-W", "ignore", "-c", source], stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None
     assert program.stdout.readline() == "ended\n"
