@@ -1,4 +1,4 @@
-"""When the sub-environments of a vector environment are reset."""
+"""Modes in which the sub-environments of a vector environment are reset."""
 
 from __future__ import annotations
 
