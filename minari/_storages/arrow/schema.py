@@ -182,7 +182,7 @@ class TableLayout:
         for leaf in leaves:
             array = leaf.array
             if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-                array = array.flatten()
+                array = _flattened(array)
             elif leaf.path[0] not in _WITH_FIRST_ROW:
                 array = array.slice(0, len(array) - 1)
             columns[leaf.path] = _column(leaf.metadata, array, self._leaves.get(leaf.path))
@@ -335,7 +335,7 @@ def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Co
         return np.empty((len(array), *shape), dtype) if has_no_elements else np.full(len(array), None, object)
     values, shape = array, ()
     if pa.types.is_fixed_size_list(array.type):
-        size, values = array.type.list_size, array.flatten()
+        size, values = array.type.list_size, _flattened(array)
         shape = _shape(metadata[b"shape"], size) if b"shape" in metadata else leaf.shape if leaf else (size,)
     elif dtype is None and leaf is not None:
         dtype = leaf.dtype  # the first releases stored a Discrete as int32, whatever its type
@@ -347,6 +347,23 @@ def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Co
     if _base(dtype) != dtype:
         return numbers.view(dtype).reshape(numbers.shape[:-1])
     return numbers.astype(dtype)
+
+
+def _flattened(array: Array) -> Array:
+    """Return the elements of all lists, one after the other.
+
+    ``flatten`` would call a compute function of Arrow. The registry of these has a lock, and a child that is forked
+    while another thread holds it would wait forever.
+    """
+    if array.null_count:
+        return array.flatten()
+    if pa.types.is_fixed_size_list(array.type):
+        size = array.type.list_size
+        return array.values.slice(array.offset * size, len(array) * size)
+    if not len(array):
+        return array.values.slice(0, 0)
+    start, stop = (array.offsets[place].as_py() for place in (0, len(array)))
+    return array.values.slice(start, stop - start)
 
 
 def _values(array: Array) -> Column:
