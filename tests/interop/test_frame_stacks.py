@@ -26,7 +26,15 @@ def test_released_package_refuses_frames_and_reads_whole_stacks(
     flags = np.zeros(4, bool)
     dataset = minari.create_dataset_from_buffers(
         "stacks/once-v0",
-        [EpisodeBuffer(stacks, np.zeros(4, np.int64), np.ones(4), flags, flags)],
+        [
+            EpisodeBuffer(
+                observations=stacks,
+                actions=np.zeros(4, np.int64),
+                rewards=np.ones(4),
+                terminations=flags,
+                truncations=flags,
+            )
+        ],
         observation_space=spaces.Box(-np.inf, np.inf, (3, 2), np.float32),
         action_space=spaces.Discrete(2),
         data_format=data_format,
@@ -34,14 +42,15 @@ def test_released_package_refuses_frames_and_reads_whole_stacks(
     )
     dataset.convert("stacks/whole-v0", compatible_with="0.5")
     program = """
-        try:
-            minari.load_dataset("stacks/once-v0")
-        except Exception as error:
-            refused = [type(error).__name__, str(error)]
-        observations = np.asarray(minari.load_dataset("stacks/whole-v0")[0].observations)
-        result = [*refused, observations.tolist()]
-    """
-    kind, message, observations = released(f"import numpy as np\n{program}", datasets_root)
+import numpy as np
+try:
+    minari.load_dataset("stacks/once-v0")
+except Exception as error:
+    refused = [type(error).__name__, str(error)]
+observations = np.asarray(minari.load_dataset("stacks/whole-v0")[0].observations)
+result = [*refused, observations.tolist()]
+"""
+    kind, message, observations = released(program, datasets_root)
     assert kind == "ValueError"
     assert "0.6" in message
     assert len(message.splitlines()) == 1
