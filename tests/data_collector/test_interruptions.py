@@ -56,12 +56,12 @@ def test_interruptions() -> None:
 
 @pytest.mark.parametrize("kind", ["jointly", "turns"])
 def test_interruptions_of_many_agents(kind: str) -> None:
-    assert interrupted(list(range(INTERRUPTIONS // 4)), "support.interrupted_agents", kind) == []
+    assert interrupted(list(range(INTERRUPTIONS // 8)), "support.interrupted_agents", kind) == []
 
 
 @pytest.mark.parametrize("kind", ["NextStep", "SameStep"])
 def test_interruptions_of_vector_environments(kind: str) -> None:
-    assert interrupted(list(range(INTERRUPTIONS // 4)), "support.interrupted_vector", kind) == []
+    assert interrupted(list(range(INTERRUPTIONS // 8)), "support.interrupted_vector", kind) == []
 
 
 @pytest.mark.soak
