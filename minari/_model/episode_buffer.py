@@ -186,7 +186,7 @@ class MultiAgentEpisodeBuffer:
         id: the number of the episode; None for the next one.
         seed: the seed of the reset.
         options: the options of the reset.
-        metadata: further metadata of the episode. What it has under ``"agents"`` is metadata of each agent, by its id.
+        metadata: further metadata of the episode. Its key ``"agents"`` has metadata of each agent, by its id.
 
     Example:
         >>> steps = dict(rewards=[1.0], terminations=[False], truncations=[True])

@@ -57,7 +57,7 @@ __all__ = [
     "trajectory_of",
 ]
 
-#: What an environment calls an agent: nearly always text.
+#: The id of an agent in its environment: nearly always text.
 AgentID: TypeAlias = Hashable
 #: A space for each agent, by its id.
 SpacesByAgent: TypeAlias = Mapping[Any, gym.Space[Any]]

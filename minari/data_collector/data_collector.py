@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -17,33 +14,28 @@ from minari._base.settings import get_listed_root
 from minari._base.warnings import warn
 from minari._model.arguments import check_count, check_seed, check_space, made_callback
 from minari._model.compression import CompressionChoice
-from minari._model.episode_codec import size_of_value
 from minari._model.frame_stack import KEEP, FrameStackChoice
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import last_info, last_row, private, snapshot
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.data_collector.episode_collector import EpisodeCollector
+from minari.data_collector.episode_collector import (
+    AUTOSEED_BIT_SIZE,
+    FIRST_LOOK,
+    EpisodeCollector,
+    drawn_seed,
+    split_options,
+)
 from minari.data_collector.episode_queue import EpisodeQueue
 from minari.data_collector.exit_handlers import watch
 from minari.data_collector.finished_episodes import PendingWarning
 from minari.data_collector.open_recording import Medium
 from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
-from minari.errors import ArgumentTypeError
 from minari.spaces.serialization import serialize_space
 
 
 __all__ = ["AUTOSEED_BIT_SIZE", "DataCollector", "EpisodeBuffer"]
-
-#: Environments that use NumPy's legacy seeding accept at most 32 bits.
-AUTOSEED_BIT_SIZE = 32
-
-#: The option of a reset that says whether a seed is chosen, see :meth:`DataCollector.reset`.
-AUTOSEED_OPTION = "minari_autoseed"
-
-#: Number of steps of an episode after which their size is measured.
-FIRST_LOOK = 256
 
 
 class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
@@ -174,7 +166,6 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         self._recorder = self._running = EpisodeRecorder(self._observation_space, self._action_space)
         self._recorded = RecordedValues(step_callback, record_infos, self._recorder.checked_info)
         self._outside = OutsideValues(self._observation_space, self._action_space)
-        self._capacity = 0  # number of steps that the current episode may have before finished ones must be written
         layer = env
         while isinstance(layer, gym.Wrapper) and not isinstance(layer, Autoreset):
             layer = layer.env
@@ -197,14 +188,10 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             The result of the environment.
         """
         check_seed("seed", seed)
-        if options is not None and not isinstance(options, Mapping):
-            raise ArgumentTypeError(f"options is {shortened(options)}, expected a dict or None.")
+        options, draws_seed = split_options(options)
         self._end_episode()
-        given = options
-        if options is not None and AUTOSEED_OPTION in options:
-            options = {key: value for key, value in options.items() if key != AUTOSEED_OPTION} or None
-        if seed is None and (given is None or given.get(AUTOSEED_OPTION, True)):
-            seed = secrets.randbits(AUTOSEED_BIT_SIZE)
+        if seed is None and draws_seed:
+            seed = drawn_seed()
         recorded_options = snapshot(options)
         self._is_lost = True
         observation, info = self.env.reset(seed=seed, options=options)
@@ -290,21 +277,6 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         self._recorder.start(observation, info, seed, options)
         self._was_reset, self._done = True, False
         self._capacity = min(self._queue.remaining_capacity, FIRST_LOOK)
-
-    def _free_memory(self, steps: int, values: Any) -> None:
-        """Write the finished episodes to disk if memory holds the maximum of steps or bytes.
-
-        Args:
-            steps: number of steps of the current episode.
-            values: values of its last step, to estimate its size.
-        """
-        row_bytes = 0
-        with suppress(Exception):  # values may be nested endlessly, or have a length that raises
-            row_bytes = size_of_value(values)
-        warnings = self._queue.free_memory(steps) if steps >= self._queue.capacity_for(row_bytes) else []
-        self._capacity = min(self._queue.capacity_for(row_bytes), 2 * steps)
-        for warning in warnings:
-            warn(warning)
 
     def _end_episode(self) -> None:
         """Move the current episode, if it has a step, to the finished ones."""

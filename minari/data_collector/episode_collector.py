@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from minari._base.json_text import shortened
 from minari._base.warnings import warn
 from minari._catalog.layout import free_dataset_path
 from minari._model.arguments import check_whole_number, no_dataset
+from minari._model.episode_codec import size_of_value
 from minari._storages.base import PathLike
 from minari._storages.core import warn_about_whole_stacks
 from minari.data_collector.episode_queue import EpisodeQueue
 from minari.data_collector.exit_handlers import RunningEpisodes, leave, warn_unsaved
 from minari.dataset.from_buffers import DatasetDescription, EnvLike
 from minari.dataset.minari_dataset import MinariDataset
-from minari.errors import ArgumentError
+from minari.errors import ArgumentError, ArgumentTypeError
 
 
 if TYPE_CHECKING:
@@ -30,6 +33,33 @@ class OutsideSummary(Protocol):
 
     def take_summary(self) -> list[str]:
         """Return a sentence for each leaf with the totals, and reset the counts."""
+
+
+#: Environments that use NumPy's legacy seeding accept at most 32 bits.
+AUTOSEED_BIT_SIZE = 32
+#: Steps of an episode after which their size is measured.
+FIRST_LOOK = 256
+
+_AUTOSEED_OPTION = "minari_autoseed"
+
+
+def drawn_seed() -> int:
+    """Return a random seed for a reset without one."""
+    return secrets.randbits(AUTOSEED_BIT_SIZE)
+
+
+def split_options(options: Any) -> tuple[dict[str, Any] | None, bool]:
+    """Return the options of a reset for the environment, and whether a seed is to be drawn if none is given.
+
+    Raises:
+        ArgumentTypeError: the options are not a dict.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise ArgumentTypeError(f"options is {shortened(options)}, expected a dict or None.")
+    if options is None or _AUTOSEED_OPTION not in options:
+        return options, True  # type: ignore[return-value] # of the type that was given
+    others = {key: value for key, value in options.items() if key != _AUTOSEED_OPTION}
+    return others or None, bool(options[_AUTOSEED_OPTION])
 
 
 class EpisodeCollector:
@@ -48,6 +78,7 @@ class EpisodeCollector:
     _running: RunningEpisodes
     _outside: OutsideSummary
     _root: PathLike | None
+    _capacity = 0  # number of steps that the current episode may have before finished ones must be written
 
     def _recorded_spec(self) -> EnvSpec | None:
         """Return the spec of the environment in which an episode takes place."""
@@ -56,6 +87,21 @@ class EpisodeCollector:
     def _interrupt(self) -> None:
         """End the episodes in progress; steps without a reset begin new ones."""
         raise NotImplementedError
+
+    def _free_memory(self, steps: int, values: Any) -> None:
+        """Write the finished episodes to disk if memory holds the maximum of steps or bytes.
+
+        Args:
+            steps: number of steps of the current episode.
+            values: values of its last step, to estimate its size.
+        """
+        row_bytes = 0
+        with suppress(Exception):  # values may be nested endlessly, or have a length that raises
+            row_bytes = size_of_value(values)
+        warnings = self._queue.free_memory(steps) if steps >= self._queue.capacity_for(row_bytes) else []
+        self._capacity = min(self._queue.capacity_for(row_bytes), 2 * steps)
+        for warning in warnings:
+            warn(warning)
 
     def create_dataset(
         self,

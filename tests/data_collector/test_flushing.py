@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import time
 import tracemalloc
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from minari import DataCollector
 from minari._catalog.recordings import RECORDINGS_DIRECTORY, list_recordings
 from minari.data_collector import flush_timer
 from minari.storage.local import recover_recording
+from support.flushed import eventually, written
 from support.scripted import ScriptedEnv, collected, listing, play, recorded, seeds
 from support.toys import gradient
 from support.values import assert_identical
@@ -27,20 +26,6 @@ from support.values import assert_identical
 pytestmark = pytest.mark.filterwarnings("ignore:`.*` is set to None", "ignore:.* were not saved")
 
 FORMATS = ["hdf5", "arrow", "parquet", "zarr"]
-
-
-def written() -> int:
-    """The number of episodes on disk."""
-    return sum(recording.episodes for recording in list_recordings())
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, which other threads see to."""
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came about")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,20 +15,17 @@ from minari._base.settings import get_listed_root
 from minari._base.warnings import warn
 from minari._model.arguments import check_count, check_seed, made_callback
 from minari._model.compression import CompressionChoice
-from minari._model.episode_codec import size_of_value
 from minari._model.multi_agent import AgentID, AgentSpaces
 from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import snapshot
-from minari.data_collector.data_collector import AUTOSEED_BIT_SIZE, AUTOSEED_OPTION, FIRST_LOOK
-from minari.data_collector.episode_collector import EpisodeCollector
+from minari.data_collector.episode_collector import FIRST_LOOK, EpisodeCollector, drawn_seed, split_options
 from minari.data_collector.episode_queue import EpisodeQueue
 from minari.data_collector.exit_handlers import watch
 from minari.data_collector.finished_episodes import PendingWarning
 from minari.data_collector.multi_agent.agents import DescriptionOfAgents, OutsideValuesOfAgents, SpacesOfAgents
 from minari.data_collector.multi_agent.trajectories import RunningTrajectories, Trajectory
 from minari.data_collector.open_recording import Medium
-from minari.errors import ArgumentTypeError
 
 
 class AgentsWrapper:
@@ -138,7 +134,6 @@ class AgentsCollector(EpisodeCollector, AgentsWrapper):
         self._spaces.announce = self._queue.know_agents
         self._running = RunningTrajectories()
         self._outside = OutsideValuesOfAgents()
-        self._capacity = 0  # number of steps that the current episode may have before finished ones must be written
         self._was_reset = False
         itself = weakref.ref(self)
 
@@ -166,14 +161,10 @@ class AgentsCollector(EpisodeCollector, AgentsWrapper):
             SpaceError: an agent has another space than before.
         """
         check_seed("seed", seed)
-        if options is not None and not isinstance(options, Mapping):
-            raise ArgumentTypeError(f"options is {shortened(options)}, expected a dict or None.")
+        options, draws_seed = split_options(options)
         self._end_episode()
-        given = options
-        if options is not None and AUTOSEED_OPTION in options:
-            options = {key: value for key, value in options.items() if key != AUTOSEED_OPTION} or None
-        if seed is None and (given is None or given.get(AUTOSEED_OPTION, True)):
-            seed = secrets.randbits(AUTOSEED_BIT_SIZE)
+        if seed is None and draws_seed:
+            seed = drawn_seed()
         recorded_options = snapshot(options)
         self._was_reset = False
         self._running.clear()
@@ -241,20 +232,6 @@ class AgentsCollector(EpisodeCollector, AgentsWrapper):
             self._running.note(f"The global state is not recorded, since the environment gives none: {reason}")
 
     # Episodes
-
-    def _free_memory(self, values: Any) -> None:
-        """Write the finished episodes to disk if memory holds the maximum of steps or bytes.
-
-        Args:
-            values: values of the last step, to estimate its size.
-        """
-        steps, row_bytes = self._running.turn, 0
-        with suppress(Exception):  # values may be nested endlessly, or have a length that raises
-            row_bytes = size_of_value(values)
-        warnings = self._queue.free_memory(steps) if steps >= self._queue.capacity_for(row_bytes) else []
-        self._capacity = min(self._queue.capacity_for(row_bytes), 2 * steps)
-        for warning in warnings:
-            warn(warning)
 
     def _end_episode(self) -> None:
         """Move the current episode, if an agent has a step, to the finished ones."""

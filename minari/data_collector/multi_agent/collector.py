@@ -30,7 +30,7 @@ class MultiAgentDataCollector(AgentsCollector):
 
     Of an agent that acts in turns, the observation is recorded that ``last()`` or ``observe()`` gave at its turn,
     and the environment is only asked where nobody did. Its reward is the one of its API: what it has earned since
-    its last action. What it earned before its first action is metadata of the episode,
+    its last action. Rewards before its first action are metadata of the episode,
     ``rewards_before_first_action``. An episode ends when no agent is left; a reset or a save before that truncates
     the trajectory of each agent that is alive.
 

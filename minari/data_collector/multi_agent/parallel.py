@@ -16,7 +16,7 @@ from minari.errors import EpisodeTypeError
 class ParallelCollector(AgentsCollector):
     """Collector of an environment whose agents act together."""
 
-    #: What the last step has recorded; the next episode begins with it unless the environment is reset.
+    #: Values recorded by the last step; the next episode begins with them unless the environment is reset.
     _last: dict[AgentID, tuple[Any, dict[str, Any]]]
 
     def _take_reset(self, result: Any) -> None:
@@ -74,7 +74,7 @@ class ParallelCollector(AgentsCollector):
             for warning in running.take_warnings() if running.has_warnings else ():
                 warn(warning)
             if running.turn >= self._capacity:
-                self._free_memory((result, actions))
+                self._free_memory(running.turn, (result, actions))
         return result
 
     def _act(self, actions: Any) -> None:

@@ -17,20 +17,20 @@ from minari.data_collector.multi_agent.trajectories import UNSEEN, Outcome, Traj
 class TurnsCollector(AgentsCollector):
     """Collector of an environment whose agents act in turns.
 
-    What comes of an action is known at the next turn of its agent, so its row is completed there.
+    The outcome of an action is known at the next turn of its agent, so its row is completed there.
     """
 
     #: The observation that the environment has given at this turn.
     _seen: Any = UNSEEN
     #: The other values of ``last()`` at this turn, if it was called.
     _told: tuple[Any, ...] | None = None
-    #: Whether the environment has failed to take the action of this turn.
+    #: True if the environment has failed to take the action of this turn.
     _is_again = False
     #: Number of agents after the last step.
     _count = 0
     #: Agents whose end is in an episode that was saved before their last turn.
     _ended_before: frozenset[AgentID] = frozenset()
-    #: What agents had earned since their last action when the episode was saved.
+    #: Rewards that agents had earned since their last action when the episode was saved.
     _counted: dict[AgentID, Any]
 
     def observe(self, agent: AgentID) -> Any:
@@ -112,7 +112,7 @@ class TurnsCollector(AgentsCollector):
             for warning in running.take_warnings() if running.has_warnings else ():
                 warn(warning)
             if running.turn >= self._capacity:
-                self._free_memory(values)
+                self._free_memory(running.turn, values)
         return result
 
     def _begin_turn(self, agent: AgentID) -> Trajectory | None:

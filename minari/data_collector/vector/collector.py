@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -27,8 +26,7 @@ from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import private, snapshot
-from minari.data_collector.data_collector import AUTOSEED_BIT_SIZE
-from minari.data_collector.episode_collector import EpisodeCollector
+from minari.data_collector.episode_collector import AUTOSEED_BIT_SIZE, EpisodeCollector, drawn_seed, split_options
 from minari.data_collector.episode_queue import EpisodeQueue
 from minari.data_collector.exit_handlers import watch
 from minari.data_collector.finished_episodes import PendingWarning
@@ -51,7 +49,6 @@ from minari.spaces.serialization import serialize_space
 
 __all__ = ["VectorDataCollector", "single_spec"]
 
-_AUTOSEED_OPTION = "minari_autoseed"
 _RESET_MASK = "reset_mask"
 #: Arguments of ``gymnasium.make_vec`` that are not those of the single environment.
 _OF_MAKE_VEC = ("num_envs", "vectorization_mode", "vector_kwargs", "wrappers", "max_episode_steps")
@@ -161,10 +158,10 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         self._queue = EpisodeQueue(
             medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
         )
-        self._recorder = self._running = VectorRecorder(env.num_envs, *spaces, buffer_steps)
         self._recorded = RecordedValues(step_callback, record_infos, _info_dict)
         self._outside = OutsideValues(*spaces)
-        self._keeper = _Keeper(self._queue, self._outside)
+        keeper = _Keeper(self._queue, self._outside)
+        self._recorder = self._running = VectorRecorder(env.num_envs, *spaces, keeper, buffer_steps)
         self._everyone = np.arange(env.num_envs)
         self._lost = self._everyone[:0]  # sub-environments that may have moved in a step that was interrupted
         self._has_warned = False
@@ -178,7 +175,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         # Each sub-environment has a generator of its own, which a seed of its own determines.
         self._has_own_seeds = isinstance(env.unwrapped, (SyncVectorEnv, AsyncVectorEnv))
         self._envs = getattr(env.unwrapped, "envs", None) or [env] * env.num_envs
-        self._source = self._queue.source = _Source(self._recorder, self._keeper)
+        self._queue.source = self._recorder
         watch(self, self._queue, self._recorder)
 
     def reset(
@@ -197,10 +194,9 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
             The result of the environment.
         """
         seeds = self._seeds(seed)
-        if options is not None and not isinstance(options, Mapping):
-            raise ArgumentTypeError(f"options is {shortened(options)}, expected a dict or None.")
+        options, draws_seeds = split_options(options)
         given = dict(options or {})
-        if given.pop(_AUTOSEED_OPTION, True):
+        if draws_seeds:
             seeds = self._drawn(seeds)
         some = self._masked(given.get(_RESET_MASK))
         is_again = self._resets_again & ~self._recorder.is_running & self._recorder.is_started
@@ -210,7 +206,8 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         envs = self._everyone if some is None else some
         self._lost = np.setdiff1d(self._lost, envs)
         recorded_options = snapshot({key: value for key, value in given.items() if key != _RESET_MASK}) or None
-        observations, infos = self.env.reset(seed=seeds, options=given or None)  # type: ignore[arg-type] # (which may remove the mask)
+        # (The environment may remove the mask from the options.)
+        observations, infos = self.env.reset(seed=seeds, options=given or None)  # type: ignore[arg-type]
         origins = self._origins(seeds, recorded_options)
         values = self._reset_values(observations, infos, envs)
         with self._recorder.lock.current:
@@ -258,11 +255,11 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
     def _drawn(self, seeds: int | list[int | None] | None) -> int | list[int | None] | None:
         """Return the seeds with random ones where there are none."""
         if seeds is None and not self._has_own_seeds:
-            return secrets.randbits(AUTOSEED_BIT_SIZE)
+            return drawn_seed()
         if isinstance(seeds, int) or not self._has_own_seeds:
             return seeds
         given = [None] * self.num_envs if seeds is None else seeds
-        return [secrets.randbits(AUTOSEED_BIT_SIZE) if seed is None else seed for seed in given]
+        return [drawn_seed() if seed is None else seed for seed in given]
 
     def _origins(self, seeds: int | list[int | None] | None, options: dict[str, Any] | None) -> list[Origin]:
         """Return the origin of the episode that starts in each sub-environment."""
@@ -277,9 +274,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
             return observations, snapshot(infos) if recorded.with_infos else None
         parts = self._split("observations", observations, self.env.observation_space)
         values = {env: recorded.of_reset(self._envs[env], parts[env], self._info(infos, env)) for env in envs.tolist()}
-        any_value: tuple[Any, Any] = next(
-            iter(values.values()), (None, {})
-        )  # where there is none, as the others are not read
+        any_value: tuple[Any, Any] = next(iter(values.values()), (None, {}))  # for the others, which are not read
         observations, infos = zip(*(values.get(env, any_value) for env in range(self.num_envs)), strict=True)
         return Separate(observations), snapshot(infos)
 
@@ -315,7 +310,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         recorder = self._recorder
         if not recorder.is_started:
             raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
-        warnings = self._take_ended() if recorder.must_hand_over else []
+        warnings = recorder.hand_over() if recorder.must_hand_over else []
         lost = self._lost
         if lost.size:
             with recorder.lock.current:
@@ -339,10 +334,6 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         for warning in warnings:
             warn(warning)
         return result
-
-    def _take_ended(self) -> list[PendingWarning]:
-        """Move the episodes that have ended to the queue; return problems, one sentence each."""
-        return self._source.hand_over()
 
     def _record(self, result: StepResult, lost: Numbers) -> None:
         """Record the values of the environment."""
@@ -456,7 +447,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         self._settle()
 
     def _settle(self) -> None:
-        for warning in self._take_ended():
+        for warning in self._recorder.hand_over():
             warn(warning)
 
     def _interrupt(self) -> None:
@@ -489,28 +480,6 @@ class _Keeper:
         if self.outside.is_any(batch.observations, batch.actions):
             return None
         return self.queue.add_batch(batch)
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """The episodes that have ended and are not in the queue yet.
-
-    Attributes:
-        recorder: the recorder of the episodes.
-        keeper: the queue.
-    """
-
-    recorder: VectorRecorder
-    keeper: _Keeper
-
-    def hand_over(self) -> list[PendingWarning]:
-        """Move the episodes to the queue; return problems, one sentence each."""
-        with self.recorder.lock.current:
-            return self.recorder.hand_over(self.keeper)
-
-    def disown(self) -> None:
-        """Drop the episodes in a forked child, whose parent has them."""
-        self.recorder.disown()
 
 
 def _check_texts(env: VectorEnv) -> None:

@@ -9,7 +9,6 @@ these are moved to parts of their own.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -208,6 +207,7 @@ class VectorRecorder:
         num_envs: number of sub-environments.
         observation_space: space of the recorded observations of one sub-environment.
         action_space: space of its recorded actions.
+        keeper: keeper of the episodes that have ended.
         buffer_steps: maximum number of steps of episodes that have ended, until they must be handed over.
 
     Attributes:
@@ -220,10 +220,11 @@ class VectorRecorder:
         num_envs: int,
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
-        buffer_steps: int = sys.maxsize,
+        keeper: EpisodeKeeper,
+        buffer_steps: int,
     ) -> None:
         self.num_envs, self.lock = num_envs, ThreadLock()
-        self._buffer_steps = buffer_steps
+        self._keeper, self._buffer_steps = keeper, buffer_steps
         row_bytes = num_envs * (row_size(observation_space) + row_size(action_space) + 10)
         self._capacity = int(np.clip(_BLOCK_BYTES // row_bytes, _FEWEST_ROWS, _MOST_ROWS))
         self._spaces = observation_space, action_space
@@ -394,25 +395,26 @@ class VectorRecorder:
     def _is_full(self) -> bool:
         return self._block.head[0] + 1 == self._capacity
 
-    def hand_over(self, keeper: EpisodeKeeper) -> list[PendingWarning]:
-        """Give the episodes that have ended to a keeper, and make space for another step.
+    def hand_over(self) -> list[PendingWarning]:
+        """Give the episodes that have ended to the keeper, and make space for another step.
 
         Returns:
             Problems with storing or writing, one sentence each.
         """
-        self.settle()
-        ended, leaving = self._out
-        if ended:
-            self._out = [], [*leaving, *self._episodes_of(ended)]
-            leaving = self._out[1]
         warnings: list[PendingWarning] = []
-        while leaving:
-            first = leaving[0]
-            found = keeper.add_batch(first) if isinstance(first, BufferBatch) else keeper.add(first)
-            leaving[:1] = first.buffers() if isinstance(first, BufferBatch) and found is None else []
-            warnings += found or []
-        if self._is_full:
-            self._continue_in_next_block()
+        with self.lock.current:
+            self.settle()
+            ended, leaving = self._out
+            if ended:
+                self._out = [], [*leaving, *self._episodes_of(ended)]
+                leaving = self._out[1]
+            while leaving:
+                first = leaving[0]
+                found = self._keeper.add_batch(first) if isinstance(first, BufferBatch) else self._keeper.add(first)
+                leaving[:1] = first.buffers() if isinstance(first, BufferBatch) and found is None else []
+                warnings += found or []
+            if self._is_full:
+                self._continue_in_next_block()
         return warnings
 
     def _episodes_of(self, ended: Sequence[_Ended]) -> list[EpisodeBuffer | BufferBatch]:
@@ -490,10 +492,10 @@ class VectorRecorder:
                 part.infos = [without_info(info, name) for info in part.infos]
 
     def finish(self, queue: EpisodeQueue) -> None:
-        """End all episodes, truncated unless they have terminated, and add them to a queue."""
+        """End all episodes, truncated unless they have terminated, and give them to the keeper."""
         with self.lock.current:
             self.end(np.arange(self.num_envs), continues=False)
-            self.hand_over(queue)
+            self.hand_over()
             self.clear()
 
     def disown(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from minari import VectorDataCollector
 from minari._catalog.recordings import list_recordings
 from minari.data_collector import flush_timer
 from minari.data_collector.vector import recorder as vector_recorder
+from support.flushed import eventually, written
 from support.vector import DISABLED, MODES, NEXT, SAME, CountingVectorEnv, drive, episodes_by_env
 
 
@@ -170,20 +170,6 @@ def test_an_error_of_the_environment_ends_the_episodes(mode: AutoresetMode) -> N
 
 
 # Between the end of an episode and the disk
-
-
-def written() -> int:
-    """The number of episodes on disk."""
-    return sum(recording.episodes for recording in list_recordings())
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until something is so, which other threads see to."""
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came about")
 
 
 @pytest.fixture
