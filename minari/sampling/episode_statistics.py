@@ -26,7 +26,7 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EpisodeOutcomes:
-    """How E episodes went, an element for each of them.
+    """The outcomes of E episodes, an element for each of them.
 
     Attributes:
         lengths: the number of steps, int64.
