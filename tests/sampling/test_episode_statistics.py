@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import xxhash
 from gymnasium import spaces
 
 import minari
@@ -107,34 +108,60 @@ def test_a_change_by_another_program_makes_them_stale() -> None:
     dataset = create()
     before = dataset.statistics().returns
     path = dataset.storage.data_path / "main_data.hdf5"
+    before_change = path.stat()
     with h5py.File(path, "r+") as file:
         file["episode_1/rewards"][...] = 41.0
-    os.utime(path, ns=(1, 1))
+    os.utime(path, ns=(before_change.st_atime_ns, before_change.st_mtime_ns))  # as if nothing had happened
     found = MinariDataset(dataset.storage.data_path).statistics().returns
     assert found.tolist() == [before[0], 41.0, before[2]]
+
+
+def signed(content: Any) -> bytes:
+    """Return the content of a file whose own checksum is right."""
+    text = json.dumps(content).encode()
+    return f"{xxhash.xxh3_64_intdigest(text):016x}".encode() + text
+
+
+def with_values(stored: Any, **values: Any) -> bytes:
+    return signed({**stored, "values": {**stored["values"], **values}})
 
 
 @pytest.mark.parametrize(
     "change",
     [
         lambda stored: b"",
-        lambda stored: b"[" * 100_000,
-        lambda stored: json.dumps({"state": stored["state"]}).encode(),
-        lambda stored: json.dumps({**stored, "values": [1]}).encode(),
-        lambda stored: json.dumps({**stored, "values": {**stored["values"], "returns": "AAAA"}}).encode(),
-        lambda stored: json.dumps({**stored, "values": {**stored["values"], "components": [-3]}}).encode(),
-        lambda stored: json.dumps({**stored, "values": {**stored["values"], "components": [10**30]}}).encode(),
-        lambda stored: json.dumps({**stored, "values": {**stored["values"], "lengths": "é"}}).encode(),
-        lambda stored: json.dumps({**stored, "state": [*stored["state"][:-1], 0]}).encode(),
+        lambda stored: signed([[[]]])[:16] + b"[" * 100_000,
+        lambda stored: json.dumps(stored).encode(),
+        lambda stored: signed(stored).replace(b"returns", b"retunrs"),
+        lambda stored: signed({"state": stored["state"]}),
+        lambda stored: signed({**stored, "values": [1]}),
+        lambda stored: with_values(stored, returns="AAAA"),
+        lambda stored: with_values(stored, components=[-3]),
+        lambda stored: with_values(stored, components=[10**30]),
+        lambda stored: with_values(stored, lengths="é"),
+        lambda stored: signed({**stored, "state": [*stored["state"][:-1], 0]}),
     ],
-    ids=["empty", "deep", "no-values", "list", "short", "negative", "huge", "no-base64", "version"],
+    ids=[
+        "empty",
+        "deep",
+        "unsigned",
+        "flipped",
+        "no-values",
+        "list",
+        "short",
+        "negative",
+        "huge",
+        "no-base64",
+        "version",
+    ],
 )
 def test_a_damaged_file_is_replaced(change: Any) -> None:
     dataset = create()
     expected = dataset.statistics().returns
     file = dataset.storage.data_path / FILE
     whole = file.read_bytes()
-    file.write_bytes(change(json.loads(whole)))
+    assert signed(json.loads(whole[16:])) == whole
+    file.write_bytes(change(json.loads(whole[16:])))
     np.testing.assert_array_equal(MinariDataset(dataset.storage.data_path).statistics().returns, expected)
     assert file.read_bytes() == whole
 
