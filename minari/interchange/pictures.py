@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 
-__all__ = ["MOST_PIXELS_PER_BYTE", "decode_picture", "encode_picture"]
+__all__ = ["MOST_PIXELS_PER_BYTE", "decode_picture", "encode_picture", "picture_shape"]
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
@@ -78,3 +78,21 @@ def _plugin(data: Any) -> Any:
     if start.startswith(_JPEG):
         return JpegImagePlugin.JpegImageFile
     raise ValueError("bytes that are neither a PNG nor a JPEG picture")
+
+
+def picture_shape(data: Any) -> tuple[int, int, int]:
+    """Return height, width and channels of a picture of 8 bits, from its first bytes.
+
+    Raises:
+        ValueError: it is no such picture.
+    """
+    plugin = _plugin(data)
+    try:
+        with plugin(io.BytesIO(data)) as image:
+            width, height = image.size
+            channels = {"L": 1, "RGB": 3, "RGBA": 4}.get(image.mode)
+    except Exception as error:  # Pillow raises exceptions of many types
+        raise ValueError(f"a picture that cannot be opened ({type(error).__name__}: {error})") from error
+    if channels is None:
+        raise ValueError(f"a picture of the mode {image.mode}, expected gray or color")
+    return height, width, channels

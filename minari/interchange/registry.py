@@ -19,6 +19,7 @@ ENTRY_POINT_GROUP = "minari.interchange"
 _FORMATS: dict[str, Target] = {
     "d4rl": ("minari.interchange.d4rl:D4RL", "minari"),
     "rlds": ("minari.interchange.rlds.format:RLDS", "minari[rlds]"),
+    "rl_unplugged": ("minari.interchange.rl_unplugged:RLUnplugged", "minari[rl_unplugged]"),
 }
 
 
