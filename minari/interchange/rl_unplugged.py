@@ -45,7 +45,7 @@ _OBSERVATION = "observation/"
 _SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})")
 _RAW_CAMERA: Final = (64, 64, 3)  # of locomotion, without any encoding
 _MOST_LEVELS = 3  # of directories
-_MOST_ENTRIES = 10_000  # of a directory
+_MOST_DIRECTORIES = 1000  # that are looked at on a level
 _MOST_FILES = 10_000
 _LAST = 2.0  # step_type of the last row
 _MALFORMED = (ValueError, LookupError, TypeError, OverflowError, MemoryError)
@@ -114,14 +114,14 @@ def _groups(path: Path) -> list[_Group]:
         inner = []
         for directory in level:
             with os.scandir(directory) as entries:
-                names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)[:_MOST_ENTRIES]
+                names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
             for name, is_directory in names:
                 if is_directory and not name.startswith("."):
                     inner.append(directory / name)
                 elif not is_directory and (match := _SHARD.fullmatch(name)):
                     key = str((directory / match[1]).relative_to(path)), int(match[3])
                     found.setdefault(key, {})[int(match[2])] = directory / name
-        level = inner
+        level = inner[:_MOST_DIRECTORIES]
     return [_Group(*key, files) for key, files in found.items()]
 
 

@@ -17,7 +17,7 @@ from minari.interchange.rlds.features import FeatureTree, leaves_of, parse_featu
 from minari.interchange.tfrecord import damaged, read_records
 
 
-__all__ = ["FEATURES", "INFO", "TEMPLATE", "Shard", "TfdsDirectory", "find_directory", "shard_name"]
+__all__ = ["FEATURES", "INFO", "TEMPLATE", "Shard", "TfdsDirectory", "find_directories", "shard_name"]
 
 FEATURES: Final = "features.json"
 INFO: Final = "dataset_info.json"
@@ -26,7 +26,7 @@ TEMPLATE: Final = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _READERS: Final = {"tfrecord": read_records, "array_record": read_array_records}
 _FIELD = re.compile(r"\{(\w+)\}")
 _MOST_LEVELS = 3  # of directories above the one with the features
-_MOST_ENTRIES = 1000  # of such a directory
+_MOST_DIRECTORIES = 1000  # that are looked at on a level
 _MOST_SHARDS = 100_000
 _LARGEST_LABELS = 2**20  # bytes
 
@@ -44,24 +44,14 @@ class Shard:
     count: int
 
 
-def find_directory(path: Path) -> Path | None:
-    """Return the directory with ``features.json`` that is at a path, or the only one below it; None if there is none.
-
-    Raises:
-        InterchangeError: there are several.
-    """
+def find_directories(path: Path) -> list[Path]:
+    """Return the directories with ``features.json``: a path itself, or the nearest ones below it, of some levels."""
     level = [path]
     for _ in range(_MOST_LEVELS):
-        found = [one for one in level if (one / FEATURES).is_file() and (one / INFO).is_file()]
-        if len(found) > 1:
-            raise InterchangeError(
-                f"{path} has {len(found)} data sets or versions ({', '.join(shortened(str(one)) for one in found[:5])}"
-                f"), expected one; give the path of one of them."
-            )
-        if found:
-            return found[0]
-        level = [inner for one in level for inner in _directories(one)]
-    return None
+        if found := [one for one in level if (one / FEATURES).is_file() and (one / INFO).is_file()]:
+            return found
+        level = [inner for one in level for inner in _directories(one)][:_MOST_DIRECTORIES]
+    return []
 
 
 def _directories(path: Path) -> list[Path]:
@@ -69,7 +59,7 @@ def _directories(path: Path) -> list[Path]:
         return []
     with os.scandir(path) as entries:
         found = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    return [path / name for name in found[:_MOST_ENTRIES] if not name.startswith(".")]
+    return [path / name for name in found if not name.startswith(".")]
 
 
 class TfdsDirectory:
@@ -96,7 +86,7 @@ class TfdsDirectory:
             self.features: FeatureTree = parse_features(described)
         except ValueError as error:
             raise damaged(path / FEATURES, error) from error
-        self.file_format = self.info.get("fileFormat") or "tfrecord"
+        self.file_format = str(self.info.get("fileFormat") or "tfrecord")
         if self.file_format not in _READERS:
             raise InterchangeError(
                 f"{path} has files of the format {shortened(self.file_format)}, expected tfrecord or array_record; "

@@ -71,6 +71,12 @@ class Leaf:
         """Return whether the values of steps may differ in length."""
         return None in self.sequences[1:] or None in self.shape
 
+    @property
+    def is_choice(self) -> bool:
+        """Return whether the value of a step is one integer, which may be the number of a choice."""
+        is_number = self.kind == "tensor" and self.dtype == np.int64
+        return is_number and not self.shape and len(self.sequences) == 1
+
 
 #: Features by their names.
 FeatureTree: TypeAlias = dict[str, Any]
@@ -117,15 +123,14 @@ def _parse(content: Any, name: str, sequences: tuple[int | None, ...]) -> Featur
 
 
 def _parse_leaf(content: Mapping[str, Any], name: str, sequences: tuple[int | None, ...]) -> Leaf:
-    text = content.get("description", "")
-    description = text if isinstance(text, str) else ""
+    description = _text(content, "description", "")
     kind: Kind = "unknown"
     dtype: np.dtype[Any] = np.dtype(np.int64)
     shape: tuple[int | None, ...] = ()
     encoding, low, high = "none", None, None
     if "tensor" in content or "boundingBox" in content:
         tensor = _mapping(content["tensor"] if "tensor" in content else content["boundingBox"])
-        declared, shape, encoding = tensor.get("dtype", "float32"), _shape(tensor), tensor.get("encoding") or "none"
+        declared, shape, encoding = _text(tensor, "dtype", "float32"), _shape(tensor), _text(tensor, "encoding", "none")
         if declared in _DTYPES and encoding in ("none", "bytes", "zlib") and None not in shape[1:]:
             kind, dtype = "tensor", np.dtype(declared)
         elif declared in _TEXTS and not shape and encoding == "none":
@@ -137,8 +142,9 @@ def _parse_leaf(content: Mapping[str, Any], name: str, sequences: tuple[int | No
     elif "image" in content:
         image = _mapping(content["image"])
         dtype, shape = np.dtype(np.uint8), _shape(image)
-        if image.get("dtype", "uint8") in ("uint8", "uint16", "float32") and len(shape) == 3 and None not in shape:
-            kind, dtype = "picture", np.dtype(image.get("dtype", "uint8"))
+        declared = _text(image, "dtype", "uint8")
+        if declared in ("uint8", "uint16", "float32") and len(shape) == 3 and None not in shape:
+            kind, dtype = "picture", np.dtype(declared)
     elif "text" in content:
         kind = "text"
     if len(sequences) > 2 or (None in shape and len(sequences) > 1):
@@ -149,6 +155,13 @@ def _parse_leaf(content: Mapping[str, Any], name: str, sequences: tuple[int | No
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"it has {shortened(value)} where an object was expected")
+    return value
+
+
+def _text(content: Mapping[str, Any], key: str, default: str) -> str:
+    value = content.get(key) or default
+    if not isinstance(value, str):
+        raise ValueError(f"it has the {key} {shortened(value)}")
     return value
 
 
@@ -188,8 +201,7 @@ def space_of(tree: FeatureTree | Leaf, text_spaces: Mapping[str, gym.Space[Any]]
             f"The feature {tree.name!r} is of a kind that has no space (a dtype other than numbers and text, or a "
             f"shape or sequence with several dimensions of any length); convert the data set without it."
         )
-    is_number = tree.kind == "tensor" and tree.dtype == np.int64 and not _inner_shape(tree) and not tree.is_ragged
-    if is_number and tree.low is not None and tree.high is not None and 0 <= tree.high - tree.low < 2**62:
+    if tree.is_choice and tree.low is not None and tree.high is not None and 0 <= tree.high - tree.low < 2**62:
         return gym.spaces.Discrete(tree.high - tree.low + 1, start=tree.low)
     box = infer_observation_space(np.empty((0, *_inner_shape(tree)), tree.dtype))
     return gym.spaces.Sequence(box, stack=True) if tree.is_ragged else box

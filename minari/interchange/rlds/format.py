@@ -35,7 +35,7 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
 from minari.interchange.flat_rows import map_rows, with_missing_row
 from minari.interchange.format import Format, Report, Source
-from minari.interchange.rlds.directory import Shard, TfdsDirectory, find_directory
+from minari.interchange.rlds.directory import Shard, TfdsDirectory, find_directories
 from minari.interchange.rlds.features import FeatureTree, Leaf, Record, leaves_of, space_of
 from minari.interchange.rlds.output import write_directory
 from minari.interchange.tf_example import parse_example
@@ -62,8 +62,8 @@ class RLDS(Format):
 
     def sniff(self, path: Path) -> bool:
         """Return whether there is a data set of TensorFlow Datasets that has steps."""
-        found = find_directory(path) if path.is_dir() else None
-        return found is not None and isinstance(TfdsDirectory(found).features.get("steps"), dict)
+        found = find_directories(path)
+        return bool(found) and isinstance(TfdsDirectory(found[0]).features.get("steps"), dict)
 
     def read(
         self,
@@ -87,12 +87,7 @@ class RLDS(Format):
         Raises:
             InterchangeError: the data set is damaged, or lacks something.
         """
-        found = find_directory(path)
-        if found is None:
-            raise InterchangeError(
-                f"{path} has no features.json beside a dataset_info.json, expected the directory of a data set of "
-                f"TensorFlow Datasets; give the path of its version, such as .../bridge_dataset/1.0.0."
-            )
+        found = _only_directory(path)
         directory, report = TfdsDirectory(found), Report(self.NAME, "import")
         layout = _Layout.of(directory, report)
         if last_step_action == "keep" and final_observation == "error":
@@ -104,7 +99,7 @@ class RLDS(Format):
             raise InterchangeError(f"{found} has no rewards; choose rewards='zeros' if they are to be zeros.")
         names = _chosen_splits(directory, split, report)
         shards = [(name, shard) for name in names for shard in directory.splits[name]]
-        known = _scanned(directory, [shard for _, shard in shards], layout)
+        known = _spaces_of_values(directory, [shard for _, shard in shards], layout)
         spaces = space_of(layout.observation, known), space_of(layout.action, known)
         report.note("assumed", "the spaces follow from dtypes, shapes, classes and values")
         names_splits = split == _ALL or (split is None and names != ["train"])
@@ -137,6 +132,21 @@ class RLDS(Format):
         episodes = track(dataset.iterate_episodes(copy=False), "exporting episodes", total=len(dataset))
         write_directory(dataset, episodes, path, name=name, split=split, images=images, report=report)
         return report
+
+
+def _only_directory(path: Path) -> Path:
+    found = find_directories(path)
+    if not found:
+        raise InterchangeError(
+            f"{path} has no features.json beside a dataset_info.json, expected the directory of a data set of "
+            f"TensorFlow Datasets; give the path of its version, such as .../bridge_dataset/1.0.0."
+        )
+    if len(found) > 1:
+        raise InterchangeError(
+            f"{path} has {len(found)} data sets or versions ({', '.join(shortened(str(one)) for one in found[:5])}), "
+            f"expected one; give the path of one of them."
+        )
+    return found[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,20 +183,25 @@ class _Layout:
         metadata = {**outer, **inner} if is_plain else {**outer, "episode_metadata": inner}
         infos = {key: part for key, part in steps.items() if key not in ("observation", "action", "reward", *_FLAGS)}
         infos, metadata = (_readable(tree, report) for tree in (infos, metadata))
-        invalid = [leaf for name in ("invalid",) if isinstance(leaf := metadata.get(name), Leaf)]
-        for leaf in leaves_of(features):
-            if leaf.dtype == np.float64 and leaf.encoding == "none" and leaf.kind == "tensor":
-                report.note("missing", f"the precision of {leaf.name}, whose floats of 64 bits are stored with 32 bits")
-        if "is_terminal" in flags:
-            report.note("taken", "is_terminal as terminations, and other ends as truncations")
-        else:
-            report.note("assumed", "all episodes are truncated, as the data set has no is_terminal")
-        if infos:
-            report.note("taken", f"{', '.join(infos)} of the steps as infos")
-        if metadata:
-            report.note("taken", f"{', '.join(metadata)} of the records as metadata of the episodes")
+        invalid = [leaf for leaf in (metadata.get("invalid"),) if isinstance(leaf, Leaf)]
         sized = sorted(leaves_of(steps), key=lambda leaf: (leaf.kind != "tensor", len(leaf.shape), len(leaf.sequences)))
-        return _Layout(steps["observation"], steps["action"], reward, flags, infos, metadata, invalid, sized)
+        layout = _Layout(steps["observation"], steps["action"], reward, flags, infos, metadata, invalid, sized)
+        _note_layout(layout, features, report)
+        return layout
+
+
+def _note_layout(layout: _Layout, features: FeatureTree, report: Report) -> None:
+    for leaf in leaves_of(features):
+        if leaf.dtype == np.float64 and leaf.encoding == "none" and leaf.kind == "tensor":
+            report.note("missing", f"the precision of {leaf.name}, whose float64 values are stored with 32 bits")
+    if "is_terminal" in layout.flags:
+        report.note("taken", "is_terminal as terminations, and other ends as truncations")
+    else:
+        report.note("assumed", "all episodes are truncated, as the data set has no is_terminal")
+    if layout.infos:
+        report.note("taken", f"{', '.join(layout.infos)} of the steps as infos")
+    if layout.metadata:
+        report.note("taken", f"{', '.join(layout.metadata)} of the records as metadata of the episodes")
 
 
 def _readable(tree: FeatureTree, report: Report) -> FeatureTree:
@@ -219,50 +234,48 @@ def _chosen_splits(directory: TfdsDirectory, split: str | None, report: Report) 
     return chosen
 
 
-def _scanned(directory: TfdsDirectory, shards: list[Shard], layout: _Layout) -> dict[str, gym.Space[Any]]:
+@dataclass(slots=True)
+class _Seen:
+    """The extremes of numbers, or of the lengths of texts, and the characters of texts."""
+
+    leaf: Leaf
+    low: int | None = None
+    high: int = 0
+    characters: set[str] = field(default_factory=set)
+
+    def add(self, values: Any) -> None:
+        """Add the values of an episode."""
+        if self.leaf.kind == "text":
+            self.characters.update(*_checked_texts(self.leaf, values))
+            values = np.array([len(value) for value in values])
+        if len(values):
+            low, high = int(values.min()), int(values.max())
+            self.low, self.high = low if self.low is None else min(low, self.low), max(high, self.high)
+
+    def space(self) -> gym.Space[Any] | None:
+        """Return the space of the values; None if they are no choices."""
+        if self.leaf.kind == "text":
+            charset = "".join(sorted(self.characters)) or "a"
+            return gym.spaces.Text(max(1, self.high), min_length=self.low or 0, charset=charset)
+        low = min(0, self.low or 0)
+        return gym.spaces.Discrete(self.high - low + 1, start=low) if self.high - low < 2**62 else None
+
+
+def _spaces_of_values(directory: TfdsDirectory, shards: list[Shard], layout: _Layout) -> dict[str, gym.Space[Any]]:
     """Return the spaces that follow from values only: of texts, and of actions that are numbers of choices."""
-    texts = {
-        leaf.name: leaf
-        for tree in (layout.observation, layout.action)
-        for leaf in leaves_of(tree)
-        if leaf.kind == "text" and not leaf.is_ragged
-    }
-    choices = {
-        leaf.name: leaf
-        for leaf in leaves_of(layout.action)
-        if leaf.kind == "tensor"
-        and leaf.dtype == np.int64
-        and not leaf.shape
-        and leaf.high is None
-        and len(leaf.sequences) == 1
-    }
     _check_first_values(directory, shards, layout)
-    ranges: dict[str, tuple[int, int]] = {}
-    characters: dict[str, set[str]] = {name: set() for name in texts}
-    for shard in shards if texts or choices else []:
+    texts = [leaf for tree in (layout.observation, layout.action) for leaf in leaves_of(tree) if leaf.kind == "text"]
+    seen = [_Seen(leaf) for leaf in texts if not leaf.is_ragged]
+    seen += [_Seen(leaf) for leaf in leaves_of(layout.action) if leaf.is_choice and leaf.high is None]
+    for shard in shards if seen else []:
         for number, record in _parsed(directory, shard):
             try:
                 count = record.count(layout.countable)
-                for name, leaf in choices.items():
-                    values = record.steps(leaf, count)
-                    low, high = ranges.get(name, (0, 0))
-                    ranges[name] = min(low, values.min(initial=0)), max(high, values.max(initial=0))
-                for name, leaf in texts.items():
-                    values = _checked_texts(leaf, record.steps(leaf, count))
-                    characters[name].update(*values)
-                    lengths = [len(value) for value in values]
-                    low, high = ranges.get(name, (2**31, 1))
-                    ranges[name] = min([low, *lengths]), max([high, *lengths])
+                for one in seen:
+                    one.add(record.steps(one.leaf, count))
             except _MALFORMED as error:
                 raise damaged(f"Record {number} of {shard.path}", error) from error
-    found: dict[str, gym.Space[Any]] = {}
-    for name, (low, high) in ranges.items():
-        if name in choices and high - low < 2**62:
-            found[name] = gym.spaces.Discrete(int(high) - int(low) + 1, start=int(low))
-        elif name in texts:
-            charset = "".join(sorted(characters[name])) or "a"
-            found[name] = gym.spaces.Text(int(high), min_length=int(min(low, high)), charset=charset)
-    return found
+    return {one.leaf.name: space for one in seen if (space := one.space()) is not None}
 
 
 def _check_first_values(directory: TfdsDirectory, shards: list[Shard], layout: _Layout) -> None:
