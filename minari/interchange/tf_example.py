@@ -133,11 +133,12 @@ def _varint(value: int) -> bytes:
 
 def _written_varints(values: npt.NDArray[Any]) -> bytes:
     unsigned = values.astype(np.int64, copy=False).view(np.uint64)
-    if not (unsigned >= 0x80).any():
+    longest = max(1, -(int(unsigned.max(initial=0)).bit_length() // -7))
+    if longest == 1:
         return unsigned.astype(np.uint8).tobytes()
-    groups = unsigned[:, None] >> _SHIFTS
+    groups = unsigned[:, None] >> _SHIFTS[:longest]
     counts = np.maximum(1, (groups != 0).sum(axis=1))
-    places = np.arange(_LONGEST_VARINT)
+    places = np.arange(longest)
     written = (groups & np.uint64(0x7F)).astype(np.uint8)
     written |= np.where(places < counts[:, None] - 1, 0x80, 0).astype(np.uint8)
     return bytes(written[places < counts[:, None]])
@@ -207,13 +208,14 @@ def _varints(data: memoryview) -> Iterator[npt.NDArray[np.int64]]:
             yield piece.astype(np.int64)
             continue
         starts = np.concatenate([[0], ends[:-1] + 1])
-        lengths = ends - starts + 1
-        if lengths.max() > _LONGEST_VARINT:
+        further = ends - starts  # bytes after the first one
+        if further.max() >= _LONGEST_VARINT:
             raise ValueError("a number that does not end")
-        values = np.zeros(len(ends), np.uint64)
-        for position in range(int(lengths.max())):
-            here = lengths > position
-            values[here] |= (piece[starts[here] + position] & np.uint8(0x7F)).astype(np.uint64) << _SHIFTS[position]
+        bits = piece & np.uint8(0x7F)
+        values, position = bits[starts].astype(np.uint64), 0
+        while len(rows := np.flatnonzero(further > position)):
+            position += 1
+            values[rows] |= bits[starts[rows] + position].astype(np.uint64) << _SHIFTS[position]
         yield values.view(np.int64)
 
 
