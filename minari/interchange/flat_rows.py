@@ -15,7 +15,7 @@ from minari.errors import ArgumentError, InterchangeError
 from minari.interchange.format import FINAL_OBSERVATIONS, FinalObservation, Report
 
 
-__all__ = ["FlatRows", "Rows", "flags_of", "map_rows"]
+__all__ = ["FlatRows", "Rows", "flags_of", "map_rows", "with_missing_row"]
 
 _AT_ONCE = 4096  # rows
 
@@ -200,8 +200,15 @@ def _infos(infos: Mapping[str, Any], start: int, stop: int, end: int) -> dict[st
         if stop < end:  # the row of the step that is left out
             found[key] = rows[start : stop + 1]
             continue
-        values = rows[start:stop]
+        found[key], found[f"_{key}"] = with_missing_row(rows[start:stop])
+    return found
+
+
+def with_missing_row(values: Any) -> tuple[Any, npt.NDArray[np.bool_]]:
+    """Return values of steps, an array or a list, with a filled row at the end, and the mask of those that are real."""
+    mask = np.arange(len(values) + 1) < len(values)
+    if isinstance(values, np.ndarray):
         column = np.zeros((len(values) + 1, *values.shape[1:]), values.dtype)
         column[:-1] = values
-        found[key], found[f"_{key}"] = column, np.arange(len(column)) < len(values)
-    return found
+        return column, mask
+    return [*values, values[0][:0]] if values else [], mask

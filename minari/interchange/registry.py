@@ -18,6 +18,8 @@ ENTRY_POINT_GROUP = "minari.interchange"
 #: Where the class of each format is, and what it needs, in the order in which files are looked at.
 _FORMATS: dict[str, Target] = {
     "d4rl": ("minari.interchange.d4rl:D4RL", "minari"),
+    "rlds": ("minari.interchange.rlds.format:RLDS", "minari[rlds]"),
+    "rl_unplugged": ("minari.interchange.rl_unplugged:RLUnplugged", "minari[rl_unplugged]"),
 }
 
 

@@ -7,3 +7,8 @@ from minari.testing import InterchangeConformance
 
 class TestD4RL(InterchangeConformance):
     format = "d4rl"
+
+
+class TestRLDS(InterchangeConformance):
+    format = "rlds"
+    is_file = False
