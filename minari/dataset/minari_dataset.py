@@ -31,6 +31,7 @@ from minari._storages.base import MinariStorage, PathLike
 from minari._storages.core import warn_about_whole_stacks
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.description import DatasetStatistics, statistics_of
+from minari.dataset.selection import select_episodes
 from minari.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -350,16 +351,22 @@ class MinariDataset:
     def _view(self, indices: npt.ArrayLike) -> MinariDataset:
         return MinariDataset(self._storage, indices)
 
-    def filter_episodes(self, condition: Callable[[EpisodeData], bool]) -> MinariDataset:
+    def filter_episodes(self, condition: Callable[[EpisodeData], bool] | str) -> MinariDataset:
         """Return a view of the episodes for which the condition is true.
 
         Observations, actions and infos are read only if the condition uses them, so that selecting episodes
         by their rewards decodes no frames.
 
         Args:
-            condition: called with each :class:`~minari.EpisodeData` of this view, in order.
+            condition: called with each :class:`~minari.EpisodeData` of this view, in order; or a text such as
+                ``"return > 100 and length < 500"``, see :doc:`/selecting`.
+
+        Raises:
+            ArgumentError: the text is no condition, or no episode has a name in it.
         """
-        check_callable("condition", condition, "a function of an EpisodeData that returns a bool")
+        if isinstance(condition, str):
+            return self._view(select_episodes(self, condition))
+        check_callable("condition", condition, "a function of an EpisodeData that returns a bool, or a text")
         return self._view([episode.id for episode in self._read_on_demand() if condition(episode)])
 
     def _read_on_demand(self) -> Iterator[EpisodeData]:
