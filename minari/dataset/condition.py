@@ -157,14 +157,19 @@ def unknown(condition: Condition, lookup: Lookup, known: Iterable[str]) -> Argum
     )
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(name: str, known: Iterable[str], kind: str = "name") -> str:
     names = list(dict.fromkeys(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:8]
-    return f"the nearest names are {', '.join(map(_quoted, near))}" if near else "there are no names at this place"
+    verb = f"the nearest {kind} is" if len(near) == 1 else f"the nearest {kind}s are"
+    return f"{verb} {', '.join(map(_quoted, near))}" if near else f"there are no {kind}s at this place"
 
 
 def _quoted(text: str) -> str:
     return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}...")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(shortened(value).split())
 
 
 # Parsing
@@ -190,7 +195,7 @@ def _parsed(text: str) -> tuple[str, ast.Expression]:
         pass
     except SyntaxError as error:
         at = (error.text or "")[max(0, (error.offset or 1) - 1) :].strip().replace(_RETURN, "return")
-        problem += f", {error.msg}{f' at {_quoted(at)}' if at else ''}"
+        problem += f", {error.msg.replace(_RETURN, 'return')}{f' at {_quoted(at)}' if at else ''}"
     except (RecursionError, MemoryError):
         problem = "it is nested too deeply"
     except ValueError:  # NUL characters, halves of surrogate pairs
@@ -238,7 +243,7 @@ class _Parser:
             value = evaluate(values)
             if value is None or isinstance(value, bool):
                 return bool(value)
-            raise _Problem(f"{part} is {shortened(value)}, which is not a condition, so compare it with something")
+            raise _Problem(f"{part} is {_shown(value)}, which is not a condition, so compare it with something")
 
         return truth
 
@@ -291,7 +296,7 @@ class _Parser:
                         return False
                 except TypeError:
                     raise _Problem(
-                        f"{part} compares {shortened(left)} with {shortened(right)}, which are of different kinds"
+                        f"{part} compares {_shown(left)} with {_shown(right)}, which are of different kinds"
                     ) from None
                 left = right
             return True
@@ -315,7 +320,7 @@ class _Parser:
                 return None
             for number in numbers:
                 if not isinstance(number, (int, float)):
-                    raise _Problem(f"{part} computes with {shortened(number)}, which is no number")
+                    raise _Problem(f"{part} computes with {_shown(number)}, which is no number")
             return _bounded(compute(*map(_bounded, numbers)))
 
         return computed
@@ -323,7 +328,7 @@ class _Parser:
     def _call(self, node: ast.Call, level: int) -> tuple[_Evaluate, _Kind]:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in (*FUNCTIONS, "abs"):
-            near = _nearest(name, ("abs", *FUNCTIONS)).replace("names", "functions")
+            near = _nearest(name, ("abs", *FUNCTIONS), "function")
             self._refuse(node, f"calls a function that conditions do not have; {near}")
         if node.keywords or not node.args or any(isinstance(argument, ast.Starred) for argument in node.args):
             self._refuse(node, f"calls {name} in another way than {name}(...) with one value")
@@ -351,7 +356,7 @@ class _Parser:
                 return None
             array = _array(value)
             if array is None:
-                raise _Problem(f"{part} is of {shortened(value)}, which is no list of numbers, and no name of a field")
+                raise _Problem(f"{part} is of {_shown(value)}, which is no list of numbers, and no name of a field")
             return aggregate(name, [array])
 
         return of_list
@@ -484,7 +489,10 @@ def _same(left: Any, right: Any) -> bool:
         return len(left) == len(right) and all(map(_same, left, right))
     if kind is dict:
         return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
-    return bool(left == right)
+    try:
+        return bool(left == right)
+    except (TypeError, ValueError):  # of structured values
+        return False
 
 
 def _is_in(value: Any, container: Any) -> bool:

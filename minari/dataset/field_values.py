@@ -92,9 +92,8 @@ def _leaves_by_agent(storage: MinariStorage, fields: Iterable[str]) -> dict[str 
 def _no_field(field: str, known: Iterable[str]) -> ArgumentError:
     names = list(known)
     near = difflib.get_close_matches(field, names, n=3, cutoff=0.5) or names[:8]
-    return ArgumentError(
-        f"No episode has the field {shortened(field)}; the nearest names are {', '.join(map(shortened, near))}."
-    )
+    verb = "the nearest name is" if len(near) == 1 else "the nearest names are"
+    return ArgumentError(f"No episode has the field {shortened(field)}; {verb} {', '.join(map(shortened, near))}.")
 
 
 class _Paths:

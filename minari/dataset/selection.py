@@ -17,7 +17,7 @@ from minari.progress import track
 from minari.spaces import AGENTS
 
 
-__all__ = ["select_episodes"]
+__all__ = ["outcomes_of", "select_episodes"]
 
 _OUTCOMES: Final = frozenset({"return", "terminated", "truncated"})
 _MOST_NAMES = 1000  # that are kept for suggestions
@@ -69,7 +69,7 @@ def _values(storage: MinariStorage, numbers: list[int], condition: Condition) ->
     is_outcome = has_agents or bool(names & _OUTCOMES)
     lengths = storage.get_episode_lengths(numbers).tolist() if "length" in names else [None] * len(numbers)
     metadata: Iterable[dict[str, Any]] = storage.get_episode_metadata(numbers) if is_metadata else ({} for _ in numbers)
-    outcomes = _outcomes(storage, numbers) if is_outcome else ({} for _ in numbers)
+    outcomes = outcomes_of(storage, numbers) if is_outcome else ({} for _ in numbers)
     fields = field_values(storage, numbers, condition.fields) if condition.fields else ({} for _ in numbers)
     for number, length, described, outcome, of_fields in zip(numbers, lengths, metadata, outcomes, fields, strict=True):
         described.setdefault("seed", None)
@@ -79,7 +79,7 @@ def _values(storage: MinariStorage, numbers: list[int], condition: Condition) ->
         yield values
 
 
-def _outcomes(storage: MinariStorage, numbers: list[int]) -> Iterator[dict[str, Any]]:
+def outcomes_of(storage: MinariStorage, numbers: list[int]) -> Iterator[dict[str, Any]]:
     """Yield the return and the flags of the last step of each episode; for many agents also those of each."""
     for outcome in storage.get_outcomes(numbers):
         if AGENTS not in outcome:

@@ -26,6 +26,8 @@ METADATA = {
     "success": np.bool_(True),
     "note": None,
     "big": 2**70,
+    "matrix": np.eye(3),
+    "day": np.datetime64("2026-01-01"),
 }
 VALUES: dict[Any, Any] = {
     **METADATA,
@@ -88,6 +90,8 @@ TRUE = [
     "None in [None]",
     "not (absent < 3) and not (absent >= 3)",
     "options.goal[7] is None",
+    "matrix[1][1] == 1 and matrix[1] == [0, 1, 0] and sum(matrix) == 3",
+    "day == day and day not in [3]",
     "task.length is None",
     "max(length, 30, 5) == 30 and min(length, 30) == 20",
     "length / 0 > 1e300",
@@ -147,7 +151,7 @@ REFUSED = {
     "1 << 3 == 8": "an operator that conditions do not have",
     "~1 == 8": "an operator that conditions do not have",
     "__import__('os').system('true') == 0": "calls a function that conditions do not have",
-    "maen('rewards') > 0": "the nearest functions are 'mean'",
+    "maen('rewards') > 0": "the nearest functions are 'mean', 'min'",
     "mean() > 0": "with one value",
     "mean(field='rewards') > 0": "with one value",
     "min(*options) > 0": "with one value",
@@ -176,6 +180,9 @@ REFUSED = {
     "3 in length": "different kinds",
     "options < options": "different kinds",
     "options.goal > 2": "different kinds",
+    "matrix > 2": "different kinds",
+    "day > 2": "different kinds",
+    "return = 3": "cannot be understood",
     "task + 'x' == 'pickx'": "computes with 'pick', which is no number",
     "options.goal": "which is not a condition",
     "score": "'score' is 0.75, which is not a condition",
@@ -193,6 +200,8 @@ def test_refusals_quote_the_part(text: str) -> None:
     message = str(caught.value)
     assert REFUSED[text] in message
     assert len(message) < 500
+    assert "\n" not in message
+    assert "the_return" not in message
     assert message.endswith(".")
     assert time.perf_counter() - start < 1
 

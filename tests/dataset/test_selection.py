@@ -137,6 +137,15 @@ def test_views_are_selected_from_in_their_order() -> None:
     assert len(dataset.filter_episodes("length > 10")[:1]) == 1
 
 
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_a_dataset_without_episodes_has_none(data_format: str) -> None:
+    dataset = minari.create_dataset_from_buffers(
+        "empty/a-v0", [], observation_space=PLANE, action_space=ACTIONS, data_format=data_format
+    )
+    assert selected(dataset, 'return > 3 or length > 3 or seed == 3 or task == "a" or mean("rewards") > 3') == []
+    assert minari.diff_datasets(dataset, dataset.filter_episodes("id > 3")).equal
+
+
 def test_only_what_is_named_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make("reads/a-v0", space="nested", data_format="hdf5")
     read: list[str] = []
