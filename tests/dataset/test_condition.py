@@ -27,6 +27,7 @@ METADATA = {
     "note": None,
     "big": 2**70,
     "matrix": np.eye(3),
+    "lost": math.nan,
     "day": np.datetime64("2026-01-01"),
 }
 VALUES: dict[Any, Any] = {
@@ -96,6 +97,9 @@ TRUE = [
     "max(length, 30, 5) == 30 and min(length, 30) == 20",
     "length / 0 > 1e300",
     "length % 0 != length % 0",
+    "length / (0 * -1.0) < 0 < length / (0 * 1.0)",
+    "min(1, lost) != min(1, lost) and max(lost, 1) != max(lost, 1)",
+    "lost != lost and not lost == lost and lost not in [1] and not lost < 1 and not lost >= 1",
     "big > 1e20",
     "big * 0 == 0",
     "big * big * big > 1e60",

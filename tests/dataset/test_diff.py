@@ -208,6 +208,16 @@ def test_moved_added_and_removed_episodes() -> None:
     assert found.episodes.changed == (EpisodeChange(0, 7, None, None, ("task",), "metadata task is 't0' and 'other'"),)
 
 
+def test_moved_episodes_are_those_with_the_same_metadata_first() -> None:
+    def episodes(*drawn: tuple[float, str]) -> list[EpisodeBuffer]:
+        return [buffer_of(2, start=start, metadata={"task": task}) for start, task in drawn]
+
+    before = create("twins/a-v0", episodes((5, "x"), (5, "y"), (1, "x")))
+    after = create("twins/b-v0", episodes((1, "x"), (2, "x"), (5, "y"), (5, "x")))
+    found = minari.diff_datasets(before, after).episodes
+    assert (found.moved, found.only_in_b, found.changed) == (((0, 3), (1, 2), (2, 0)), (1,), ())
+
+
 def test_metadata_of_datasets() -> None:
     before = create("meta/a-v0", [numbered(0)], author="Ada", description="One.")
     after = before.convert("meta/b-v0", "zarr")
