@@ -12,14 +12,14 @@ from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.base import MinariStorage
 from minari.dataset.condition import NAMES, Condition, Lookup, find, unknown
 from minari.dataset.field_values import field_values
-from minari.errors import EpisodeError
 from minari.progress import track
+from minari.sampling.episode_statistics import EpisodeOutcomes, outcomes_of
 from minari.spaces import AGENTS
 
 
-__all__ = ["outcomes_of", "select_episodes"]
+__all__ = ["select_episodes"]
 
-_OUTCOMES: Final = frozenset({"return", "terminated", "truncated"})
+_OUTCOMES: Final = ("return", "terminated", "truncated")
 _MOST_NAMES = 1000  # that are kept for suggestions
 
 
@@ -65,11 +65,11 @@ def _values(storage: MinariStorage, numbers: list[int], condition: Condition) ->
     """Yield the values that a condition needs of each episode."""
     names = condition.names
     has_agents = storage.is_multi_agent and AGENTS in names
-    is_metadata = has_agents or bool(names - _OUTCOMES - {"id", "length"})
-    is_outcome = has_agents or bool(names & _OUTCOMES)
+    is_metadata = has_agents or bool(names.difference(_OUTCOMES, {"id", "length"}))
+    is_outcome = has_agents or not names.isdisjoint(_OUTCOMES)
     lengths = storage.get_episode_lengths(numbers).tolist() if "length" in names else [None] * len(numbers)
     metadata: Iterable[dict[str, Any]] = storage.get_episode_metadata(numbers) if is_metadata else ({} for _ in numbers)
-    outcomes = outcomes_of(storage, numbers) if is_outcome else ({} for _ in numbers)
+    outcomes = _outcomes(storage, numbers) if is_outcome else ({} for _ in numbers)
     fields = field_values(storage, numbers, condition.fields) if condition.fields else ({} for _ in numbers)
     for number, length, described, outcome, of_fields in zip(numbers, lengths, metadata, outcomes, fields, strict=True):
         described.setdefault("seed", None)
@@ -79,34 +79,22 @@ def _values(storage: MinariStorage, numbers: list[int], condition: Condition) ->
         yield values
 
 
-def outcomes_of(storage: MinariStorage, numbers: list[int]) -> Iterator[dict[str, Any]]:
-    """Yield the return and the flags of the last step of each episode; for many agents also those of each."""
-    for outcome in storage.get_outcomes(numbers):
-        if AGENTS not in outcome:
-            yield _outcome(outcome)
-            continue
-        agents = {agent: _outcome(one) for agent, one in outcome[AGENTS].items() if len(one["rewards"])}
-        returns = [np.asarray(one["return"], np.float64) for one in agents.values()]
-        if len({one.shape for one in returns}) > 1:
-            raise EpisodeError(
-                f"The rewards of the agents of episode {outcome['id']} differ in shape, so that they have no common "
-                f"return; select episodes of one of them, with for_agent."
-            )
-        yield {
-            "return": sum(returns, start=np.float64(0)).tolist(),
-            "terminated": all(one["terminated"] for one in agents.values()),
-            "truncated": any(one["truncated"] for one in agents.values()),
-            AGENTS: agents,
-        }
+def _outcomes(storage: MinariStorage, numbers: list[int]) -> Iterator[dict[str, Any]]:
+    """Yield the return and the flags of the last step of each episode; for many agents also those of each that acts."""
+    outcomes = outcomes_of(storage, np.array(numbers, np.int_))
+    rows = {agent: zip(one.lengths.tolist(), _rows(one), strict=True) for agent, one in outcomes.agents.items()}
+    for row in _rows(outcomes):
+        of_agents = {agent: next(own) for agent, own in rows.items()}
+        yield {**row, AGENTS: {agent: own for agent, (length, own) in of_agents.items() if length}} if rows else row
 
 
-def _outcome(outcome: Mapping[str, Any]) -> dict[str, Any]:
-    total = np.asarray(outcome["rewards"].sum(axis=0), np.float64)
-    flags = {"terminated": outcome["terminations"], "truncated": outcome["truncations"]}
-    return {
-        "return": total.item() if total.size == 1 else total.tolist(),
-        **{name: bool(column[-1]) if len(column) else False for name, column in flags.items()},
-    }
+def _rows(outcomes: EpisodeOutcomes) -> Iterator[dict[str, Any]]:
+    """Yield the return, a number or a list of several, and the flags of each episode."""
+    returns = outcomes.returns
+    if returns.ndim > 1 and returns[:1].size == 1:
+        returns = returns.reshape(-1)
+    columns = (returns.tolist(), outcomes.terminated.tolist(), outcomes.truncated.tolist())
+    return (dict(zip(_OUTCOMES, row, strict=True)) for row in zip(*columns, strict=True))
 
 
 def _of_agents(storage: MinariStorage, metadata: Any, outcomes: Mapping[Any, Any]) -> dict[Any, dict[str, Any]]:

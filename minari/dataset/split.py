@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,9 +16,8 @@ from minari._model.arguments import check_seed, no_dataset
 from minari._storages.base import PathLike
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.selection import outcomes_of
 from minari.errors import ArgumentError, ArgumentTypeError, CombineError, DatasetExistsError, EpisodeError
-from minari.progress import track
+from minari.sampling.episode_statistics import outcomes_of
 
 
 __all__ = ["SPLIT_FROM", "save_parts", "split_dataset"]
@@ -90,14 +90,14 @@ def _by_return(dataset: MinariDataset) -> npt.NDArray[np.int_]:
         ArgumentError: the rewards have several components.
     """
     numbers = dataset.episode_indices
-    outcomes = track(outcomes_of(dataset.storage, numbers.tolist()), "adding up the rewards", total=len(numbers))
-    returns = [outcome["return"] for outcome in outcomes]
-    if vector := next((one for one in returns if isinstance(one, list)), None):
+    returns = outcomes_of(dataset.storage, numbers).returns
+    components = math.prod(returns.shape[1:])
+    if components != 1:
         raise ArgumentError(
-            f"by is 'return', and the rewards of {dataset.id} have {len(vector)} components, expected one; split by "
+            f"by is 'return', and the rewards of {dataset.id} have {components} components, expected one; split by "
             f"'episode', or sort the episodes by a component of statistics().returns."
         )
-    return numbers[np.lexsort((numbers, -np.array(returns, np.float64)))]  # (NaN is last)
+    return numbers[np.lexsort((numbers, -returns.reshape(-1)))]  # (NaN is last)
 
 
 def _counts_of(sizes: list[Any], total: int) -> list[int]:

@@ -162,7 +162,8 @@ def test_only_what_is_named_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = {
         "length > 3 or id == 2": {"get_episode_lengths"},
         "seed == 3": {"get_episode_metadata"},
-        "return > 3 or truncated": {"get_outcomes"},
+        "return > 3 or truncated": {"get_outcomes", "get_episode_lengths"},
+        "return > 2 and terminated": set(),  # which are kept beside the data
         'mean("observations/arm") > 3': {"read_parts"},
     }
     for text, expected_calls in texts.items():
