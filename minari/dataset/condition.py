@@ -52,7 +52,7 @@ _Kind: TypeAlias = Literal["bool", "other", "unknown"]
 _Evaluate: TypeAlias = Callable[[Values], Any]
 
 
-class _Problem(Exception):
+class _Problem(ArgumentError):
     """A part of a condition that has no value for an episode."""
 
 
