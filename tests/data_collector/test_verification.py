@@ -399,6 +399,17 @@ def test_native_vector_environments_are_not_reproducible() -> None:
     assert "shared a generator" in str(report.episodes[0].note)
 
 
+def test_real_dataset_begins_as_recorded(real_root: Path) -> None:
+    if find_spec("gymnasium_robotics") is None:
+        with pytest.raises(EnvironmentModuleError, match="No module named 'gymnasium_robotics'; the dataset asks for"):
+            minari.verify("D4RL/door/human-v2")
+        return
+    report = minari.verify("D4RL/door/human-v2", tolerance=1e-6, episodes=range(5))
+    assert not report.recorded_with
+    for episode in report.episodes:  # an older MuJoCo rounded differently, and contacts enlarge that
+        assert episode.divergence is None or (episode.divergence.step or 0) > 10
+
+
 class Halved(minari.StepDataCallback):
     def __call__(self, env: Any, **step: Any) -> Any:
         data = super().__call__(env, **step)
@@ -469,6 +480,8 @@ def test_dataset_without_an_environment() -> None:
         "verified/arrays-v0", observations=np.arange(3.0), actions=np.zeros(2), rewards=np.ones(2),
         terminations=np.array([False, True]),
     )  # fmt: skip
+    assert statuses(minari.verify(dataset)) == ["not reproducible"]
+    dataset.storage.update_episode_metadata([{"seed": 1}])
     with pytest.raises(EnvironmentSpecError, match="has no env_spec to make its environment of; give env"):
         minari.verify(dataset)
 

@@ -109,10 +109,11 @@ def verify(
     indices = _selected(dataset, episodes, sample, seed)
     source = EnvironmentSource(env, dict(env_kwargs or {}))
     storage, wanted = dataset.storage, frozenset(indices)
-    # A wrong environment is reported before anything else, and only once.
-    runner = _Runner(storage, source, float(tolerance))
-    notes, replayed_with = list(runner.notes), runner.versions
     chains: list[Chain] = [(chain, wanted & frozenset(chain), reason) for chain, reason in chains_of(storage, indices)]
+    runner = _Runner(storage, source, float(tolerance))
+    if any(reason is None for _, _, reason in chains):
+        runner.start()  # a wrong environment is reported before anything else, and only once
+    notes, replayed_with = list(runner.notes), runner.versions
     results: dict[int, EpisodeVerification] = {}
     found: Iterable[Verified] = map(runner, chains)
     with closing(runner), ExitStack() as stack, progress(f"verifying {dataset.id}", len(indices)) as advance:
@@ -181,10 +182,19 @@ class _Runner:
 
     def __init__(self, storage: MinariStorage, source: EnvironmentSource, tolerance: float) -> None:
         self._storage, self._source, self._tolerance = storage, source, tolerance
-        self.versions: dict[str, str] = {}
-        self._replay = self._made()
-        self.notes = list(self._replay.notes)
-        self._is_fresh = True
+        self.versions = versions_of()
+        self.notes: list[str] = []
+        self._replay: EpisodeReplay | None = None
+
+    def start(self) -> EpisodeReplay:
+        """Make the environment.
+
+        Raises:
+            EnvironmentSpecError: it cannot be made, or is not that of the dataset.
+        """
+        self._replay, self._is_fresh = self._made(), True
+        self._note(self._replay.notes)
+        return self._replay
 
     def _made(self) -> EpisodeReplay:
         env = self._source.make(self._storage)
@@ -199,32 +209,34 @@ class _Runner:
     def close(self) -> None:
         """Close the environment."""
         with suppress(Exception):  # environments may raise anything, and all episodes are done
-            self._replay.close()
+            if self._replay is not None:
+                self._replay.close()
 
     def __call__(self, chain: Chain) -> Verified:
         """Return the results of the episodes to report of a chain, and the notes so far."""
         members, wanted, reason = chain
         if reason is not None:
             return [_lost(index, reason) for index in members if index in wanted], self.notes
+        replay = self.start() if self._replay is None else self._replay
         was_fresh = self._is_fresh
-        results = self._run(members)
+        results = self._run(replay, members)
         if not was_fresh and any(result.status == "diverged" for result in results):
             self.close()
-            self._replay, self._is_fresh = self._made(), True
-            again = self._run(members)
+            replay = self.start()
+            again = self._run(replay, members)
             results = [
                 replace(later, note=_joined(later.note, _LEAKS))
                 if earlier.status == "diverged" and later.status in ("exact", "within tolerance")
                 else later
                 for earlier, later in zip(results, again, strict=True)
             ]
-        self._note(self._replay.notes)
+        self._note(replay.notes)
         return [result for result in results if result.episode in wanted], self.notes
 
     def _note(self, notes: Iterable[str]) -> None:
         self.notes += [note for note in notes if note not in self.notes]
 
-    def _run(self, members: Sequence[int]) -> list[EpisodeVerification]:
+    def _run(self, replay: EpisodeReplay, members: Sequence[int]) -> list[EpisodeVerification]:
         self._is_fresh = False
         results: list[EpisodeVerification] = []
         for index in members:
@@ -241,7 +253,7 @@ class _Runner:
             if any(field_of(path) == ACTIONS for path in recorded.lossy):
                 results.append(_lost(index, "its actions are stored as JPEG, which is lossy"))
                 continue
-            result = self._replay.replay(recorded)
+            result = replay.replay(recorded)
             if results and result.divergence is not None and result.divergence.step is None:
                 result = _lost(index, f"no seed is recorded, and it does not go on from episode {results[-1].episode}")
             results.append(result)
