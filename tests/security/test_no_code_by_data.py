@@ -23,7 +23,8 @@ BEGINNINGS = {
     "minari.storage.hosting:": "list_remote_datasets list_community_datasets download_dataset upload_dataset",
     "minari.storage.local:": "load_dataset open_dataset delete_dataset",
     "minari.dataset.combine:": "combine_datasets split_dataset",
-    "minari.dataset.validation:": "validate repair",
+    "minari.dataset.validation.passes:": "validate",
+    "minari.dataset.validation.repairs:": "repair",
     "minari.dataset.minari_dataset:MinariDataset.": "convert save spec env_spec "
     "__getitem__ __iter__ __setstate__ filter_episodes statistics",
     "minari._storages.base:MinariStorage.": "read read_raw_metadata get_episodes "
@@ -75,6 +76,8 @@ ALLOWED = {
     "dataset is a spec already, and is returned as it is",
     "minari._storages.hdf5.process:_Child.__init__": "starts this Python with a program that stands in the "
     "source, which reads through libhdf5 what may crash it",
+    "minari.dataset.validation.metadata:_is_installed": "looks for a package by an identifier without dots, for which "
+    "nothing is imported",
     "minari._base.files:_exchange_call": "finds the call of the system that exchanges two directories, by its own name",
     "minari._base.files:exchange": "asks for the error number of that call",
 }
