@@ -16,7 +16,7 @@ from minari._model.episode_codec import ACTIONS, OBSERVATIONS, REWARDS, TERMINAT
 from minari._model.multi_agent import MultiAgentCodec, trajectory_of
 from minari._storages.base import MinariStorage
 from minari.dataset.validation.findings import Finding
-from minari.spaces import AGENTS, Column, ColumnPath, Columns, path_name
+from minari.spaces import AGENTS, Column, ColumnPath, Columns, Leaf, path_name
 
 
 __all__ = [
@@ -170,6 +170,17 @@ class Examined:
         if not isinstance(codec, MultiAgentCodec):
             return {(): codec}
         return {(AGENTS, name): codec.of_agent(agent) for agent, name in codec.names.items()}
+
+    @cached_property
+    def reward_shape(self) -> tuple[int, ...] | None:
+        """The shape of the reward of a step; None if it is unknown."""
+        return self.storage.reward_shape
+
+    @cached_property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The leaves of the observations and the actions, with their paths in an episode."""
+        codec = self.storage.episode_codec
+        return (*codec.observations.leaves(), *codec.actions.leaves())
 
     def collect(self, episode: ReadEpisode) -> None:
         """Add an episode to the outcomes."""

@@ -29,13 +29,13 @@ def check_columns(examined: Examined, episode: ReadEpisode) -> Iterator[Finding]
             message = f"Episode {index} has {path_name(path)}, which the spaces of the dataset do not have."
             yield Finding("warning", "column", message, index, path_name(path))
     yield from _check_rewards(examined, episode)
-    for leaf in (*codec.observations.leaves(), *codec.actions.leaves()):
+    for leaf in examined.leaves:
         if leaf.path in columns:
             yield from _check_leaf(index, leaf, columns[leaf.path])
 
 
 def _check_rewards(examined: Examined, episode: ReadEpisode) -> Iterator[Finding]:
-    wanted, columns = examined.storage.reward_shape, episode.columns
+    wanted, columns = examined.reward_shape, episode.columns
     if wanted is None:
         return
     for path in sorted(examined.storage.episode_codec.outcomes & columns.keys(), key=path_name):
@@ -98,8 +98,7 @@ class DtypeCheck(RunningCheck):
 
     def __init__(self, examined: Examined) -> None:
         super().__init__(examined)
-        codec = examined.storage.episode_codec
-        self._leaves = {leaf.path: leaf for leaf in (*codec.observations.leaves(), *codec.actions.leaves())}
+        self._leaves = {leaf.path: leaf for leaf in examined.leaves}
         self._found: dict[tuple[ColumnPath, str], Tally] = {}
 
     def add(self, episode: ReadEpisode) -> None:
