@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, TypeGuard
 from urllib.parse import urlsplit
 
@@ -22,7 +23,9 @@ from minari.errors import EnvironmentSpecError
 
 __all__ = ["check_environment", "check_id", "check_metadata"]
 
-_MOST_UNKNOWN = 20  # keys that are compared with known ones in a report
+_MOST_KEYS = 200  # of the metadata, that are compared with known ones
+_MOST_REQUIREMENTS = 200
+_MOST_PACKAGES = 50  # of environments and their wrappers, that are looked for
 _NOT_GIVEN: Final[tuple[Any, ...]] = ("", [])  # what writers store in place of None
 _SCORES: Final = ("ref_min_score", "ref_max_score")
 
@@ -41,7 +44,7 @@ def check_metadata(examined: Examined) -> Iterator[Finding]:
     if _is_number(low) and _is_number(high) and low >= high:
         message = f"The ref_min_score is {low} and the ref_max_score {high}, expected a lower and a higher one."
         yield Finding("warning", "metadata", message, path=metadata.source)
-    for key, meant in list(mistyped_keys(raw).items())[:_MOST_UNKNOWN]:
+    for key, meant in mistyped_keys(islice(raw, _MOST_KEYS)).items():
         message = f"The metadata key {shortened(key)} is unknown; did you mean {meant!r}?"
         yield Finding("warning", "metadata", message, path=metadata.source)
     if raw.get("inferred_spaces"):
@@ -77,8 +80,9 @@ def _is_url(value: object) -> bool:
     return bool(parts.scheme and parts.netloc)
 
 
-def _are_requirements(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) and is_requirement(item) for item in value)
+def _are_requirements(value: Any) -> bool:
+    is_list = isinstance(value, list) and len(value) <= _MOST_REQUIREMENTS
+    return is_list and all(isinstance(item, str) and is_requirement(item) for item in value)
 
 
 def _is_count(value: object) -> bool:
@@ -130,7 +134,8 @@ def check_environment(examined: Examined) -> Iterator[Finding]:
                 f"point; import the package that registers it before recovering it."
             )
             yield Finding("note", "environment", message, path=metadata.source)
-        for package in dict.fromkeys(_package(point) for point in entry_points if isinstance(point, str)):
+        packages = dict.fromkeys(_package(point) for point in entry_points if isinstance(point, str))
+        for package in islice(packages, _MOST_PACKAGES):
             if not _is_installed(package):
                 message = (
                     f"The environment {shortened(spec.id)} of the {key} needs the package {shortened(package)}, which "
@@ -138,7 +143,7 @@ def check_environment(examined: Examined) -> Iterator[Finding]:
                 )
                 yield Finding("note", "environment", message, path=metadata.source)
     requirements = metadata.raw.get("requirements")
-    for requirement in requirements if isinstance(requirements, list) else ():
+    for requirement in requirements[:_MOST_REQUIREMENTS] if isinstance(requirements, list) else ():
         if isinstance(requirement, str) and is_requirement(requirement):  # others are reported with the metadata
             problem = requirement_problem(requirement)
             if problem is not None:
