@@ -59,6 +59,7 @@ from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending
 from minari._storages.metadata_file import stamp_of
 from minari._storages.rows import RowRequest, merged, split
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
+from minari.progress import track
 from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, is_of_agent, native, path_name
 
 
@@ -667,8 +668,8 @@ class HDF5Storage(MinariStorage):
             known = self._index.total
         if known is not None and known != found:
             yield None, f"{INDEX_NAME} claims {known} episodes, and {self._file} has {found}"
-        for start in range(0, total, _EPISODES_AT_A_TIME):
-            batch = range(start, min(start + _EPISODES_AT_A_TIME, total))
+        remaining = iter(track(range(total), "checking the index", total=total))
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             yield from self._at_one_moment(partial(self._misplaced, batch))
 
     def _misplaced(self, batch: Iterable[int], file: DataFile) -> list[tuple[int | None, str]]:

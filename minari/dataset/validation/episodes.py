@@ -50,11 +50,7 @@ class EndCheck(RunningCheck):
         """Yield a finding for each kind of flag, and one for missing ends."""
         for path, tally in self._early.items():
             name = path_name(path)
-            flags = "flag is" if tally.count == 1 else "flags are"
-            message = (
-                f"{counted(tally.count, f'{name[:-1]} flag').removesuffix('s').removesuffix('flag')}{flags} set before "
-                f"the last step, {place_text(tally)}."
-            )
+            message = f"Episodes continue after {counted(tally.count, 'step')} with {name}, {place_text(tally)}."
             yield Finding("warning", "flags", message, tally.episode, name, step=tally.step, count=tally.count)
         for prefix, tally in self._endless.items():
             of_agent = f" of {path_name(prefix)}" if prefix else ""

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.addresses import without_credentials
-from minari._model.dataset_id import is_dataset_id
 from minari._model.format_version import check_readable
 from minari._storages.base import MinariStorage, PathLike
 from minari.dataset.validation.episodes import DuplicateCheck, EndCheck, SeedCheck
@@ -33,7 +32,7 @@ from minari.dataset.validation.files import (
 )
 from minari.dataset.validation.findings import Finding, Findings, Report, failure, guarded
 from minari.dataset.validation.metadata import check_environment, check_id, check_metadata
-from minari.dataset.validation.places import find_data_path, refuse_unreadable_in_place
+from minari.dataset.validation.places import find_data_path, id_of_place, refuse_unreadable_in_place
 from minari.dataset.validation.profiles import find_profile
 from minari.dataset.validation.structure import DtypeCheck, check_columns, check_rows
 from minari.dataset.validation.values import ValueCheck, VariationCheck
@@ -109,8 +108,7 @@ def validate(
     storage = _opened(data_path, findings)
     episodes = 0
     if storage is not None:
-        if isinstance(dataset, str) and is_dataset_id(dataset):
-            storage.placed_id = dataset
+        storage.placed_id = id_of_place(dataset, data_path, root)
         storage.verify_checksums = checksums
         examined = Examined(storage, checksums)
         for check in (*DATASET_CHECKS, *chosen.checks):

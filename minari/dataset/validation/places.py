@@ -16,7 +16,7 @@ from minari._storages.registry import get_minari_storage
 from minari.errors import ArgumentTypeError, DataPathError, DatasetNotFoundError
 
 
-__all__ = ["find_data_path", "refuse_unreadable_in_place"]
+__all__ = ["find_data_path", "id_of_place", "refuse_unreadable_in_place"]
 
 _HUB, _HUB_DATASETS = "hf://", "hf://datasets/"  # of this library, and of fsspec
 
@@ -65,6 +65,13 @@ def _path_of_address(address: str) -> Path:
     if not is_remote(path):
         return find_data_path(path)
     return path / "data" if exists(path / "data") else path
+
+
+def id_of_place(dataset: PathLike, data_path: Path, root: PathLike | None = None) -> str | None:
+    """Return the id of a dataset whose data lies where an id says; None if it was given in another way."""
+    if not isinstance(dataset, str) or not is_dataset_id(dataset):
+        return None
+    return dataset if data_path == get_dataset_path(dataset, root=root) / "data" else None
 
 
 def refuse_unreadable_in_place(data_path: Path, address: PathLike) -> None:

@@ -8,7 +8,7 @@ from minari._base.json_text import shortened
 from minari._model.metadata import DEDUPLICATED
 from minari._storages.base import MinariStorage, PathLike
 from minari.dataset.validation.files import differs
-from minari.dataset.validation.places import find_data_path
+from minari.dataset.validation.places import find_data_path, id_of_place
 
 
 __all__ = ["repair"]
@@ -30,7 +30,9 @@ def repair(dataset: PathLike, *, root: PathLike | None = None) -> list[str]:
         DatasetCorruptError: the dataset cannot be opened or read.
         DatasetBusyError: another program is writing to the dataset.
     """
-    storage = MinariStorage.read(find_data_path(dataset, root))
+    data_path = find_data_path(dataset, root)
+    storage = MinariStorage.read(data_path)
+    storage.placed_id = id_of_place(dataset, data_path, root)
     done = []
     located = storage.repair_index()
     if located:

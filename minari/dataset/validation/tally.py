@@ -67,6 +67,8 @@ def episodes_text(tally: Tally) -> str:
 
 def place_text(tally: Tally) -> str:
     """Return where something was found: ``"in 3 episodes, first at step 2 of episode 4"``."""
+    if tally.step is None:
+        return f"in {episodes_text(tally)}"
     if tally.episodes == 1:
         return f"in episode {tally.episode}, first at step {tally.step}"
     return f"in {counted(tally.episodes, 'episode')}, first at step {tally.step} of episode {tally.episode}"

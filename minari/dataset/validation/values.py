@@ -13,7 +13,7 @@ from minari._base.json_text import shortened
 from minari._model.episode_codec import ACTIONS, OBSERVATIONS, REWARDS
 from minari._model.space_check import SpaceCheck
 from minari.dataset.validation.examined import Examined, ReadEpisode, RunningCheck, Trajectory
-from minari.dataset.validation.findings import Finding
+from minari.dataset.validation.findings import Finding, Level
 from minari.dataset.validation.tally import Tally, listed, place_text
 from minari.spaces import Column, ColumnPath, Leaf, SpaceCodec, path_name
 
@@ -67,20 +67,14 @@ class ValueCheck(RunningCheck):
                 leaf = self._leaves.get((*trajectory.prefix, *path))
                 odd = ~np.isfinite(column)
                 allowed = _allowed_infinities(column, leaf)
-                self._count(self._not_finite, index, trajectory.name(path), column, odd & ~allowed)
-                self._count(self._infinite, index, trajectory.name(path), column, odd & allowed)
+                has_steps = leaf is not None or path == REWARDS  # the elements of a Sequence are rows as well
+                for found, part in ((self._not_finite, odd & ~allowed), (self._infinite, odd & allowed)):
+                    if part.any():
+                        tally = found.setdefault(trajectory.name(path), Tally())
+                        _count(tally, index, column, part, has_steps)
                 if leaf is not None:
                     replaced[path] = np.where(odd, _inner_value(column, leaf), column).astype(column.dtype)
         return replaced
-
-    @staticmethod
-    def _count(found: dict[str, Tally], index: int, name: str, column: Column, odd: npt.NDArray[np.bool_]) -> None:
-        if odd.any():
-            tally = found.setdefault(name, Tally())
-            row = int(np.argmax(odd.reshape(len(odd), -1).any(axis=1)))
-            tally.add(index, row, int(np.count_nonzero(odd)))
-            has_nan = bool(np.isnan(column[odd]).any())
-            tally.compare("nan" if has_nan else str(column[odd].flat[0]), float(has_nan))
 
     def findings(self) -> Iterator[Finding]:
         """Yield a finding for each leaf."""
@@ -102,11 +96,19 @@ class ValueCheck(RunningCheck):
             yield _about("note", "infinite", message, name, tally)
 
 
+def _count(tally: Tally, index: int, column: Column, odd: npt.NDArray[np.bool_], has_steps: bool) -> None:
+    """Count the odd numbers of a column; a NaN is worse than an infinity."""
+    row = int(np.argmax(odd.reshape(len(odd), -1).any(axis=1)))
+    tally.add(index, row if has_steps else None, int(np.count_nonzero(odd)))
+    has_nan = bool(np.isnan(column[odd]).any())
+    tally.compare("nan" if has_nan else str(column[odd].flat[0]), float(has_nan))
+
+
 def _counted_values(count: int, name: str) -> str:
     return f"1 value of {name} is" if count == 1 else f"{count:,} values of {name} are"
 
 
-def _about(level: Any, kind: str, message: str, name: str, tally: Tally) -> Finding:
+def _about(level: Level, kind: str, message: str, name: str, tally: Tally) -> Finding:
     return Finding(level, kind, message, tally.episode, name, step=tally.step, count=tally.count, worst=tally.worst)
 
 
