@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import minari
 from minari.data_collector import EpisodeBuffer, MultiAgentEpisodeBuffer
-from minari.dataset.validation import repair
+from minari.dataset.validation import Examined, Finding, ReadEpisode, RunningCheck, passes, repair
 from minari.errors import ArgumentError, DataPathError, DatasetCorruptError
 from minari.testing.examples import SPACES, as_buffer, draw_truth
 from support.copies import is_installed
@@ -365,6 +365,53 @@ def test_addresses_are_validated_in_place(tmp_path: Path) -> None:
             minari.validate(address)
     with pytest.raises(DataPathError):
         minari.validate("memory://toy/nothing-v0")
+
+
+def test_address_that_cannot_be_reached_is_named_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("upath")
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PermissionError("the key is secret")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", refuse)
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "_open", refuse)
+    with pytest.raises(DataPathError, match=r"memory://toy/a-v0 cannot be read \(PermissionError\)") as caught:
+        minari.validate("memory://toy/a-v0")
+    assert "secret" not in str(caught.value)
+
+
+def test_pass_collects_the_outcomes_of_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Examined] = []
+
+    class Watching(RunningCheck):
+        def add(self, episode: ReadEpisode) -> None:
+            assert episode.length == STEPS
+
+        def findings(self) -> Iterator[Finding]:
+            seen.append(self.examined)
+            return iter(())
+
+    monkeypatch.setattr(passes, "RUNNING_CHECKS", [Watching])
+    buffers = episodes()
+    set_values("truncations", (2, STEPS - 1, True))(buffers)
+    dataset = created(buffers)
+    minari.validate(dataset.id)
+    outcomes = seen[0].outcomes[""]
+    statistics = dataset.statistics()
+    np.testing.assert_allclose(np.array(outcomes.returns), statistics.returns)
+    assert outcomes.lengths.tolist() == statistics.lengths.tolist() == [STEPS] * EPISODES
+    assert (outcomes.episodes.tolist(), outcomes.terminated.tolist()) == ([0, 1, 2, 3], [True] * EPISODES)
+    assert outcomes.truncated.tolist() == [False, False, True, False]
+
+
+def test_seed_that_is_no_whole_number_is_an_error() -> None:
+    h5py = pytest.importorskip("h5py")
+    dataset = created(episodes())
+    with h5py.File(dataset.storage.data_path / "main_data.hdf5", "a") as file:
+        file["episode_2"].attrs["seed"] = 1.5
+    report = minari.validate(dataset.id)
+    assert [(f.level, f.kind, f.episode) for f in report.findings] == [("error", "unreadable", 2)]
 
 
 # Real data

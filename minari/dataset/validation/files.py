@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from minari._base.files import METADATA_FILE_NAME, METADATA_LIMIT, Directory, read_regular
@@ -14,7 +15,7 @@ from minari._model.manifest import MANIFEST_NAME, Manifest, ManifestFile
 from minari._storages.paths import is_remote
 from minari.dataset.validation.examined import Examined
 from minari.dataset.validation.findings import Finding
-from minari.errors import UnsafePathError
+from minari.errors import DatasetCorruptError, UnsafePathError
 from minari.progress import track
 
 
@@ -38,8 +39,10 @@ _DATA, _MANIFEST_FILE = MANIFEST_NAME.split("/")
 def check_totals(examined: Examined) -> Iterator[Finding]:
     """Compare the totals of the metadata with the lengths of the episodes, and the size with that of the files."""
     storage = examined.storage
-    steps = int(storage.get_episode_lengths().sum())
-    if steps != storage.total_steps:
+    steps = None
+    with suppress(DatasetCorruptError):  # of an episode, with which it is reported
+        steps = int(storage.get_episode_lengths().sum())
+    if steps not in (None, storage.total_steps):
         message = f"The metadata claims {storage.total_steps} steps, and the episodes have {steps}."
         yield Finding("error", "totals", message, path=str(storage.data_path / METADATA_FILE_NAME))
     told = storage.current_metadata.raw.get("dataset_size")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from minari._base.addresses import without_credentials
@@ -13,7 +15,7 @@ from minari._storages.core import read_metadata
 from minari._storages.metadata_file import exists
 from minari._storages.paths import PathLike, as_data_path, is_remote
 from minari._storages.registry import get_minari_storage
-from minari.errors import ArgumentTypeError, DataPathError, DatasetNotFoundError
+from minari.errors import ArgumentTypeError, DataPathError, DatasetNotFoundError, MinariError
 
 
 __all__ = ["find_data_path", "id_of_place", "refuse_unreadable_in_place"]
@@ -64,7 +66,22 @@ def _path_of_address(address: str) -> Path:
         raise _not_in_place(address, "fsspec does not know its protocol") from error
     if not is_remote(path):
         return find_data_path(path)
-    return path / "data" if exists(path / "data") else path
+    with _reached(address):
+        return path / "data" if exists(path / "data") else path
+
+
+@contextmanager
+def _reached(address: str) -> Iterator[None]:
+    """Let failures of the client of a store name the address, and nothing that it may have added."""
+    try:
+        yield
+    except MinariError:
+        raise
+    except Exception as error:
+        raise DataPathError(
+            f"{without_credentials(address)} cannot be read ({type(error).__name__}); check the address, the network, "
+            f"and your access to it."
+        ) from error
 
 
 def id_of_place(dataset: PathLike, data_path: Path, root: PathLike | None = None) -> str | None:
@@ -82,7 +99,8 @@ def refuse_unreadable_in_place(data_path: Path, address: PathLike) -> None:
         DatasetCorruptError: its metadata is damaged.
     """
     if is_remote(data_path):
-        data_format = read_metadata(data_path).data_format
+        with _reached(str(address)):
+            data_format = read_metadata(data_path).data_format
         if not get_minari_storage(data_format).REMOTE:
             raise _not_in_place(str(address), f"the format {shortened(data_format)} is read from a local directory")
 
