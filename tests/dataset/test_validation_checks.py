@@ -331,6 +331,13 @@ def test_wrong_index_is_an_error_and_made_again() -> None:
     assert [episode.rewards.tolist() for episode in minari.load_dataset(dataset.id)] == expected
 
 
+def test_id_of_another_place_is_repaired() -> None:
+    dataset = created(episodes())
+    change_metadata(dataset, dataset_id="other/name-v3")
+    assert repair(dataset.id) == ["Set dataset_id to toy/a-v0, which was 'other/name-v3'."]
+    assert minari.validate(dataset.id).findings == ()
+
+
 def test_copy_of_a_remote_is_compared_with_its_manifest(tmp_path: Path) -> None:
     dataset = created(episodes())
     minari.upload_dataset(dataset.id, remote=f"file://{tmp_path}")
