@@ -142,7 +142,7 @@ class SeedCheck(RunningCheck):
         """Yield a finding for each problem."""
         if self._negative.episodes:
             message = (
-                f"The seeds of {listed(self._negative)} are negative, as low as {self._negative.worst}, expected whole "
+                f"Seeds are negative in {listed(self._negative)}, as low as {self._negative.worst}, expected whole "
                 f"numbers from 0, which environments take."
             )
             first = self._negative
@@ -153,7 +153,7 @@ class SeedCheck(RunningCheck):
             message = f"{counted(count, 'episode')} share a seed and options with others: {_groups_text(groups)}."
             yield Finding("note", "seed", message, groups[0][0], count=count)
         if self._keys and self._without.episodes:
-            message = f"{listed(self._without)} of {counted(self._total, 'episode')} have no seed, and the others do."
+            message = f"There is no seed for {listed(self._without)} out of {self._total:,}."
             yield Finding("note", "seed", message, self._without.episode, count=self._without.episodes)
 
 

@@ -40,6 +40,7 @@ class ValueCheck(RunningCheck):
             self._checks[prefix] = [(name, part, SpaceCheck(part.space, any_dtype=True)) for name, part in spaces]
             self._leaves.update({(*prefix, *leaf.path): leaf for _, part in spaces for leaf in part.leaves()})
         self._outside: dict[str, Tally] = {}
+        self._spaces: dict[str, str] = {}  # of those
         self._not_finite: dict[str, Tally] = {}
         self._infinite: dict[str, Tally] = {}
 
@@ -52,8 +53,9 @@ class ValueCheck(RunningCheck):
                 if any(path[0] == name for path in replaced):
                     values = codec.decode({**trajectory.columns, **replaced})
                 for outside in check.outside(values):
-                    path = (name, outside.path) if outside.path else (name,)
-                    tally = self._outside.setdefault(trajectory.name(path), Tally())
+                    leaf = trajectory.name((name, outside.path) if outside.path else (name,))
+                    self._spaces.setdefault(leaf, shortened(outside.space))
+                    tally = self._outside.setdefault(leaf, Tally())
                     tally.add(episode.index, outside.first, outside.count)
                     tally.compare(outside.worst, outside.excess)
 
@@ -87,8 +89,8 @@ class ValueCheck(RunningCheck):
             steps = "1 step of" if tally.count == 1 else f"{tally.count:,} steps of"
             verb = "lies" if tally.count == 1 else "lie"
             message = (
-                f"{steps} {name} {verb} outside the space, {place_text(tally)}; the value farthest outside is "
-                f"{tally.worst}."
+                f"{steps} {name} {verb} outside of {self._spaces[name]}, {place_text(tally)}; the value farthest "
+                f"outside is {tally.worst}."
             )
             yield _about("warning", "outside", message, name, tally)
         for name, tally in self._infinite.items():
