@@ -31,7 +31,15 @@ def test_profile_is_named_and_its_errors_set_the_status(run: Minari, make_datase
     rewards[1] = np.nan
     minari.create_dataset_from_buffers(
         "toy/b-v0",
-        [minari.data_collector.EpisodeBuffer(**{**vars(more), "id": None, "rewards": rewards, "infos": None})],
+        [
+            minari.data_collector.EpisodeBuffer(
+                observations=more.observations,
+                actions=more.actions,
+                rewards=rewards,
+                terminations=more.terminations,
+                truncations=more.truncations,
+            )
+        ],
         observation_space=dataset.observation_space,
         action_space=dataset.action_space,
     )

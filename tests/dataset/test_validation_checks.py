@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minari
+from minari._storages.base import MinariStorage
 from minari.data_collector import EpisodeBuffer, MultiAgentEpisodeBuffer
-from minari.dataset.validation import Examined, Finding, ReadEpisode, RunningCheck, passes, repair
+from minari.dataset.validation import repair
 from minari.errors import ArgumentError, DataPathError, DatasetCorruptError
 from minari.testing.examples import SPACES, as_buffer, draw_truth
 from support.copies import is_installed
@@ -388,28 +389,31 @@ def test_address_that_cannot_be_reached_is_named_without_secrets(monkeypatch: py
     assert "secret" not in str(caught.value)
 
 
-def test_pass_collects_the_outcomes_of_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Examined] = []
-
-    class Watching(RunningCheck):
-        def add(self, episode: ReadEpisode) -> None:
-            assert episode.length == STEPS
-
-        def findings(self) -> Iterator[Finding]:
-            seen.append(self.examined)
-            return iter(())
-
-    monkeypatch.setattr(passes, "RUNNING_CHECKS", [Watching])
-    buffers = episodes()
+@pytest.mark.parametrize("agents", [False, True])
+def test_pass_keeps_the_outcomes_of_sound_episodes(agents: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffers: list[Any] = episodes()
     set_values("truncations", (2, STEPS - 1, True))(buffers)
-    dataset = created(buffers)
-    minari.validate(dataset.id)
-    outcomes = seen[0].outcomes[""]
-    statistics = dataset.statistics()
-    np.testing.assert_allclose(np.array(outcomes.returns), statistics.returns)
-    assert outcomes.lengths.tolist() == statistics.lengths.tolist() == [STEPS] * EPISODES
-    assert (outcomes.episodes.tolist(), outcomes.terminated.tolist()) == ([0, 1, 2, 3], [True] * EPISODES)
-    assert outcomes.truncated.tolist() == [False, False, True, False]
+    given: dict[str, Any] = {}
+    if agents:
+        buffers = [MultiAgentEpisodeBuffer({"sheep": replace(one, seed=None)}) for one in buffers]
+        given = {"observation_space": {"sheep": INSIDE}, "action_space": {"sheep": FORCE}}
+    dataset = created(buffers, **given)
+    expected = dataset.statistics()
+    kept = dataset.storage.data_path / ".episode_statistics.json"
+    content = kept.read_bytes()
+    kept.unlink()
+    assert minari.validate(dataset.id).findings == ()
+    assert kept.read_bytes() == content
+    monkeypatch.setattr(MinariStorage, "get_outcomes", None)
+    np.testing.assert_array_equal(minari.load_dataset(dataset.id).statistics().returns, expected.returns)
+
+
+def test_pass_keeps_no_outcomes_of_damaged_episodes() -> None:
+    buffers = episodes()
+    CASES["negative seeds"][0](buffers)
+    data_path = created(buffers).storage.data_path
+    minari.validate(data_path)
+    assert not (data_path / ".episode_statistics.json").exists()
 
 
 def test_seed_that_is_no_whole_number_is_an_error() -> None:

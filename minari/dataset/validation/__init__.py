@@ -5,7 +5,7 @@ A check yields a :class:`Finding` for each problem. Those in :data:`DATASET_CHEC
 finding about each leaf at the end. Further checks are added to these lists.
 """
 
-from minari.dataset.validation.examined import Examined, Outcomes, ReadEpisode, RunningCheck
+from minari.dataset.validation.examined import Examined, ReadEpisode, RunningCheck
 from minari.dataset.validation.findings import LEVELS, Finding, Report
 from minari.dataset.validation.passes import DATASET_CHECKS, EPISODE_CHECKS, RUNNING_CHECKS, validate
 from minari.dataset.validation.places import find_data_path
@@ -21,7 +21,6 @@ __all__ = [
     "RUNNING_CHECKS",
     "Examined",
     "Finding",
-    "Outcomes",
     "ReadEpisode",
     "Report",
     "RunningCheck",

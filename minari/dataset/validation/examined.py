@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -13,9 +12,10 @@ import numpy.typing as npt
 
 from minari._base.lazy import cached_property
 from minari._model.episode_codec import ACTIONS, OBSERVATIONS, REWARDS, TERMINATIONS, TRUNCATIONS, EpisodeCodec
-from minari._model.multi_agent import MultiAgentCodec, trajectory_of
+from minari._model.multi_agent import MultiAgentCodec, agent_of_name, trajectory_of
 from minari._storages.base import MinariStorage
 from minari.dataset.validation.findings import Finding
+from minari.sampling.episode_statistics import OutcomesCollector
 from minari.spaces import AGENTS, Column, ColumnPath, Columns, Leaf, path_name
 
 
@@ -23,7 +23,6 @@ __all__ = [
     "DatasetCheck",
     "EpisodeCheck",
     "Examined",
-    "Outcomes",
     "ReadEpisode",
     "RunningCheck",
     "Trajectory",
@@ -49,6 +48,11 @@ class Trajectory:
     def name(self, path: ColumnPath) -> str:
         """Return the name of a column in the dataset."""
         return path_name((*self.prefix, *path))
+
+    @property
+    def outcome(self) -> dict[str, Column]:
+        """Return the columns of its outcomes, by the name of the field."""
+        return {str(path[0]): self.columns[path] for path in (REWARDS, TERMINATIONS, TRUNCATIONS)}
 
     @property
     def rewards(self) -> Column:
@@ -83,6 +87,13 @@ class ReadEpisode:
     trajectories: tuple[Trajectory, ...]
     problem: Exception | None
 
+    @property
+    def outcomes(self) -> Mapping[str, Any]:
+        """Return the outcomes in the form of :meth:`MinariStorage.get_outcomes`."""
+        if self.trajectories and not self.trajectories[0].prefix:
+            return self.trajectories[0].outcome
+        return {"agents": {agent_of_name(str(each.prefix[1])): each.outcome for each in self.trajectories}}
+
     @classmethod
     def of(
         cls, storage: MinariStorage, index: int, stored: Columns, length: int, metadata: Mapping[str, Any]
@@ -111,44 +122,6 @@ def _trajectories(codec: EpisodeCodec, index: int, columns: Columns, length: int
         yield Trajectory((AGENTS, name), codec.of_agent(agent), trajectory_of(columns, name), fields)
 
 
-class Outcomes:
-    """Returns, lengths and last flags of the episodes that could be read, or of the trajectories of one agent.
-
-    Attributes:
-        episodes: their numbers.
-        returns: the sums of their rewards, a number or an array of shape (k,) each.
-    """
-
-    def __init__(self) -> None:
-        self.episodes, self._lengths = array("q"), array("q")
-        self.returns: list[Any] = []
-        self._ends = bytearray()
-
-    def add(self, index: int, trajectory: Trajectory) -> None:
-        """Add a trajectory."""
-        self.episodes.append(index)
-        self._lengths.append(len(trajectory.rewards))
-        with np.errstate(all="ignore"):
-            self.returns.append(trajectory.rewards.sum(axis=0))
-        terminated, truncated = (bool(len(flags) and flags[-1]) for flags in trajectory.ends.values())
-        self._ends.append(terminated + 2 * truncated)
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Return their numbers of steps."""
-        return np.array(self._lengths, np.int64)
-
-    @property
-    def terminated(self) -> npt.NDArray[np.bool_]:
-        """Return whether the last step of each terminated it."""
-        return np.frombuffer(bytes(self._ends), np.uint8) & 1 > 0
-
-    @property
-    def truncated(self) -> npt.NDArray[np.bool_]:
-        """Return whether the last step of each truncated it."""
-        return np.frombuffer(bytes(self._ends), np.uint8) & 2 > 0
-
-
 @dataclass
 class Examined:
     """The dataset that checks examine.
@@ -156,12 +129,15 @@ class Examined:
     Attributes:
         storage: the open dataset.
         checksums: True to verify the checksums of values.
-        outcomes: collected in the pass, by the name of the agent in files; ``""`` if there is only one.
+        outcomes: collects the outcomes of the episodes in the pass.
     """
 
     storage: MinariStorage
     checksums: bool
-    outcomes: dict[str, Outcomes] = field(default_factory=dict)
+    outcomes: OutcomesCollector = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outcomes = OutcomesCollector(self.storage)
 
     @cached_property
     def codecs(self) -> dict[ColumnPath, EpisodeCodec]:
@@ -181,12 +157,6 @@ class Examined:
         """The leaves of the observations and the actions, with their paths in an episode."""
         codec = self.storage.episode_codec
         return (*codec.observations.leaves(), *codec.actions.leaves())
-
-    def collect(self, episode: ReadEpisode) -> None:
-        """Add an episode to the outcomes."""
-        for trajectory in episode.trajectories:
-            name = str(trajectory.prefix[1]) if trajectory.prefix else ""
-            self.outcomes.setdefault(name, Outcomes()).add(episode.index, trajectory)
 
 
 #: Examines the open dataset.

@@ -31,7 +31,7 @@ __all__ = [
 _ROUNDING = 0.11  # tolerance in MB of the size in the metadata, which has one decimal
 _BLOCK = 2**20  # bytes that are read at a time
 
-_OF_EVERY_FORMAT: Final = re.compile(r"metadata\.json|manifest\.json|\.lock")
+_OF_EVERY_FORMAT: Final = re.compile(r"metadata\.json|manifest\.json|\.lock|\.(?:field|episode)_statistics\.json")
 _UNFINISHED: Final = re.compile(r"\.journal|\.changes")  # committed by a writer that was killed before it finished
 _DATA, _MANIFEST_FILE = MANIFEST_NAME.split("/")
 

@@ -36,7 +36,7 @@ from minari.dataset.validation.places import find_data_path, id_of_place, refuse
 from minari.dataset.validation.profiles import find_profile
 from minari.dataset.validation.structure import DtypeCheck, check_columns, check_rows
 from minari.dataset.validation.values import ValueCheck, VariationCheck
-from minari.errors import DataPathError
+from minari.errors import DataPathError, EpisodeError
 from minari.progress import track
 from minari.spaces import Columns
 
@@ -157,7 +157,17 @@ def _examine_episodes(examined: Examined, findings: Findings) -> int:
         findings.take(guarded(examine, episode=index))
     for check in running:
         findings.take(guarded(check.findings))
+    if lengths is not None and not findings.counts["error"]:
+        _keep_outcomes(examined, lengths)
     return counted
+
+
+def _keep_outcomes(examined: Examined, lengths: npt.NDArray[np.int64]) -> None:
+    """Keep the outcomes of the episodes, all of which have been read, beside the data for others."""
+    episodes = np.arange(len(lengths))
+    if len(examined.outcomes) == len(lengths) and examined.outcomes.is_wanted(episodes):
+        with suppress(EpisodeError):  # of rewards of the shapes () and (1,), which are read alike
+            examined.outcomes.keep(examined.outcomes.result(lengths), episodes)
 
 
 def _examine(
@@ -174,7 +184,8 @@ def _examine(
     episode = ReadEpisode.of(examined.storage, index, columns, length, metadata)
     for check in EPISODE_CHECKS:
         yield from guarded(partial(check, examined, episode), episode=index)
-    examined.collect(episode)
+    if episode.problem is None:
+        examined.outcomes.add(episode.outcomes)
     for running_check in running:
         try:
             running_check.add(episode)
