@@ -126,6 +126,7 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
         Fact(
             "combined_datasets", "Combined From", texts_of(metadata.get("combined_datasets")) or None, to_text=", ".join
         ),
+        Fact("split_from", "Split From", _split_from(metadata.get("split_from"))),
         Fact("env_spec", "Environment", _env_id(metadata.get("env_spec"))),
         Fact("eval_env_spec", "Evaluation Environment", _env_id(metadata.get("eval_env_spec"))),
         Fact("license", "License", metadata.get("license") or None),
@@ -204,6 +205,13 @@ def _frames_of(metadata: Mapping[str, Any]) -> str | None:
 
 def _scores(scores: list[Any]) -> str:
     return f"min {scores[0]}, max {scores[1]}"
+
+
+def _split_from(origin: object) -> str | None:
+    """Return the dataset that a dataset is a part of; None if it is not."""
+    if not isinstance(origin, Mapping) or "dataset_id" not in origin:
+        return None
+    return f"{origin['dataset_id']}, part {origin.get('part')} of {origin.get('parts')}"
 
 
 def _env_id(env_spec: object) -> str | None:

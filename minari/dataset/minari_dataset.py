@@ -31,6 +31,7 @@ from minari._storages.core import warn_about_whole_stacks
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.episode_reading import episodes_on_demand, whole_episodes
 from minari.dataset.episodes_table import TableLibrary, episodes_table
+from minari.dataset.selection import select_episodes
 from minari.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -347,16 +348,22 @@ class MinariDataset:
     def _view(self, indices: npt.ArrayLike) -> MinariDataset:
         return MinariDataset(self._storage, indices)
 
-    def filter_episodes(self, condition: Callable[[EpisodeData], bool]) -> MinariDataset:
+    def filter_episodes(self, condition: Callable[[EpisodeData], bool] | str) -> MinariDataset:
         """Return a view of the episodes for which the condition is true.
 
         Only what the condition uses is read: no arrays if it uses the metadata and the length of an episode, and no
         observations, actions and infos if it uses the rewards and flags too, so that no frames are decoded.
 
         Args:
-            condition: called with each :class:`~minari.EpisodeData` of this view, in order.
+            condition: called with each :class:`~minari.EpisodeData` of this view, in order; or a text such as
+                ``"return > 100 and length < 500"``, see :doc:`/selecting`.
+
+        Raises:
+            ArgumentError: the text is no condition, or no episode has a name in it.
         """
-        check_callable("condition", condition, "a function of an EpisodeData that returns a bool")
+        if isinstance(condition, str):
+            return self._view(select_episodes(self, condition))
+        check_callable("condition", condition, "a function of an EpisodeData that returns a bool, or a text")
         episodes = episodes_on_demand(self._storage, self._indices.tolist())
         return self._view([episode.id for episode in episodes if condition(episode)])
 
