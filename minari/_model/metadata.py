@@ -26,7 +26,7 @@ from minari.errors import DatasetCorruptError, EpisodeTypeError, MetadataError, 
 from minari.spaces.serialization import deserialize_space, has_uniform_bounds, serialize_space
 
 
-__all__ = ["DatasetMetadata", "json_value", "upgrade_attributes", "warn_about_mistyped"]
+__all__ = ["DatasetMetadata", "json_value", "mistyped_keys", "upgrade_attributes", "warn_about_mistyped"]
 
 Space: TypeAlias = spaces.Space[Any]
 
@@ -43,8 +43,8 @@ _KNOWN_KEYS = frozenset(
     {
         *TOTALS, *SPACES, "algorithm_name", "assumptions", "author", "author_email", "code_permalink",
         "combined_datasets", "compression", "data_format", "dataset_id", "dataset_size", "description", "env_spec",
-        "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "minari_version", "multi_agent",
-        "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements", "split_from",
+        "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "license", "minari_version",
+        "multi_agent", "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements", "split_from",
         FRAME_STACK, DEDUPLICATED, RECORDED_WITH, VERIFICATION,
     }
 )  # fmt: skip
@@ -315,10 +315,19 @@ def warn_about_mistyped(
     Warns:
         UserWarning: for each such key, which is stored anyway.
     """
-    for key in changes:
-        meant = None if key in known or key in present else closest(key, known, likeness=0.8)
-        if meant is not None:
-            warn(f"The metadata key {key!r} is none that this library knows, and is stored. Did you mean {meant!r}?")
+    for key, meant in mistyped_keys([key for key in changes if key not in set(present)], known).items():
+        warn(f"The metadata key {key!r} is none that this library knows, and is stored. Did you mean {meant!r}?")
+
+
+def mistyped_keys(keys: Iterable[str], known: Iterable[str] = _KNOWN_KEYS) -> dict[str, str]:
+    """Return the unknown keys of metadata that resemble known ones, with these.
+
+    >>> mistyped_keys(["autor", "author", "robot"])
+    {'autor': 'author'}
+    """
+    names = frozenset(known)
+    found = {key: closest(key, names, likeness=0.8) for key in keys if key not in names}
+    return {key: meant for key, meant in found.items() if meant is not None}
 
 
 def json_value(value: Any, key: str) -> Any:

@@ -389,7 +389,10 @@ class StorageCore(ABC):
 
     def _whole_number(self, key: str, value: Any) -> int:
         try:
-            return int(value)
+            number = int(value)
+            if isinstance(value, (float, np.floating)) and number != value:
+                raise ValueError("it has a fraction")
+            return number
         except (TypeError, ValueError, OverflowError) as error:
             raise DatasetCorruptError(
                 f"The metadata of an episode in {self._data_path} has {shortened(value)} as {key!r}, expected a whole "
@@ -504,6 +507,17 @@ class StorageCore(ABC):
         """
         return self._add_missing_checksums()
 
+    def index_problems(self) -> Iterator[tuple[int | None, str]]:
+        """Yield the episodes that an index kept beside the data does not describe as they are, each with a clause.
+
+        The number is None where it is not about one episode.
+        """
+        return self._index_problems()
+
+    def repair_index(self) -> int:
+        """Make an index kept beside the data again where it is wrong; return for how many episodes."""
+        return self._repair_index()
+
     # Hooks
 
     @abstractmethod
@@ -553,6 +567,14 @@ class StorageCore(ABC):
         Raises:
             DatasetBusyError: another program is writing to the dataset.
         """
+        return 0
+
+    def _index_problems(self) -> Iterator[tuple[int | None, str]]:
+        """Yield the problems of an index, see :meth:`index_problems`; by default there is no index."""
+        return iter(())
+
+    def _repair_index(self) -> int:
+        """Make an index again where it is wrong, see :meth:`repair_index`."""
         return 0
 
     @abstractmethod

@@ -515,6 +515,10 @@ def _upload(
     token: Token = None,
     key_path: KeyPath = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not verify checksums before the upload.")] = False,
+    no_validate: Annotated[
+        bool,
+        typer.Option("--no-validate", help="Do not validate with the profile 'hub' before the upload."),
+    ] = False,
     private: Annotated[
         bool, typer.Option("--private", help="Keep the datasets private, on remotes that support it (such as the Hub).")
     ] = False,
@@ -535,6 +539,7 @@ def _upload(
         token=token,
         key_path=key_path,
         no_verify=no_verify,
+        no_validate=no_validate,
         private=private,
         force=force,
         max_workers=max_workers,
@@ -546,7 +551,10 @@ def _upload(
 def _validate(
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ID|PATH...", help="Ids of local datasets, or paths of their directories."),
+        typer.Argument(
+            metavar="ID|PATH|URL...",
+            help="Ids of local datasets, paths of their directories, or addresses of datasets that are read in place.",
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Validate all local datasets.")] = False,
     checksums: Annotated[
@@ -559,17 +567,30 @@ def _validate(
         bool,
         typer.Option(
             "--fix",
-            help="First add missing checksums and correct totals and size; no value is changed.",
+            help="First make a wrong index again, add missing checksums, and correct totals and size; no value is "
+            "changed.",
         ),
     ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Compare with a standard: 'hub' is that of a dataset for others."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check that datasets are intact.
+    """Check that datasets are intact, and their values plausible.
 
     Every episode is read. The exit status is 1 if there is an error.
     """
-    validate.validate(datasets=datasets, every=every, checksums=checksums, fix=fix, as_json=as_json, quiet=quiet)
+    validate.validate(
+        datasets=datasets,
+        every=every,
+        checksums=checksums,
+        profile=profile,
+        fix=fix,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 @app.command("verify", epilog="Example: minari verify cartpole/random-v0 --sample 20")

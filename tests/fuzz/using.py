@@ -263,7 +263,7 @@ class User:
 
     def _upload(self) -> None:
         (self.scene / "sent").mkdir(exist_ok=True)
-        minari.upload_dataset(SUBJECT, remote=f"file://{self.scene / 'sent'}", root=self.root)
+        minari.upload_dataset(SUBJECT, remote=f"file://{self.scene / 'sent'}", root=self.root, validate=False)
 
     # The command line
 

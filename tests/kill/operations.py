@@ -68,7 +68,7 @@ def prepare(place: Place) -> None:
             create(place, dataset_id, buffers(*seeds))
     minari.namespace.update_namespace_metadata("kill", description="before", root=place.root)
     for dataset_id in (A, B):
-        minari.upload_dataset(dataset_id, remote=place.address, root=place.root)
+        minari.upload_dataset(dataset_id, remote=place.address, root=place.root, validate=False)
     place.load(A).update_dataset_from_buffer(buffers(5))
 
 
@@ -201,7 +201,7 @@ OPERATIONS: list[Operation] = [
     Operation("forced download", lambda p: minari.download_dataset(A, True, remote=p.address, root=p.root)),
     Operation(
         "upload",
-        lambda p: minari.upload_dataset("kill/c-v1", remote=p.address, root=p.root),
+        lambda p: minari.upload_dataset("kill/c-v1", remote=p.address, root=p.root, validate=False),
         lambda p: create(p, "kill/c-v1", buffers(8, 9)),
     ),
     Operation("namespace", lambda p: minari.namespace.create_namespace("kill/more", "x", root=p.root)),

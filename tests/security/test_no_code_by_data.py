@@ -26,7 +26,8 @@ BEGINNINGS = {
     "minari.dataset.diff:": "diff_datasets",
     "minari.dataset.selection:": "select_episodes",
     "minari.dataset.split:": "split_dataset save_parts",
-    "minari.dataset.validation:": "validate repair",
+    "minari.dataset.validation.passes:": "validate",
+    "minari.dataset.validation.repairs:": "repair",
     "minari.dataset.minari_dataset:MinariDataset.": "convert save spec env_spec "
     "__getitem__ __iter__ __setstate__ filter_episodes statistics",
     "minari._storages.base:MinariStorage.": "read read_raw_metadata get_episodes "
@@ -80,6 +81,8 @@ ALLOWED = {
     "dataset is a spec already, and is returned as it is",
     "minari._storages.hdf5.process:_Child.__init__": "starts this Python with a program that stands in the "
     "source, which reads through libhdf5 what may crash it",
+    "minari.dataset.validation.metadata:_is_installed": "looks for a package by an identifier without dots, for which "
+    "nothing is imported",
     "minari._base.files:_exchange_call": "finds the call of the system that exchanges two directories, by its own name",
     "minari._base.files:exchange": "asks for the error number of that call",
 }

@@ -79,7 +79,7 @@ def make(dataset_id: str, data_format: str) -> Path:
     """Make a sound dataset."""
     saved = minari.create_dataset_from_arrays(
         dataset_id, observations=np.arange(10.0), actions=np.zeros(8), rewards=np.ones(8), infos={"x": ["a", None] * 5},
-        terminations=np.arange(8) % 4 == 3, data_format=data_format,
+        terminations=np.arange(8) % 4 == 3, data_format=data_format, requirements=["numpy"],
     )  # fmt: skip
     return Path(saved.spec.data_path)
 

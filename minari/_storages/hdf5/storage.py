@@ -39,7 +39,16 @@ from minari._storages.hdf5.attributes import is_damaged, metadata_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, corners, decompressed, read_column
 from minari._storages.hdf5.format.filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
 from minari._storages.hdf5.format.objects import Filter
-from minari._storages.hdf5.index import INDEX_NAME, NO_CHECKSUM, EpisodeIndex, LeafPlace, Schema, checksum_of
+from minari._storages.hdf5.index import (
+    INDEX_NAME,
+    NO_CHECKSUM,
+    UNKNOWN,
+    EpisodeIndex,
+    LeafPlace,
+    Schema,
+    checksum_of,
+    differing_place,
+)
 from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import DATA_FILE_NAME, to_hdf5_name
@@ -50,6 +59,7 @@ from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending
 from minari._storages.metadata_file import stamp_of
 from minari._storages.rows import RowRequest, merged, split
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
+from minari.progress import track
 from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, is_of_agent, native, path_name
 
 
@@ -646,6 +656,56 @@ class HDF5Storage(MinariStorage):
             return known
         ((_, columns),) = self._own_columns([index], file)
         return {path: checksum_of(column) for path, column in columns.items()} | known
+
+    # Index
+
+    def _index_problems(self) -> Iterator[tuple[int | None, str]]:
+        total = self.total_episodes
+        if not total:
+            return
+        found = self._at_one_moment(lambda file: self._episodes(file).count())
+        with self._index.lock.current:
+            known = self._index.total
+        if known is not None and known != found:
+            yield None, f"{INDEX_NAME} claims {known} episodes, and {self._file} has {found}"
+        remaining = iter(track(range(total), "checking the index", total=total))
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            yield from self._at_one_moment(partial(self._misplaced, batch))
+
+    def _misplaced(self, batch: Iterable[int], file: DataFile) -> list[tuple[int | None, str]]:
+        """Return those of the episodes that lie elsewhere in the file than the index says."""
+        problems: list[tuple[int | None, str]] = []
+        for index in batch:
+            known = self._index.find(index)
+            if known is None:
+                continue
+            try:
+                placed = self._episodes(file).locate(index, self._known_paths)
+            except DatasetCorruptError as error:
+                problems.append((index, f"{INDEX_NAME} has a place for episode {index}, which HDF5 does not: {error}"))
+                continue
+            steps, header = int(placed.total_steps[0]), int(placed.headers[0])
+            schema, places = placed.schema, placed.places[0].tolist()
+            lengths: Any = self._index.lengths(np.array([index]))
+            wrong = differing_place(*known, schema, places)
+            if wrong is None and (steps != lengths[0] or self._index.header(index) not in (header, UNKNOWN)):
+                wrong = "its length" if steps != lengths[0] else "its metadata"
+            if wrong is not None:
+                problems.append((index, f"{INDEX_NAME} has another place for {wrong} of episode {index} than the file"))
+        return problems
+
+    def _repair_index(self) -> int:
+        wrong = [index for index, _ in self._index_problems()]
+        episodes = [index for index in wrong if index is not None]
+        if wrong:
+            with self._index.lock.current:
+                self._index.forget(episodes)
+                self._index.total = None
+            self._at_one_moment(partial(self._locate, episodes))
+            self._count_episodes()
+            with self._index.lock.current:
+                self._index.save()
+        return len(wrong)
 
     # Writing
 
