@@ -195,7 +195,7 @@ class Server:
 
     def _of_the_dead(self, seed: int, current: dict[str, Any], died: str) -> Verdict:
         try:
-            trace = (self._work / "crash.txt").read_text(errors="replace")[-4000:]
+            trace = (self._work / "crash.txt").read_text(errors="replace")[-20_000:]
         except OSError:
             trace = ""
         kind = "hang" if died == "hang" else "crash"

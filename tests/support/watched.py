@@ -154,10 +154,10 @@ def main() -> None:
 
     names = []
     for number, changes in enumerate(hostile_metadata()):
-        for data_format in {"hdf5", FORMATS[number % len(FORMATS)]}:
-            names.append(f"hostile-{number}-{data_format}-v0")
-            file = make(names[-1], data_format) / "metadata.json"
-            file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+        data_format = FORMATS[number % len(FORMATS)]
+        names.append(f"hostile-{number}-{data_format}-v0")
+        file = make(names[-1], data_format) / "metadata.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
     for number, spec in enumerate(specs()):
         names.append(f"hostile-old-{number}-v0")
         make_old(names[-1], spec)
