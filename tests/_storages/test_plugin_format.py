@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support.forks import run_module
 from support.scripted import listing
 
 
@@ -82,10 +83,13 @@ for other in (*others, *(minari.load_dataset("cart/all-v0")[start : start + 5] f
 """
 
 
-def test_every_command_works_with_it(installed: Path, recorded: Path) -> None:
+def test_every_command_works_with_it(installed: Path, recorded: Path, tmp_path: Path) -> None:
+    paths = os.pathsep.join([str(installed), str(REPOSITORY)])
+    environment = {**os.environ, "PYTHONPATH": paths, "MINARI_DATASETS_PATH": str(recorded)}
+
     def minari(command: str) -> str:
-        out, errors = run("-m", "minari", *command.split(), root=recorded, site=installed)
-        assert not errors
+        code, out, errors = run_module("minari", command.split(), environment=environment, directory=tmp_path)
+        assert code == 0, errors
         return out
 
     files = {path.suffix for path in (recorded / "cart" / "a-v0" / "data").iterdir() if not path.name.startswith(".")}

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import minari
 from support.call_graph import CallGraph
 
@@ -96,12 +98,12 @@ BARRIERS = {
 }
 
 
-def graph() -> CallGraph:
+@pytest.fixture(scope="module")
+def calls() -> CallGraph:
     return CallGraph(Path(minari.__file__).parent, ON_PURPOSE)
 
 
-def test_no_call_that_could_run_foreign_code_is_reachable() -> None:
-    calls = graph()
+def test_no_call_that_could_run_foreign_code_is_reachable(calls: CallGraph) -> None:
     missing = [node for node in ENTRY_POINTS if node not in calls.bodies]
     assert not missing, "these functions have other names now"
     roots = {*ENTRY_POINTS, *(node for node in calls.registered if not node.startswith(ON_PURPOSE))}
@@ -123,9 +125,8 @@ def chain(found: dict[str, str | None], node: str) -> list[str]:
     return steps[::-1]
 
 
-def test_the_graph_finds_what_is_there() -> None:
+def test_the_graph_finds_what_is_there(calls: CallGraph) -> None:
     """The same walk finds the functions that do create environments."""
-    calls = graph()
     found = calls.reachable(["minari.dataset.minari_dataset:MinariDataset.recover_environment"])
     assert "minari._model.env_spec:make_environment" in found
     assert any(name == "gymnasium.make" for name, _ in calls.calls("minari._model.env_spec:make_environment"))
@@ -141,8 +142,7 @@ def test_the_graph_finds_what_is_there() -> None:
         assert f"minari._storages.{name}._count_episodes" in opened
 
 
-def test_what_is_allowed_is_still_there() -> None:
-    calls = graph()
+def test_what_is_allowed_is_still_there(calls: CallGraph) -> None:
     assert not [node for node in {**ALLOWED, **BARRIERS} if node not in calls.bodies]
 
 
