@@ -57,7 +57,8 @@ def select_episodes(dataset: View, text: str) -> list[int]:
             found.append(number)
     if missing and numbers:
         first = min(missing, key=lambda one: repr(one.lookup))
-        raise unknown(condition, first.lookup[: first.depth + 1], first.names)
+        own = [name for name in NAMES if name != AGENTS or storage.is_multi_agent] if not first.depth else []
+        raise unknown(condition, first.lookup[: first.depth + 1], [*own, *first.names])
     return found
 
 
@@ -73,6 +74,7 @@ def _values(storage: MinariStorage, numbers: list[int], condition: Condition) ->
     fields = field_values(storage, numbers, condition.fields) if condition.fields else ({} for _ in numbers)
     for number, length, described, outcome, of_fields in zip(numbers, lengths, metadata, outcomes, fields, strict=True):
         described.setdefault("seed", None)
+        described.pop("total_steps", None)  # which is the length
         values = {**described, "metadata": described, **outcome, **of_fields, "id": number, "length": length}
         if has_agents:
             values[AGENTS] = _of_agents(storage, described.get(AGENTS), outcome.get(AGENTS, {}))

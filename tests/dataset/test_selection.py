@@ -49,7 +49,7 @@ DOOR: dict[str, Callable[[Any], Any]] = {
     'sum("rewards") >= return - 1e-6': lambda one: True,
     'any("infos/success")': lambda one: one.infos["success"].any(),
     "rewards_max > 10 or rewards_min < -0.2": lambda one: one.rewards.max() > 10 or one.rewards.min() < -0.2,
-    'metadata["total_steps"] == length': lambda one: True,
+    'metadata["seed"] == seed': lambda one: True,
     "seed is None": lambda one: False,
 }
 
