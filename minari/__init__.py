@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
     from minari.data_collector.deprecated import DataCollectorV0, create_dataset_from_collector_env
     from minari.dataset.combine import combine_datasets, split_dataset
+    from minari.dataset.edit import edit_dataset
     from minari.dataset.from_arrays import create_dataset_from_arrays
     from minari.dataset.from_buffers import create_dataset_from_buffers
     from minari.dataset.minari_dataset import MinariDataset
@@ -43,6 +44,7 @@ else:
             "minari.data_collector.deprecated": ("DataCollectorV0", "create_dataset_from_collector_env"),
             "minari.dataset.from_arrays": ("create_dataset_from_arrays",),
             "minari.dataset.combine": ("combine_datasets", "split_dataset"),
+            "minari.dataset.edit": ("edit_dataset",),
             "minari.dataset.from_buffers": ("create_dataset_from_buffers",),
             "minari._model.episode": ("EpisodeData", "StepData"),
             "minari.dataset.minari_dataset": ("MinariDataset",),
@@ -74,6 +76,7 @@ __all__ = [
     "create_dataset_from_collector_env",
     "delete_dataset",
     "download_dataset",
+    "edit_dataset",
     "get_normalized_score",
     "list_local_datasets",
     "list_remote_datasets",
