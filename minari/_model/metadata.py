@@ -287,9 +287,10 @@ class DatasetMetadata:
             if key in _MEASURED or (not is_missing and self._is_protected(key)):
                 raise _protected(key)
             if is_missing:
+                own = [name for name in self._raw if name not in _MEASURED and not self._is_protected(name)]
                 raise MetadataError(
-                    f"The metadata has no key {shortened(key)} to remove, expected one of "
-                    f"{shortened(list(self._raw))}.{did_you_mean(key, self._raw)}"
+                    f"The metadata has no key {shortened(key)} to remove, expected one of {shortened(own)}."
+                    f"{did_you_mean(key, own)}"
                 )
         raw = self.updated(changes)._raw
         left = {key: value for key, value in raw.items() if key not in doomed}

@@ -73,10 +73,12 @@ class MinariStorage(StorageCore):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         data_path = as_data_path(state["data_path"] if "data_path" in state else state["_data_path"])  # as in 0.5
-        metadata = read_metadata(data_path)
+        stamp, metadata = stamp_of(data_path), read_metadata(data_path)
         if state.get("revision", metadata.revision) != metadata.revision:
             raise changed_dataset(data_path)
         self.__init__(data_path, metadata)  # type: ignore[misc]
+        if stamp_of(data_path) != stamp:  # another program has changed it meanwhile
+            self.forget_metadata()
         self.verify_checksums = state.get("verify_checksums", False)
         self.placed_id = state.get("placed_id")
 
@@ -118,7 +120,7 @@ class MinariStorage(StorageCore):
             episodes, steps = told.total_episodes, told.total_steps
             if episodes > _MANY_EPISODES:
                 self._check_room(episodes)
-            found = self._count_episodes() if episodes else 0
+            found = self.unchanged_during(self._count_episodes) if episodes else 0
             problem = None
             if found != episodes:
                 problem = f"{episodes} episodes and the data has {found}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any
 
@@ -39,6 +39,11 @@ class Wanted:
     episode_metadata: Sequence[tuple[str, str]] | None
     remove_episode_metadata: Sequence[str] | None
 
+    @property
+    def is_nothing(self) -> bool:
+        """Return whether no option is given."""
+        return all(getattr(self, each.name) is None for each in fields(self))
+
     def arguments(self, total: int) -> dict[str, Any]:
         """Return the arguments of :func:`minari.edit_dataset`.
 
@@ -68,6 +73,8 @@ def edit(
     dataset: str, wanted: Wanted, new_id: str | None, dry_run: bool, without_asking: bool, as_json: bool, quiet: bool
 ) -> None:
     """Edit a dataset, once the user confirms where data would be lost."""
+    if wanted.is_nothing and new_id is None:
+        raise UsageError("Give at least one change, such as --set KEY=VALUE, --drop-episodes or --drop-field.")
     with progress_bars(quiet=quiet):
         report = _edited(dataset, wanted, new_id, dry_run=dry_run or not (without_asking or new_id))
         if report.dry_run and not dry_run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from minari._catalog.layout import get_dataset_path, restore_replaced
 from minari._model.dataset_id import is_dataset_id
 from minari._model.episode import EpisodeData
 from minari._storages.base import MinariStorage, PathLike
@@ -110,6 +111,8 @@ def edit_dataset(
 
 
 def _opened(dataset: PathLike, root: PathLike | None) -> MinariDataset:
+    if isinstance(dataset, str) and is_dataset_id(dataset):
+        restore_replaced(get_dataset_path(dataset, root=root))
     data_path = find_data_path(dataset, root)
     storage = MinariStorage.read(data_path)
     if isinstance(dataset, str) and is_dataset_id(dataset) and data_path.parent.name == dataset.rpartition("/")[2]:

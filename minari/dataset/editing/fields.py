@@ -134,11 +134,11 @@ class FieldEdit:
                 new = f"{each.label}{path_name(each.moved(path))}"
                 if is_dropped == dropped and (is_dropped or new != name):
                     found[name] = new
-            base = STATE if each is self._state else _INFOS
+            base = "" if each is self._state else f"{each.label}{_INFOS}/"
             for name in each.infos if dropped else ():
-                found[_shown(each, base, name)] = ""
+                found[f"{base}{name}".removesuffix("/")] = ""
             for name, key in {} if dropped else each.info_keys.items():
-                found[_shown(each, base, name)] = _shown(each, base, _renamed(name, key))
+                found[f"{base}{name}"] = f"{base}{_renamed(name, key)}"
         return found
 
     def spaces(self) -> tuple[Any, Any]:
@@ -292,8 +292,7 @@ class _Resolver:
         """Note that a field is to be dropped."""
         meant, rest = self._of_agents(name)
         if rest == _INFOS or rest.startswith(f"{_INFOS}/") or self._is_state(rest):
-            info = rest.partition("/")[2]
-            for each in self._note_info(name, rest, meant):
+            for each, info in self._note_info(name, rest, meant):
                 each.infos.append(info)
             return
         for each, path in self._found(name, meant, rest, "dropped"):
@@ -313,8 +312,8 @@ class _Resolver:
         if new == name:
             raise ArgumentError(f"The new name of {name} is the one that it has, expected another one.")
         if rest.startswith(f"{_INFOS}/") or (self._is_state(rest) and rest != STATE):
-            for each in self._note_info(name, rest, meant):
-                each.info_keys[rest.partition("/")[2]] = key
+            for each, info in self._note_info(name, rest, meant):
+                each.info_keys[info] = key
             return
         for each, path in self._found(name, meant, rest, "renamed"):
             each.keys[path] = key
@@ -337,11 +336,12 @@ class _Resolver:
     def _is_state(self, rest: str) -> bool:
         return self._storage.is_multi_agent and (rest == STATE or rest.startswith(f"{STATE}/"))
 
-    def _note_info(self, name: str, rest: str, meant: list[_Trajectory]) -> list[_Trajectory]:
-        owners = [self._state] if self._is_state(rest) else meant
-        where = [(each, rest.partition("/")[2]) for each in owners]
-        self._infos[name] = where
-        return owners
+    def _note_info(self, name: str, rest: str, meant: list[_Trajectory]) -> list[tuple[_Trajectory, str]]:
+        """Return where an info may be, and its name there; the global state is stored as the info ``state`` is."""
+        is_state = self._is_state(rest)
+        info = rest if is_state else rest.partition("/")[2]
+        self._infos[name] = [(each, info) for each in ([self._state] if is_state else meant)]
+        return self._infos[name]
 
     def _found(self, name: str, meant: list[_Trajectory], rest: str, what: str) -> list[tuple[_Trajectory, ColumnPath]]:
         """Return the nodes with a name, which can be dropped or renamed."""
@@ -367,19 +367,23 @@ class _Resolver:
         return found
 
     def _unknown(self, name: str, meant: list[_Trajectory], rest: str) -> ArgumentError:
-        for each in meant:
-            for path, space in each.nodes.items():
-                is_leaf = not isinstance(space, (spaces.Dict, spaces.Tuple))
-                if is_leaf and rest.startswith(f"{path_name(path)}/"):
-                    return ArgumentError(
-                        f"{name} is no field, since {each.label}{path_name(path)} is a {type(space).__name__}, which "
-                        f"is dropped or renamed as a whole."
-                    )
+        leaves = [self._leaf_above(each, rest) for each in meant]
+        if leaves and leaves[0] is not None and None not in leaves:
+            label, space = meant[0].label if len(meant) == 1 else "", meant[0].nodes[leaves[0]]
+            return ArgumentError(
+                f"{name} is no field, since the parts of {label}{path_name(leaves[0])}, a {type(space).__name__}, have "
+                f"no names; give a key of a Dict, or an info."
+            )
         known = dict.fromkeys(path_name(path) for each in meant for path in each.nodes if len(path) > 1)
         return ArgumentError(
             f"{self._storage.dataset_id} has no field {shortened(name)}, expected one of {shortened(list(known))}, or "
             f"an info such as 'infos/success'.{did_you_mean(rest, known)}"
         )
+
+    def _leaf_above(self, each: _Trajectory, rest: str) -> ColumnPath | None:
+        """Return the leaf that a name goes on below, None if there is none."""
+        leaves = (path for path, space in each.nodes.items() if not isinstance(space, (spaces.Dict, spaces.Tuple)))
+        return next((path for path in leaves if rest.startswith(f"{path_name(path)}/")), None)
 
     def look_at_infos(self, numbers: Iterable[int]) -> dict[str, set[int]]:
         """Return the episodes that have each of the infos.
@@ -436,6 +440,7 @@ class _Resolver:
         for each in self._trajectories:
             for place in info_places(self._info_paths(each, paths)):
                 yield f"{each.label}{_INFOS}/{info_name(place)}"
+        yield from map(info_name, info_places(self._info_paths(self._state, paths)))
 
 
 def _check(each: _Trajectory) -> None:
@@ -478,7 +483,3 @@ def _info_afterwards(info: str, keys: Mapping[str, str]) -> str:
     """Return the name of an info after it, and the dicts that it lies in, have other keys."""
     parts = info.split("/")
     return "/".join(keys.get("/".join(parts[: depth + 1]), part) for depth, part in enumerate(parts))
-
-
-def _shown(each: _Trajectory, base: str, name: str) -> str:
-    return f"{each.label}{base}/{name}" if name else f"{each.label}{base}"
