@@ -44,6 +44,11 @@ class Wanted:
         """Return whether no option is given."""
         return all(getattr(self, each.name) is None for each in fields(self))
 
+    @property
+    def drops_data(self) -> bool:
+        """Return whether episodes or fields are to be dropped."""
+        return self.drop_episodes is not None or bool(self.drop_fields)
+
     def arguments(self, total: int) -> dict[str, Any]:
         """Return the arguments of :func:`minari.edit_dataset`.
 
@@ -75,16 +80,15 @@ def edit(
     """Edit a dataset, once the user confirms where data would be lost."""
     if wanted.is_nothing and new_id is None:
         raise UsageError("Give at least one change, such as --set KEY=VALUE, --drop-episodes or --drop-field.")
+    asks = not (dry_run or without_asking or new_id is not None) and wanted.drops_data
     with progress_bars(quiet=quiet):
-        report = _edited(dataset, wanted, new_id, dry_run=dry_run or not (without_asking or new_id))
-        if report.dry_run and not dry_run:
-            if report.drops_data:
-                _ask(report)
-            report = _edited(dataset, wanted, new_id, dry_run=False)
+        if asks:
+            _ask(_edited(dataset, wanted, new_id, dry_run=True), err=as_json)
+        report = _edited(dataset, wanted, new_id, dry_run)
     if as_json:
         print_json(report.as_dict())
         return
-    for line in _lines(report):
+    for line in _lines(report)[: 1 if asks else None]:
         echo(line)
 
 
@@ -96,11 +100,11 @@ def _edited(dataset: str, wanted: Wanted, new_id: str | None, dry_run: bool) -> 
         raise DatasetNotFoundError(f"{error}{did_you_mean_local(dataset)}") from error
 
 
-def _ask(report: EditReport[Any]) -> None:
-    echo(f"This changes {report.dataset_id} in place, and what is dropped cannot be restored:", err=True)
+def _ask(report: EditReport[Any], err: bool) -> None:
+    echo(f"What is dropped from {report.dataset_id} cannot be restored:", err=err)
     for sentence in report.sentences:
-        echo(f"  {sentence}", err=True)
-    typer.confirm("Are you sure?", abort=True, err=True)
+        echo(f"  {sentence}", err=err)
+    typer.confirm("Are you sure you want to edit it in place?", abort=True, err=err)
 
 
 def _lines(report: EditReport[Any]) -> list[str]:

@@ -245,9 +245,9 @@ def test_keys_of_episodes_are_removed(data_format: str) -> None:
     dataset.storage.update_episode_metadata([{"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}, {"d": 4}], [0, 2, 5])
     report = dataset.edit(remove_episode_metadata=["a/b", "d"], episode_metadata={1: {"d": 9}})
     assert report.sentences == [
+        "Removes a/b of episodes 0, 2.",
         "Sets d of episode 1 to 9.",
-        "Removes a/b of 2 episodes.",
-        "Removes d of 1 episode.",
+        "Removes d of episode 5.",
     ]
     assert report.dataset is not None
     found = [{k: item[k] for k in "ad" if k in item} for item in report.dataset.storage.get_episode_metadata(range(6))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -93,13 +92,14 @@ class EditReport(Generic[D]):
             found.append(f"Drops {', '.join(self.dropped_fields)}.")
         found += [f"Renames {old} to {new}." for old, new in self.renamed_fields.items()]
         found += [_sentence(key, change) for key, change in self.metadata.items()]
+        alike: dict[tuple[str, str], list[int]] = {}  # episodes of which the same is said
         for number, changes in self.episode_metadata.items():
-            kept = [(key, change) for key, change in changes.items() if not change.is_removed]
-            found += [_sentence(f"{key} of episode {number}", change) for key, change in kept]
-        each = self.episode_metadata.values()
-        removed = Counter(key for changes in each for key, change in changes.items() if change.is_removed)
+            for key, change in changes.items():
+                said = f"Removes {key} of episode" if change.is_removed else f"Sets {key} of episode"
+                alike.setdefault((said, "." if change.is_removed else _values(change)), []).append(number)
         found += [
-            f"Removes {key} of {count} {'episode' if count == 1 else 'episodes'}." for key, count in removed.items()
+            f"{said}{'' if len(numbers) == 1 else 's'} {ranges(numbers)}{rest}"
+            for (said, rest), numbers in alike.items()
         ]
         if None not in (self.size_before, self.size_after) and self.size_before != self.size_after:
             found.append(f"The size is {size_text(self.size_after or 0)}, it was {size_text(self.size_before or 0)}.")
@@ -136,8 +136,12 @@ def _plain(value: Any) -> Any:
 def _sentence(what: str, change: Change) -> str:
     if change.is_removed:
         return f"Removes {what}, which was {shortened(_plain(change.old))}."
+    return f"Sets {what}{_values(change)}"
+
+
+def _values(change: Change) -> str:
     was = "" if change.old is None else f", which was {shortened(_plain(change.old))}"
-    return f"Sets {what} to {shortened(_plain(change.new))}{was}."
+    return f" to {shortened(_plain(change.new))}{was}."
 
 
 def ranges(numbers: Iterable[int]) -> str:

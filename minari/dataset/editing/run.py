@@ -135,7 +135,7 @@ def _checked_names(name: str, value: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What an edit does.
+    """The effect of an edit.
 
     Attributes:
         numbers: the episodes that are left, in their order.
