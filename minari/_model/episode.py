@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, SupportsFloat, TypedDict
+from typing import Any, SupportsFloat, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,67 @@ import numpy.typing as npt
 from minari.errors import DatasetBusyError
 
 
+#: Function that reads the metadata of an episode, with ``id`` and ``total_steps``.
+ReadMetadata: TypeAlias = Callable[[], dict[str, Any]]
+
+
+class WithMetadata:
+    """Base class of episodes with metadata, which is read at the first access.
+
+    It is not a field: a dataset is read without the metadata of its episodes, and an episode that is made from arrays
+    has none.
+    """
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Return the metadata of the episode: ``seed``, ``options``, and what was recorded beside the arrays.
+
+        It is read at the first access, and empty if the episode is not from a dataset. Equality of episodes does not
+        depend on it.
+
+        Raises:
+            DatasetBusyError: another program has changed the episode since it was read.
+        """
+        values = self.__dict__
+        if "_metadata" not in values:
+            read: ReadMetadata | None = values.get("_read_metadata")
+            found = {} if read is None else dict(read())
+            found.pop("id", None)
+            steps = found.pop("total_steps", None)
+            if steps is not None and steps != len(self):  # type: ignore[arg-type]  # subclasses have a length
+                raise DatasetBusyError(
+                    f"Episode {values.get('id')} has {steps} steps now and had {len(self)} when it was read, as "  # type: ignore[arg-type]
+                    f"another program is changing it; read the episode again."
+                )
+            values["_metadata"] = found
+            values.pop("_read_metadata", None)
+        metadata: dict[str, Any] = values["_metadata"]
+        return metadata
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {"_metadata": self.metadata, **self.__dict__}  # which pickles and deep copies keep, and no file
+        state.pop("_read_metadata", None)
+        return state
+
+
+Episode = TypeVar("Episode", bound=WithMetadata)
+
+
+def with_metadata(episode: Episode, read: ReadMetadata) -> Episode:
+    """Let an episode read its metadata with a function when it is used; return the episode."""
+    episode.__dict__["_read_metadata"] = read
+    return episode
+
+
+def with_metadata_of(other: WithMetadata, episode: Episode) -> Episode:
+    """Give an episode the metadata of another one, or the way to read it; return the episode."""
+    kept = {key: other.__dict__[key] for key in ("_metadata", "_read_metadata") if key in other.__dict__}
+    episode.__dict__.update(copied(kept))
+    return episode
+
+
 @dataclass(frozen=True, eq=False)
-class EpisodeData:
+class EpisodeData(WithMetadata):
     """An episode of T steps.
 
     Arrays belong to the caller and can be modified in place. Only views (``iterate_episodes(copy=False)``)
@@ -29,6 +88,7 @@ class EpisodeData:
         terminations: boolean array of shape (T,).
         truncations: boolean array of shape (T,).
         infos: the T+1 infos, each leaf with time first; empty if none were recorded.
+        metadata: what was recorded beside the arrays, such as ``seed`` and ``options``; read at the first access.
     """
 
     id: int
@@ -64,7 +124,7 @@ class EpisodeData:
 
     def copy(self) -> EpisodeData:
         """Return the episode with its own arrays, which can be modified in place."""
-        return EpisodeData(**{f.name: copied(getattr(self, f.name)) for f in fields(self)})
+        return with_metadata_of(self, EpisodeData(**{f.name: copied(getattr(self, f.name)) for f in fields(self)}))
 
 
 def episode_of(values: dict[str, Any]) -> EpisodeData:
@@ -72,47 +132,6 @@ def episode_of(values: dict[str, Any]) -> EpisodeData:
     episode = object.__new__(EpisodeData)
     episode.__dict__.update(values)
     return episode
-
-
-class EpisodeOnDemand(EpisodeData):
-    """An episode that reads only ``id``, rewards and flags at first, and everything else on access.
-
-    Copies and pickles are plain :class:`EpisodeData`.
-    """
-
-    _read: Callable[[], EpisodeData]
-
-    @classmethod
-    def of(cls, values: dict[str, Any], read: Callable[[], EpisodeData]) -> EpisodeOnDemand:
-        """Create an episode.
-
-        Args:
-            values: the fields that have been read.
-            read: function that returns the whole episode.
-        """
-        episode = object.__new__(cls)
-        episode.__dict__.update(values, _read=read)
-        return episode
-
-    @property
-    def is_complete(self) -> bool:
-        """Return whether everything has been read."""
-        return "observations" in self.__dict__
-
-    def __getattr__(self, name: str) -> Any:  # called only for fields that have not been read
-        if name not in ("observations", "actions", "infos"):
-            raise AttributeError(f"An EpisodeData has no attribute {name!r}.")
-        whole = self._read()
-        if len(whole) != len(self):
-            raise DatasetBusyError(
-                f"Episode {self.id} changed from {len(self)} to {len(whole)} steps while it was read, as another "
-                f"program is changing it; filter the dataset again."
-            )
-        self.__dict__.update({key: value for key, value in vars(whole).items() if key not in self.__dict__})
-        return self.__dict__[name]
-
-    def __reduce__(self) -> Any:
-        return EpisodeData, tuple(getattr(self, field.name) for field in fields(self))
 
 
 def same_values(a: Any, b: Any) -> bool:

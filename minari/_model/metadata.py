@@ -47,8 +47,8 @@ _KNOWN_KEYS = frozenset(
         *TOTALS, *SPACES, "algorithm_name", "assumptions", "author", "author_email", "code_permalink",
         "combined_datasets", "compression", "data_format", "dataset_id", "dataset_size", "description", "env_spec",
         "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "minari_version", "multi_agent",
-        "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements", FRAME_STACK, DEDUPLICATED,
-        REVISION,
+        "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements", "split_from",
+        FRAME_STACK, DEDUPLICATED, REVISION,
     }
 )  # fmt: skip
 _SET_ONCE = (*SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import shortened
-from minari._model.episode import EpisodeData, copied, same_values
+from minari._model.episode import EpisodeData, WithMetadata, copied, same_values, with_metadata_of
 from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari._model.episode_codec import ACTIONS, OBSERVATIONS, OUTCOMES, REWARDS, EpisodeCodec, reset_metadata
 from minari._model.episode_metadata import checked_metadata
@@ -239,11 +239,12 @@ class AgentEpisodeData(EpisodeData):
 
     def copy(self) -> AgentEpisodeData:
         """Return the trajectory with its own arrays, which can be modified in place."""
-        return AgentEpisodeData(**{f.name: copied(getattr(self, f.name)) for f in fields(self)})
+        own = {f.name: copied(getattr(self, f.name)) for f in fields(self)}
+        return with_metadata_of(self, AgentEpisodeData(**own))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MultiAgentEpisodeData:
+class MultiAgentEpisodeData(WithMetadata):
     """An episode of many agents, of T joint steps: of all agents that are alive, or turns of one of them.
 
     ``episode[agent]`` is the trajectory of an agent. The length of an episode is T.
@@ -253,6 +254,8 @@ class MultiAgentEpisodeData:
         total_steps: the number of joint steps, T.
         episodes: the trajectory of each agent that has one.
         state: the T + 1 global states; None if they were not recorded.
+        metadata: what was recorded beside the arrays, that of each agent by its name under ``"agents"``; read at the
+            first access. That of ``episode[agent]`` is the same with that of the agent in its place.
     """
 
     id: int
@@ -317,7 +320,8 @@ class MultiAgentEpisodeData:
     def copy(self) -> MultiAgentEpisodeData:
         """Return the episode with its own arrays, which can be modified in place."""
         copies = {agent: episode.copy() for agent, episode in self.episodes.items()}
-        return MultiAgentEpisodeData(self.id, self.total_steps, copies, copied(self.state))
+        whole = MultiAgentEpisodeData(self.id, self.total_steps, copies, copied(self.state))
+        return with_metadata_of(self, whole)
 
     def joint(self) -> JointEpisode:
         """Return the trajectories of all agents in dense arrays, with zeros where an agent was not there.

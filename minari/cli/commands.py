@@ -20,15 +20,17 @@ from minari.cli.terminal import echo
 
 
 if TYPE_CHECKING:
-    from minari.cli import changing, edit, listing, record, recovery, sharing, show, validate
+    from minari.cli import changing, diff, edit, listing, record, recovery, sharing, show, split, validate
 else:
     changing = LazyModule("minari.cli.changing")
+    diff = LazyModule("minari.cli.diff")
     edit = LazyModule("minari.cli.edit")
     listing = LazyModule("minari.cli.listing")
     record = LazyModule("minari.cli.record")
     recovery = LazyModule("minari.cli.recovery")
     sharing = LazyModule("minari.cli.sharing")
     show = LazyModule("minari.cli.show")
+    split = LazyModule("minari.cli.split")
     validate = LazyModule("minari.cli.validate")
 
 
@@ -48,6 +50,13 @@ class FrameStack(str, Enum):
 
     KEEP = "keep"
     DEDUPLICATE = "deduplicate"
+
+
+class SplitBy(str, Enum):
+    """Orders in which the episodes of a dataset are cut into parts."""
+
+    EPISODE = "episode"
+    RETURN = "return"
 
 
 class _PlainFlags:
@@ -327,6 +336,62 @@ def _combine(
     changing.combine(dataset_ids=dataset_ids, new_id=new_id)
 
 
+@app.command("split", epilog="Example: minari split cartpole/random-v0 --fractions 0.8,0.2 --seed 0")
+def _split(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")],
+    fractions: Annotated[
+        str | None, typer.Option(metavar="F,F...", help="Fraction of the episodes in each part, such as 0.8,0.2.")
+    ] = None,
+    sizes: Annotated[
+        str | None, typer.Option(metavar="N,N...", help="Number of episodes in each part, such as 100,20.")
+    ] = None,
+    by: Annotated[
+        SplitBy,
+        typer.Option(
+            help="'episode' draws the episodes at random; 'return' cuts them in the order of their returns, the "
+            "highest first."
+        ),
+    ] = SplitBy.EPISODE,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="SEED", help="Seed for drawing the episodes at random.")
+    ] = None,
+    new_ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as", metavar="NEW_ID", help="Id of a part, once for each; by default NAME-part1-vN, NAME-part2-vN, ..."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Create new datasets of the parts of a dataset, all or none, without common episodes."""
+    split.split(
+        dataset_id=dataset_id,
+        fractions=fractions,
+        sizes=sizes,
+        by=by.value,
+        seed=seed,
+        new_ids=new_ids,
+        quiet=quiet,
+    )
+
+
+@app.command("diff", epilog="Example: minari diff cartpole/a-v0 cartpole/b-v0")
+def _diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="Id of a local dataset, or path of its directory.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    ignore_metadata: Annotated[
+        bool, typer.Option("--ignore-metadata", help="Compare only spaces and the values of episodes.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two datasets: metadata, spaces, and episodes by their values, however they are stored.
+
+    The exit status is 0 if they are equal, 1 if they differ, and 2 if they cannot be compared.
+    """
+    diff.diff(a, b, ignore_metadata=ignore_metadata, as_json=as_json, quiet=quiet)
+
+
 @app.command("convert", epilog="Example: minari convert cartpole/a-v0 cartpole/b-v0 --format zarr --compression zstd")
 def _convert(
     dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")],
@@ -398,6 +463,13 @@ def _edit(
     drop_episodes: Annotated[
         str | None, typer.Option(metavar="NUMBERS", help="Episodes to drop, such as 3,7,10-14.")
     ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Condition of the episodes to keep, such as 'return > 100 and length < 500'; the others are dropped.",
+        ),
+    ] = None,
     drop_field: Annotated[
         list[str] | None,
         typer.Option(
@@ -443,6 +515,7 @@ def _edit(
             set_metadata=set_metadata,
             remove_metadata=remove,
             drop_episodes=drop_episodes,
+            keep=keep,
             drop_fields=drop_field,
             rename_fields=rename_field,
             episode_metadata=set_episode,

@@ -34,6 +34,7 @@ class Wanted:
     set_metadata: Sequence[str] | None
     remove_metadata: Sequence[str] | None
     drop_episodes: str | None
+    keep: str | None
     drop_fields: Sequence[str] | None
     rename_fields: Sequence[str] | None
     episode_metadata: Sequence[tuple[str, str]] | None
@@ -47,7 +48,7 @@ class Wanted:
     @property
     def drops_data(self) -> bool:
         """Return whether episodes or fields are to be dropped."""
-        return self.drop_episodes is not None or bool(self.drop_fields)
+        return self.drop_episodes is not None or self.keep is not None or bool(self.drop_fields)
 
     def arguments(self, total: int) -> dict[str, Any]:
         """Return the arguments of :func:`minari.edit_dataset`.
@@ -67,6 +68,7 @@ class Wanted:
             "set_metadata": _parse_pairs("--set", self.set_metadata),
             "remove_metadata": self.remove_metadata or (),
             "drop_episodes": list(_below(total, dropped)),
+            "keep": self.keep,
             "drop_fields": self.drop_fields or (),
             "rename_fields": _parse_names("--rename-field", self.rename_fields),
             "episode_metadata": of_episodes,
@@ -83,7 +85,7 @@ def edit(
     asks = not (dry_run or without_asking or new_id is not None) and wanted.drops_data
     with progress_bars(quiet=quiet):
         if asks:
-            _ask(_edited(dataset, wanted, new_id, dry_run=True), err=as_json)
+            asks = _ask(_edited(dataset, wanted, new_id, dry_run=True), err=as_json)
         report = _edited(dataset, wanted, new_id, dry_run)
     if as_json:
         print_json(report.as_dict())
@@ -100,11 +102,14 @@ def _edited(dataset: str, wanted: Wanted, new_id: str | None, dry_run: bool) -> 
         raise DatasetNotFoundError(f"{error}{did_you_mean_local(dataset)}") from error
 
 
-def _ask(report: EditReport[Any], err: bool) -> None:
+def _ask(report: EditReport[Any], err: bool) -> bool:
+    """Ask whether data may be lost; return False if none would be."""
+    if not report.drops_data:
+        return False
     echo(f"What is dropped from {report.dataset_id} cannot be restored:", err=err)
     for sentence in report.sentences:
         echo(f"  {sentence}", err=err)
-    typer.confirm("Are you sure you want to edit it in place?", abort=True, err=err)
+    return typer.confirm("Are you sure you want to edit it in place?", abort=True, err=err)
 
 
 def _lines(report: EditReport[Any]) -> list[str]:

@@ -25,10 +25,11 @@ from minari._storages.core import read_metadata
 from minari.cli.options import read_credentials
 from minari.cli.progress import progress_bars
 from minari.cli.terminal import open_console, page_width, print_json, printable, warn
-from minari.dataset.description import DatasetStatistics, Fact, agents_of, dataset_facts, env_facts
+from minari.dataset.description import Fact, agents_of, dataset_facts, env_facts
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.validation import find_data_path
 from minari.errors import DatasetNotFoundError, MinariError
+from minari.sampling.episode_statistics import DatasetStatistics
 from minari.spaces.serialization import serialize_space
 from minari.storage.remotes import get_cloud_storage, split_address
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import parse_json
@@ -16,10 +14,8 @@ from minari._model.format_version import is_compatible
 from minari._model.frame_stack import DEDUPLICATE
 from minari._model.metadata import DEDUPLICATED, FRAME_STACK
 from minari._model.metadata_json import size_text, texts_of
-from minari._model.multi_agent import AgentSpaces, MultiAgentCodec, agent_of_name
-from minari._storages.base import MinariStorage
-from minari.errors import EnvironmentSpecError, EpisodeError
-from minari.progress import track
+from minari._model.multi_agent import AgentSpaces, agent_of_name
+from minari.errors import EnvironmentSpecError
 from minari.spaces.serialization import deserialize_space
 
 
@@ -130,6 +126,7 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
         Fact(
             "combined_datasets", "Combined From", texts_of(metadata.get("combined_datasets")) or None, to_text=", ".join
         ),
+        Fact("split_from", "Split From", _split_from(metadata.get("split_from"))),
         Fact("env_spec", "Environment", _env_id(metadata.get("env_spec"))),
         Fact("eval_env_spec", "Evaluation Environment", _env_id(metadata.get("eval_env_spec"))),
         Fact("license", "License", metadata.get("license") or None),
@@ -210,6 +207,13 @@ def _scores(scores: list[Any]) -> str:
     return f"min {scores[0]}, max {scores[1]}"
 
 
+def _split_from(origin: object) -> str | None:
+    """Return the dataset that a dataset is a part of; None if it is not."""
+    if not isinstance(origin, Mapping) or "dataset_id" not in origin:
+        return None
+    return f"{origin['dataset_id']}, part {origin.get('part')} of {origin.get('parts')}"
+
+
 def _env_id(env_spec: object) -> str | None:
     """Return the id of an environment from its spec, or from a stored spec."""
     if isinstance(env_spec, EnvSpec):
@@ -271,87 +275,3 @@ def get_env_spec_dict(env_spec: EnvSpec) -> dict[str, str]:
         return fields
     described_spaces = {"Observation Space": f"`{observation_space}`", "Action Space": f"`{action_space}`"}
     return {"ID": fields.pop("ID"), **described_spaces, **fields}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DatasetStatistics:
-    """Returns and lengths of the episodes of a dataset or view.
-
-    Attributes:
-        returns: the undiscounted return of each episode, shape (E,), or (E, k) for rewards of k components.
-        lengths: the number of steps of each episode, shape (E,).
-        agents: with many agents, the statistics of each over the episodes in which it acts, by its id; the returns
-            above are then the sums of those of all agents, and the lengths joint steps.
-    """
-
-    returns: npt.NDArray[np.float64]
-    lengths: npt.NDArray[np.int64]
-    agents: Mapping[Any, DatasetStatistics] | None = None
-
-    def summary(self) -> dict[str, dict[str, Any]]:
-        """Return minimum, mean, maximum and standard deviation of both; empty for a view without episodes.
-
-        If rewards have several components, the values for returns are lists with one number for each. With many agents
-        there is also ``"agents"``, with the summary of each that acts, by its id.
-        """
-        if not len(self.returns):
-            return {}
-        summary: dict[str, dict[str, Any]] = {"return": _summary(self.returns), "length": _summary(self.lengths)}
-        if self.agents is not None:
-            summary["agents"] = {agent: one.summary() for agent, one in self.agents.items() if len(one.returns)}
-        return summary
-
-
-def _summary(values: npt.NDArray[Any]) -> dict[str, Any]:
-    return {
-        "min": values.min(axis=0).astype(float).tolist(),
-        "mean": values.mean(axis=0).tolist(),
-        "max": values.max(axis=0).astype(float).tolist(),
-        "std": values.std(axis=0).tolist(),
-    }
-
-
-def statistics_of(storage: MinariStorage, indices: npt.NDArray[np.int_]) -> DatasetStatistics:
-    """Return the statistics of some episodes, computed from their rewards.
-
-    Raises:
-        EpisodeError: the number of reward components differs between episodes.
-    """
-    if storage.is_multi_agent:
-        return _statistics_of_agents(storage, indices)
-    episodes = track(storage.get_episodes(indices), "adding up the rewards", total=len(indices))
-    returns = _stacked(storage, [episode["rewards"].sum(axis=0) for episode in episodes])
-    return DatasetStatistics(returns, storage.get_episode_lengths(indices))
-
-
-def _statistics_of_agents(storage: MinariStorage, indices: npt.NDArray[np.int_]) -> DatasetStatistics:
-    """Return the statistics of episodes of many agents: of all together, and of each."""
-    codec = storage.episode_codec
-    sums: dict[Any, list[Any]] = {agent: [] for agent in (codec.agents if isinstance(codec, MultiAgentCodec) else ())}
-    lengths: dict[Any, list[int]] = {agent: [] for agent in sums}
-    totals = []
-    for episode in track(storage.get_outcomes(indices), "adding up the rewards", total=len(indices)):
-        acting = {agent: one["rewards"] for agent, one in episode["agents"].items() if len(one["rewards"])}
-        for agent, rewards in acting.items():
-            sums[agent].append(rewards.sum(axis=0))
-            lengths[agent].append(len(rewards))
-        totals.append(sum((rewards.sum(axis=0) for rewards in acting.values()), start=np.float64(0)))
-    of_agents = {
-        agent: DatasetStatistics(_stacked(storage, sums[agent]), np.array(lengths[agent], np.int64)) for agent in sums
-    }
-    return DatasetStatistics(_stacked(storage, totals), storage.get_episode_lengths(indices), of_agents)
-
-
-def _stacked(storage: MinariStorage, sums: list[Any]) -> npt.NDArray[np.float64]:
-    """Return the returns of episodes as an array.
-
-    Raises:
-        EpisodeError: they have different numbers of components.
-    """
-    shapes = sorted(set(map(np.shape, sums)))
-    if len(shapes) > 1:
-        raise EpisodeError(
-            f"The rewards of {storage.data_path} have the shapes {shapes} a step in different episodes, expected one "
-            f"shape; take the returns of episodes that are alike, or `minari validate` the dataset."
-        )
-    return np.array(sums, np.float64)

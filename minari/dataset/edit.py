@@ -23,7 +23,7 @@ def edit_dataset(
     set_metadata: Mapping[str, Any] | None = None,
     remove_metadata: Iterable[str] = (),
     drop_episodes: Iterable[int] = (),
-    keep: Callable[[EpisodeData], bool] | None = None,
+    keep: Callable[[EpisodeData], bool] | str | None = None,
     drop_fields: Iterable[str] = (),
     rename_fields: Mapping[str, str] | None = None,
     episode_metadata: Mapping[int, Mapping[str, Any]] | None = None,
@@ -49,7 +49,8 @@ def edit_dataset(
         set_metadata: metadata of the dataset to set.
         remove_metadata: keys of the metadata to remove.
         drop_episodes: the numbers of the episodes to drop.
-        keep: called with each :class:`~minari.EpisodeData`; episodes for which it is false are dropped.
+        keep: a condition such as ``"return > 100 and length < 500"``, see :doc:`/selecting`, or a function of an
+            :class:`~minari.EpisodeData`; episodes for which it is false are dropped.
         drop_fields: the names of fields to drop: keys of ``Dict`` spaces and infos, with everything below them, as in
             ``"observations/camera"`` and ``"infos/debug"``. With many agents, a name is that of all agents, or follows
             that of one, as in ``"agent_0/observations/camera"``.
@@ -85,7 +86,7 @@ def edit_dataset(
         ...     terminations=np.array([0, 0, 1, 0, 1]),
         ... )
         >>> report = minari.edit_dataset(
-        ...     "docs/long-v0", keep=lambda episode: len(episode) > 2, new_dataset_id="docs/longer-v0"
+        ...     "docs/long-v0", keep="length > 2", new_dataset_id="docs/longer-v0"
         ... )
         >>> report.sentences
         ['Drops 1 of 2 episodes (episode 1), 2 of 5 steps.']

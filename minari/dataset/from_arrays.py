@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.json_text import shortened
 from minari._base.warnings import warn
 from minari._catalog.layout import free_dataset_path
 from minari._model.arguments import check_space
@@ -20,7 +21,7 @@ from minari._storages.base import PathLike
 from minari._storages.registry import get_minari_storage
 from minari.dataset.from_buffers import EnvLike, Policy, create_dataset_from_buffers
 from minari.dataset.minari_dataset import MinariDataset
-from minari.errors import EpisodeError, EpisodeTypeError
+from minari.errors import EpisodeError, EpisodeTypeError, MetadataError
 from minari.spaces.inference import infer_action_space, infer_observation_space
 
 
@@ -57,6 +58,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     jpeg_encoding: bool = False,
     compression: CompressionChoice = None,
     frame_stack: FrameStackChoice = KEEP,
+    episode_metadata: Iterable[Mapping[str, Any]] | None = None,
     root: PathLike | None = None,
 ) -> MinariDataset:
     """Create a dataset of N steps that are concatenated in arrays.
@@ -79,12 +81,16 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
             episode, and marks the previous one as truncated. The choice is stored in the metadata.
         observation_space: by default that of ``env``, or inferred from the array.
         action_space: by default that of ``env``, or inferred from the array.
+        episode_metadata: a dict for each episode in the arrays, such as ``{"task": "pick"}``, which
+            :attr:`EpisodeData.metadata <minari.EpisodeData.metadata>` has: numbers, strings, arrays, and lists and
+            dicts of these.
 
     The other arguments are those of :func:`minari.create_dataset_from_buffers`.
 
     Raises:
         EpisodeError: the lengths of the arrays differ, or the last observations are missing and
             ``final_observation`` is ``"error"``.
+        MetadataError: the metadata is not one dict for each episode, or a value cannot be stored.
 
     Example:
         >>> import minari, numpy as np
@@ -105,6 +111,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     get_minari_storage(data_format or "hdf5")
     steps = _Steps.of(observations, actions, rewards, terminations, truncations, infos, next_observations)
     steps.settle_final_observations(final_observation)
+    of_episodes = _checked_episode_metadata(episode_metadata, len(steps.ends))
     if env is None and observation_space is None:
         observation_space = infer_observation_space(steps.observations)
         steps.assumptions.append(f"the observation space is {_brief(observation_space)}")
@@ -118,7 +125,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     notes = {"final_observation": steps.final_observation, "assumptions": steps.assumptions}
     return create_dataset_from_buffers(
         dataset_id,
-        steps.episodes(),
+        steps.episodes(of_episodes),
         env=env,
         eval_env=eval_env,
         algorithm_name=algorithm_name,
@@ -140,6 +147,23 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
         extra_metadata={key: value for key, value in notes.items() if value},
         root=root,
     )
+
+
+def _checked_episode_metadata(
+    given: Iterable[Mapping[str, Any]] | None, count: int
+) -> Sequence[Mapping[str, Any] | None]:
+    """Return the metadata of each episode."""
+    if given is None:
+        return [None] * count
+    if isinstance(given, (Mapping, str)) or not isinstance(given, Iterable):
+        raise MetadataError(f"episode_metadata is {shortened(given)}, expected a list of dicts, one for each episode.")
+    found = list(given)
+    if len(found) != count:
+        raise MetadataError(f"episode_metadata has {len(found)} dicts, expected one for each of {count} episodes.")
+    for number, metadata in enumerate(found):
+        if not isinstance(metadata, Mapping):
+            raise MetadataError(f"The metadata of episode {number} is {shortened(metadata)}, expected a dict.")
+    return found
 
 
 def _brief(space: gym.Space[Any] | None) -> str:
@@ -229,8 +253,8 @@ class _Steps:
         """Return the number of steps dropped from the end of each episode."""
         return 1 if self.final_observation == "drop_last_step" else 0
 
-    def episodes(self) -> Iterator[EpisodeBuffer]:
-        """Yield the episodes, as views of the arrays if possible."""
+    def episodes(self, metadata: Sequence[Mapping[str, Any] | None]) -> Iterator[EpisodeBuffer]:
+        """Yield the episodes with their metadata, as views of the arrays if possible."""
         dropped = self.dropped
         for number, (start, end) in enumerate(zip(self.starts.tolist(), self.ends.tolist(), strict=True)):
             steps = slice(start, end - dropped)
@@ -247,6 +271,7 @@ class _Steps:
                 terminations=self.terminations[steps],
                 truncations=truncations,
                 infos=self._episode_infos(self.infos, number, start, end, dropped),
+                metadata=metadata[number],
             )
 
     def _episode_observations(self, number: int, start: int, end: int) -> Any:

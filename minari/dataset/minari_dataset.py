@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Literal, Protocol, cast, overload
+from typing import Any, Literal, Protocol, overload
 
 import gymnasium as gym
 import numpy as np
@@ -20,19 +19,21 @@ from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import gen_dataset_id, parse_dataset_id
 from minari._model.dataset_spec import MinariDatasetSpec
 from minari._model.env_spec import make_environment, parse_env_spec, warn_about_unmet
-from minari._model.episode import EpisodeData, EpisodeOnDemand, episode_of
+from minari._model.episode import EpisodeData
 from minari._model.episode_buffer import AnyEpisodeBuffer, as_episode_buffers
 from minari._model.format_version import FORMAT_VERSION, check_readable
 from minari._model.frame_stack import FrameStackChoice
 from minari._model.metadata_json import texts_of
-from minari._model.multi_agent import AgentID, MultiAgentCodec, MultiAgentEpisodeData, agent_name
+from minari._model.multi_agent import AgentID, MultiAgentCodec, agent_name
 from minari._storages.agent_storage import AgentStorage, steps_of_agents
 from minari._storages.base import MinariStorage, PathLike
 from minari._storages.core import warn_about_whole_stacks
 from minari.dataset.convert import write_as_dataset
-from minari.dataset.description import DatasetStatistics, statistics_of
 from minari.dataset.editing.report import EditReport
 from minari.dataset.editing.run import EditRequest, run_edit
+from minari.dataset.episode_reading import episodes_on_demand, whole_episodes
+from minari.dataset.episodes_table import TableLibrary, episodes_table
+from minari.dataset.selection import select_episodes
 from minari.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -41,6 +42,7 @@ from minari.errors import (
     EpisodeError,
     EpisodeIndexError,
 )
+from minari.sampling.episode_statistics import DatasetStatistics, statistics_of
 from minari.sampling.fields import checked_names
 from minari.sampling.joint import JointTransitions
 from minari.sampling.row_cache import CACHE_BYTES, CacheKind
@@ -296,7 +298,8 @@ class MinariDataset:
                 f"{n_episodes} episodes were asked for and the dataset has {self.total_episodes}; sampling is "
                 f"without replacement, so ask for at most as many as there are."
             )
-        return list(self._read(self._generator.choice(self._indices, size=n_episodes, replace=False)))
+        chosen = self._generator.choice(self._indices, size=n_episodes, replace=False)
+        return list(whole_episodes(self._storage, chosen))
 
     def iterate_episodes(
         self, episode_indices: Iterable[int] | None = None, *, copy: bool = True
@@ -317,13 +320,8 @@ class MinariDataset:
             raise ArgumentTypeError(
                 f"episode_indices is {shortened(episode_indices)}, expected a list of numbers of episodes."
             )
-        return self._read(self._indices if episode_indices is None else episode_indices, copy=copy)
-
-    def _read(self, indices: Iterable[int], *, copy: bool = True) -> Iterator[EpisodeData]:
-        episodes = self._storage.get_episodes(indices, copy=copy)
-        if self._storage.is_multi_agent:
-            return (cast("EpisodeData", MultiAgentEpisodeData(**fields)) for fields in episodes)
-        return map(episode_of, episodes)
+        indices = self._indices if episode_indices is None else episode_indices
+        return whole_episodes(self._storage, indices, copy=copy)
 
     def __iter__(self) -> Iterator[EpisodeData]:
         return self.iterate_episodes()
@@ -358,38 +356,66 @@ class MinariDataset:
     def _view(self, indices: npt.ArrayLike) -> MinariDataset:
         return MinariDataset(self._storage, indices)
 
-    def filter_episodes(self, condition: Callable[[EpisodeData], bool]) -> MinariDataset:
+    def filter_episodes(self, condition: Callable[[EpisodeData], bool] | str) -> MinariDataset:
         """Return a view of the episodes for which the condition is true.
 
-        Observations, actions and infos are read only if the condition uses them, so that selecting episodes
-        by their rewards decodes no frames.
+        Only what the condition uses is read: no arrays if it uses the metadata and the length of an episode, and no
+        observations, actions and infos if it uses the rewards and flags too, so that no frames are decoded.
 
         Args:
-            condition: called with each :class:`~minari.EpisodeData` of this view, in order.
-        """
-        check_callable("condition", condition, "a function of an EpisodeData that returns a bool")
-        return self._view([episode.id for episode in self._read_on_demand() if condition(episode)])
+            condition: called with each :class:`~minari.EpisodeData` of this view, in order; or a text such as
+                ``"return > 100 and length < 500"``, see :doc:`/selecting`.
 
-    def _read_on_demand(self) -> Iterator[EpisodeData]:
-        """Yield the episodes of this view; read fields on access, and everything after the first access."""
-        indices, done = self._indices.tolist(), 0
-        if self._storage.is_multi_agent:
-            yield from self._read(indices)
-            return
-        for values in self._storage.get_outcomes(indices):
-            done += 1
-            episode = EpisodeOnDemand.of(values, partial(self._read_whole, values["id"]))
-            yield episode
-            if episode.is_complete:
-                break
-        yield from self._read(indices[done:])
+        Raises:
+            ArgumentError: the text is no condition, or no episode has a name in it.
+        """
+        if isinstance(condition, str):
+            return self._view(select_episodes(self, condition))
+        check_callable("condition", condition, "a function of an EpisodeData that returns a bool, or a text")
+        episodes = episodes_on_demand(self._storage, self._indices.tolist())
+        return self._view([episode.id for episode in episodes if condition(episode)])
 
     def _read_whole(self, index: int) -> EpisodeData:
-        return next(self._read([index]))
+        return next(whole_episodes(self._storage, [index]))
 
     def statistics(self) -> DatasetStatistics:
-        """Return the returns and lengths of the episodes of this view, computed from their rewards."""
+        """Return the returns and lengths of the episodes of this view.
+
+        Those of a whole local dataset are computed once from its rewards, in one pass, and stored in a hidden file
+        beside the data, which is used until the data changes.
+        """
         return statistics_of(self._storage, self._indices)
+
+    def episodes_table(self, library: TableLibrary = "pandas") -> Any:
+        """Return a table with a row for each episode of this view, without reading observations, actions and infos.
+
+        The columns are ``id``, ``length``, ``return`` (the sum of the rewards), ``terminated`` and ``truncated`` (of
+        the last step), ``seed``, and all other metadata of the episodes; keys of nested dicts are joined by ``/``, as
+        in ``options/goal``. Metadata with the name of another column is preceded by ``metadata/``. With many agents,
+        ``return`` is that of all together, and there are columns such as ``agents/NAME/return``.
+
+        Args:
+            library: ``"pandas"`` for a ``DataFrame``, ``"arrow"`` for a ``pyarrow.Table``, ``"numpy"`` for a dict of
+                arrays. Where an episode lacks metadata of others, the table has a missing value, or None. Arrow has
+                values of mixed types as JSON text.
+
+        Raises:
+            ArgumentError: ``library`` is none of these.
+            MissingDependencyError: the library is not installed.
+            EpisodeError: the number of reward components differs between episodes.
+
+        Example:
+            >>> import minari, numpy as np
+            >>> dataset = minari.create_dataset_from_arrays(
+            ...     "docs/table-v0",
+            ...     observations=np.arange(7.0), actions=np.zeros(5), rewards=np.arange(5.0),
+            ...     terminations=np.array([0, 0, 1, 0, 1]), episode_metadata=[{"task": "pick"}, {"task": "place"}],
+            ... )
+            >>> table = dataset.episodes_table("numpy")
+            >>> table["length"], table["return"], table["task"]
+            (array([3, 2]), array([3., 7.]), array(['pick', 'place'], dtype=object))
+        """
+        return episodes_table(self._storage, self._indices, library)
 
     # Sampling
 
@@ -696,7 +722,7 @@ class MinariDataset:
         set_metadata: Mapping[str, Any] | None = None,
         remove_metadata: Iterable[str] = (),
         drop_episodes: Iterable[int] = (),
-        keep: Callable[[EpisodeData], bool] | None = None,
+        keep: Callable[[EpisodeData], bool] | str | None = None,
         drop_fields: Iterable[str] = (),
         rename_fields: Mapping[str, str] | None = None,
         episode_metadata: Mapping[int, Mapping[str, Any]] | None = None,

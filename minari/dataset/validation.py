@@ -50,7 +50,7 @@ _MOST_FINDINGS = 1000  # of one kind; the report counts the others
 _ONE_BY_ONE = 32  # episodes that are read individually if several together cannot be read
 _ROUNDING = 0.11  # tolerance in MB of the size in the metadata, which has one decimal
 
-_OF_EVERY_FORMAT = re.compile(r"metadata\.json|manifest\.json|\.lock")
+_OF_EVERY_FORMAT = re.compile(r"metadata\.json|manifest\.json|\.lock|\.(?:field|episode)_statistics\.json")
 _UNFINISHED = re.compile(r"\.journal|\.changes")  # committed by a writer that was killed before it finished
 
 

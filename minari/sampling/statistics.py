@@ -6,20 +6,18 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.atomic import write_atomically
 from minari._base.checksums import bytes_checksum
-from minari._base.files import read_regular
 from minari._base.json_text import parse_json, shortened
 from minari._model.episode_codec import REWARDS
 from minari._storages.base import MinariStorage
-from minari._storages.paths import is_remote
+from minari._storages.derived_file import DerivedFile
 from minari.errors import ArgumentError, DatasetCorruptError, EpisodeError
+from minari.sampling.episode_statistics import OutcomesCollector
 from minari.sampling.fields import Part, checked_names, parts_of, select
 from minari.spaces import Column, ColumnPath, path_name, without_ones
 
@@ -30,7 +28,6 @@ FILE_NAME: Final = ".field_statistics.json"
 QUANTILES: Final = (0.01, 0.1, 0.5, 0.9, 0.99)
 
 _VERSION: Final = 1
-_LARGEST_FILE: Final = 2**26  # bytes
 _SAMPLED_ROWS: Final = 2**16
 _SAMPLED_BYTES: Final = 2**26
 _NUMBERS: Final = "biuf"
@@ -156,14 +153,23 @@ def statistics_of_fields(
     if not len(numbers):
         raise EpisodeError(f"The view of {storage.dataset_id} has no episode, expected at least one for statistics.")
     parts = _chosen(storage, fields)
-    kept = _Kept(storage, numbers)
-    found = kept.read()
+    file = DerivedFile(storage, FILE_NAME, _VERSION, bytes_checksum(np.ascontiguousarray(numbers, "<i8")))
+    found = _read(file)
     missing = {name: part for name, part in parts.items() if name not in found}
     if missing:
-        new = _computed(storage, numbers, missing)
+        outcomes = OutcomesCollector(storage)
+        new = _computed(storage, numbers, missing, outcomes if outcomes.is_wanted(numbers) else None)
         found = {**found, **new}
-        kept.write(found)
+        file.write({name: one.to_json() for name, one in found.items()})
     return {name: found[name] for name in parts}
+
+
+def _read(file: DerivedFile) -> dict[str, FieldStatistics]:
+    """Return the statistics that are kept, by the names of the leaves."""
+    try:
+        return {name: FieldStatistics.from_json(value) for name, value in (file.read() or {}).items()}
+    except (ArgumentError, AttributeError):  # another program has written something else
+        return {}
 
 
 def _chosen(storage: MinariStorage, fields: Iterable[str] | None) -> dict[str, Part]:
@@ -185,11 +191,17 @@ def _chosen(storage: MinariStorage, fields: Iterable[str] | None) -> dict[str, P
 
 
 def _computed(
-    storage: MinariStorage, numbers: npt.NDArray[np.int64], parts: Mapping[str, Part]
+    storage: MinariStorage,
+    numbers: npt.NDArray[np.int64],
+    parts: Mapping[str, Part],
+    outcomes: OutcomesCollector | None,
 ) -> dict[str, FieldStatistics]:
+    """Return the statistics of leaves, and keep the outcomes of the episodes that are read for them."""
     total = int(storage.get_episode_lengths(numbers).sum()) + len(numbers)
     running = {name: _Running(_stride(part, total)) for name, part in parts.items()}
     paths: frozenset[ColumnPath] = frozenset(part.path for part in parts.values())
+    codec = storage.episode_codec
+    paths |= codec.outcomes if outcomes is not None else frozenset()
     for index, columns in storage.read_parts(numbers.tolist(), paths):
         for name, part in parts.items():
             column = columns.get(part.path)
@@ -204,54 +216,22 @@ def _computed(
                     f"belongs to another dataset."
                 )
             running[name].add(column.reshape(len(column), *part.shape))
+        if outcomes is not None:
+            outcomes.add(codec.decode_outcomes(index, columns))
     if without := [name for name, one in running.items() if not one.count]:
         raise DatasetCorruptError(
             f"The {without[0]} of {storage.data_path} have no rows, and the episodes have steps; the file is damaged, "
             f"or belongs to another dataset."
         )
+    if outcomes is not None:
+        with contextlib.suppress(EpisodeError):  # rewards of several shapes, which only matter to who asks for returns
+            outcomes.keep(outcomes.result(storage.get_episode_lengths(numbers)), numbers)
     return {name: one.result() for name, one in running.items()}
 
 
 def _stride(part: Part, total: int) -> int:
     size = 8 * int(np.prod(part.shape or (), dtype=np.int64))
     return max(1, -(-total // max(1, min(_SAMPLED_ROWS, _SAMPLED_BYTES // max(size, 1)))))
-
-
-class _Kept:
-    """The statistics in a hidden file beside the data, which is ignored unless it belongs to them.
-
-    Args:
-        storage: of the dataset.
-        numbers: the episodes of the view.
-    """
-
-    def __init__(self, storage: MinariStorage, numbers: npt.NDArray[np.int64]) -> None:
-        is_part = bool(storage.full_path(()))  # the file is that of the whole dataset
-        self._path = None if is_remote(storage.data_path) or is_part else Path(storage.data_path, FILE_NAME)
-        self._state = [
-            _VERSION,
-            storage.state,
-            storage.total_episodes,
-            storage.total_steps,
-            bytes_checksum(np.ascontiguousarray(numbers, "<i8")),
-        ]
-
-    def read(self) -> dict[str, FieldStatistics]:
-        """Return the statistics by the names of the leaves, empty if there are none of these data."""
-        if self._path is None:
-            return {}
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            stored = parse_json(read_regular(self._path, _LARGEST_FILE))
-            if stored["state"] == parse_json(json.dumps(self._state)):
-                return {name: FieldStatistics.from_json(value) for name, value in stored["fields"].items()}
-        return {}
-
-    def write(self, found: Mapping[str, FieldStatistics]) -> None:
-        """Store statistics; a directory that cannot be written to is not an error."""
-        text = json.dumps({"state": self._state, "fields": {name: one.to_json() for name, one in found.items()}})
-        if self._path is not None and len(text) <= _LARGEST_FILE:
-            with contextlib.suppress(OSError):
-                write_atomically(self._path, text, durable=False)
 
 
 class Normalizer:

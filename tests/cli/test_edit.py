@@ -77,6 +77,16 @@ def test_dropping_in_place_asks(run: Minari, dataset: Any, answer: str, left: in
     assert len(minari.load_dataset("toy/a-v0")) == left
 
 
+def test_keep(run: Minari, dataset: Any) -> None:
+    done = run("edit", "toy/a-v0", "--keep", "length > 2 and id != 3", "--as", "toy/b-v0")
+    assert done.lines[1:] == ["  Drops 2 of 4 episodes (episodes 2-3), 6 of 14 steps."]
+    place = minari.load_dataset("toy/a-v0").storage.data_path.parent
+    run("edit", "toy/a-v0", "--keep", "length > 0").assert_done(
+        "Dataset toy/a-v0 is like that already: 4 episodes, 14 steps; nothing was changed."
+    )
+    run("edit", str(place), "--keep", "lenght > 0").assert_refused("lenght", "Did you mean 'length'?")
+
+
 def test_dry_run_and_json(run: Minari, dataset: Any, datasets_root: Path) -> None:
     before = listing(datasets_root)
     run("edit", "toy/a-v0", "--drop-episodes", "0", "--dry-run").assert_done(

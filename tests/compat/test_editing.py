@@ -51,10 +51,10 @@ def test_door(real_root: Path, new_id: str | None) -> None:
 def test_dataset_of_each_release_without_its_first_episode(official: OfficialDataset, tmp_path: Path) -> None:
     shutil.copytree(official.data_path, tmp_path / "data")
     dataset = minari.open_dataset(tmp_path)
-    expected = [vars(episode) for episode in dataset]
+    expected = list(dataset.storage.get_episodes(range(len(dataset))))
     report = dataset.edit(drop_episodes=[0], set_metadata={"note": "edited"})
     assert report.dataset is not None
-    found = [vars(episode) for episode in report.dataset]
+    found = report.dataset.storage.get_episodes(range(len(report.dataset)))
     for number, (episode, old) in enumerate(zip(found, expected[1:], strict=True)):
         assert_same(episode, {**old, "id": number}, str(number))
     assert minari.open_dataset(tmp_path).storage.metadata["note"] == "edited"

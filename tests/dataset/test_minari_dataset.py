@@ -171,11 +171,15 @@ def test_what_a_condition_changes_stays_changed(dataset: MinariDataset) -> None:
 
 def test_an_episode_that_changes_while_it_is_filtered_is_told(dataset: MinariDataset) -> None:
     kept: list[EpisodeData] = []
-    dataset.filter_episodes(lambda episode: bool(kept.append(episode)))
+    dataset.filter_episodes(lambda episode: bool(kept.append(episode)) or not len(episode.rewards))
+    whole = dataset[2]
     further = dataclasses.replace(buffer_of(1), id=2, observations=np.zeros((1, 2), np.float32), infos={"k": [7]})
     minari.load_dataset(dataset.id).storage.update_episodes([further])
     with pytest.raises(DatasetBusyError, match="changed from 4 to 5 steps"):
         _ = kept[2].observations
+    for episode in (kept[2], whole):
+        with pytest.raises(DatasetBusyError, match="has 5 steps now and had 4"):
+            _ = episode.metadata
 
 
 def test_indices_can_be_set(dataset: MinariDataset) -> None:

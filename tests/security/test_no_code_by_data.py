@@ -22,7 +22,10 @@ BEGINNINGS = {
     "minari._catalog.listing:": "list_local_datasets",
     "minari.storage.hosting:": "list_remote_datasets list_community_datasets download_dataset upload_dataset",
     "minari.storage.local:": "load_dataset open_dataset delete_dataset",
-    "minari.dataset.combine:": "combine_datasets split_dataset",
+    "minari.dataset.combine:": "combine_datasets",
+    "minari.dataset.diff:": "diff_datasets",
+    "minari.dataset.selection:": "select_episodes",
+    "minari.dataset.split:": "split_dataset save_parts",
     "minari.dataset.validation:": "validate repair",
     "minari.dataset.minari_dataset:MinariDataset.": "convert save spec env_spec "
     "__getitem__ __iter__ __setstate__ filter_episodes statistics",
@@ -34,6 +37,8 @@ BEGINNINGS = {
     "minari.cli.show:": "show_dataset",
     "minari.cli.listing:": "list_datasets",
     "minari.cli.changing:": "combine convert repack",
+    "minari.cli.diff:": "diff",
+    "minari.cli.split:": "split",
     "minari.cli.sharing:": "download upload",
     "minari.cli.validate:": "validate",
 }

@@ -64,7 +64,7 @@ class Episodes(Protocol):
     def is_view(self) -> bool:
         """Return whether these are not all episodes in their order."""
 
-    def filter_episodes(self, condition: Callable[[EpisodeData], bool]) -> Episodes:
+    def filter_episodes(self, condition: Callable[[EpisodeData], bool] | str) -> Episodes:
         """Return a view of the episodes that meet a condition."""
 
 
@@ -83,7 +83,7 @@ class EditRequest:
     set_metadata: Mapping[str, Any] = field(default_factory=dict)
     remove_metadata: Iterable[str] = ()
     drop_episodes: Iterable[int] = ()
-    keep: Callable[[EpisodeData], bool] | None = None
+    keep: Callable[[EpisodeData], bool] | str | None = None
     drop_fields: Iterable[str] = ()
     rename_fields: Mapping[str, str] = field(default_factory=dict)
     episode_metadata: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
