@@ -84,7 +84,7 @@ def test_keep(run: Minari, dataset: Any) -> None:
     run("edit", "toy/a-v0", "--keep", "length > 0").assert_done(
         "Dataset toy/a-v0 is like that already: 4 episodes, 14 steps; nothing was changed."
     )
-    run("edit", str(place), "--keep", "lenght > 0").assert_refused("lenght", "Did you mean 'length'?")
+    run("edit", str(place), "--keep", "lenght > 0").assert_refused("'lenght'", "the nearest name is 'length'")
 
 
 def test_dry_run_and_json(run: Minari, dataset: Any, datasets_root: Path) -> None:
