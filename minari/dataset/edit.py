@@ -36,8 +36,9 @@ def edit_dataset(
     """Change metadata, episodes and fields of a dataset in place, or make an edited copy.
 
     All changes take place in one atomic change: if the process is killed, the dataset is either the old or the new
-    one. Values are never converted: they are copied as they are, JPEG frames included, and verified with their
-    checksums. Numbers of episodes and names of fields are those before the edit.
+    one. Values are never converted, and JPEG frames are not encoded again; episodes without a change are copied byte
+    for byte with their checksums, and others are verified with them. Numbers of episodes and names of fields are those
+    before the edit.
 
     If episodes or fields change in place, the dataset is written again beside the old one, which it then replaces, so
     there must be room for both. A dataset that was opened before, here or in another program, then raises

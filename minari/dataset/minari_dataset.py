@@ -37,6 +37,7 @@ from minari.dataset.selection import select_episodes
 from minari.errors import (
     ArgumentError,
     ArgumentTypeError,
+    DatasetChangedError,
     DatasetNotFoundError,
     EnvironmentSpecError,
     EpisodeError,
@@ -277,7 +278,11 @@ class MinariDataset:
         )
 
     def __repr__(self) -> str:
-        return f"MinariDataset(id={self.id!r}, total_episodes={self.total_episodes}, total_steps={self.total_steps})"
+        try:
+            steps = f", total_steps={self.total_steps}"
+        except DatasetChangedError:  # it has been edited, and is only to be named
+            steps = ""
+        return f"MinariDataset(id={self.id!r}, total_episodes={self.total_episodes}{steps})"
 
     # Episodes
 

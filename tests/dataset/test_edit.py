@@ -693,6 +693,7 @@ def test_dataset_that_is_open_notices(data_format: str) -> None:
         assert_same(episode.observations, buffer(seed).observations)
         assert_same(episode.rewards, buffer(seed).rewards)
     assert first.rewards.tolist() == [0.0]
+    assert repr(other) == "MinariDataset(id='edit/a-v0', total_episodes=6)"
     assert seeds(edited) == seeds(minari.load_dataset(dataset.id)) == [1, 2, 3, 4, 5]
     assert pickle.loads(pickle.dumps(edited))[0].rewards[0] == 1
 
@@ -825,6 +826,35 @@ def test_edit_without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make()
     assert seeds(dataset.edit(drop_episodes=[0]).dataset) == [1, 2, 3, 4, 5]  # type: ignore[arg-type]
     assert [entry.name for entry in dataset.storage.data_path.parent.iterdir()] == ["data"]
+
+
+@in_every_format
+def test_damaged_values_get_no_new_checksums(data_format: str) -> None:
+    """A damaged episode that is written again stops the edit; one that is copied is still found damaged."""
+    dataset = make(
+        data_format=data_format,
+        buffers=[buffer(seed, rewards=np.full(1 + seed % 3, 1e300 + seed)) for seed in range(3)],
+    )
+    for path in sorted(dataset.storage.data_path.rglob("*")):  # that of the first episode
+        content = path.read_bytes() if path.is_file() and not path.name.startswith(".") else b""
+        place = content.find(np.float64(1e300).tobytes()) if "json" not in path.name else -1
+        if place >= 0:
+            path.write_bytes(content[:place] + b"\x01" + content[place + 1 :])
+            break
+    else:
+        pytest.skip("the format does not store numbers as they are")
+    before = contents(dataset.storage.data_path.parent)
+    with pytest.raises(minari.errors.DatasetCorruptError):
+        minari.edit_dataset(dataset.id, rename_fields={"observations/x": "observations/y"})
+    after = contents(dataset.storage.data_path.parent)
+    assert {name: content for name, (_, content) in after.items() if "/." not in name} == {
+        name: content for name, (_, content) in before.items() if "/." not in name
+    }
+    try:
+        minari.edit_dataset(dataset.id, drop_episodes=[2])
+    except minari.errors.DatasetCorruptError:
+        return
+    assert not minari.validate(dataset.id, checksums=True).ok
 
 
 def test_failure_while_writing_leaves_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:

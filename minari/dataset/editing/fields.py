@@ -16,6 +16,7 @@ from minari._model.infos.keys import info_name
 from minari._model.multi_agent import AgentSpaces, MultiAgentCodec
 from minari._storages.base import MinariStorage
 from minari.errors import ArgumentError, EpisodeError
+from minari.progress import track
 from minari.spaces import AGENTS, FRAMES, STATE, Column, ColumnPath, Columns, is_utf8_text, path_name
 
 
@@ -396,7 +397,8 @@ class _Resolver:
         if not self._infos:
             return having
         outcomes: dict[frozenset[ColumnPath], set[str]] = {}  # by the columns of an episode, which many share
-        for number, paths in self._storage.column_paths(numbers):
+        listed = list(numbers)
+        for number, paths in track(self._storage.column_paths(listed), "looking for infos", total=len(listed)):
             if paths not in outcomes:
                 outcomes[paths] = self._names_in(number, paths)
                 if len(known) < _MOST_NAMES:
@@ -405,9 +407,9 @@ class _Resolver:
                 having[name].add(number)
         for name, episodes in having.items():
             if not episodes:
-                listed = f"expected one of {shortened(list(known))}" if known else "since it has none"
+                expected = f"expected one of {shortened(list(known))}" if known else "since it has no infos"
                 raise ArgumentError(
-                    f"No episode of {self._storage.dataset_id} has {shortened(name)}, {listed}."
+                    f"No episode of {self._storage.dataset_id} has {shortened(name)}, {expected}."
                     f"{did_you_mean(name, known)}"
                 )
         return having
