@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from minari.data_collector import DataCollector, MultiAgentDataCollector, VectorDataCollector
     from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
     from minari.data_collector.deprecated import DataCollectorV0, create_dataset_from_collector_env
+    from minari.data_collector.verification import verify
     from minari.dataset.combine import combine_datasets
     from minari.dataset.diff import diff_datasets
     from minari.dataset.edit import edit_dataset
@@ -44,6 +45,7 @@ else:
             "minari.data_collector": ("DataCollector", "MultiAgentDataCollector", "VectorDataCollector"),
             "minari.data_collector.callbacks": ("EpisodeMetadataCallback", "StepDataCallback"),
             "minari.data_collector.deprecated": ("DataCollectorV0", "create_dataset_from_collector_env"),
+            "minari.data_collector.verification": ("verify",),
             "minari.dataset.from_arrays": ("create_dataset_from_arrays",),
             "minari.dataset.combine": ("combine_datasets",),
             "minari.dataset.diff": ("diff_datasets",),
@@ -97,6 +99,7 @@ __all__ = [
     "upload_dataset",
     "utils",
     "validate",
+    "verify",
 ]
 
 __version__ = "0.6.0"

@@ -34,6 +34,7 @@ built-in exception that programs written for earlier releases already catch, so
     │   └── EnvironmentModuleError (ModuleNotFoundError too)  one of its modules is not installed
     ├── CombineError              (ValueError)         datasets that cannot be combined
     ├── ScoreError                (ValueError)         a reference score that is missing or contradictory
+    ├── VerificationError         (RuntimeError)       a verification that could not be completed
     └── RemoteError               (ValueError)         an unknown remote or unsupported operation
         ├── RemoteAccessError     (PermissionError too)  access denied by the remote
         └── RemoteUnreachableError (ConnectionError too)  no response from the remote
@@ -84,6 +85,7 @@ __all__ = [
     "UnknownFormatError",
     "UnknownSpaceError",
     "UnsafePathError",
+    "VerificationError",
 ]
 
 
@@ -245,6 +247,10 @@ class CombineError(MinariError, ValueError):
 
 class ScoreError(MinariError, ValueError):
     """A reference score is missing or ambiguous."""
+
+
+class VerificationError(MinariError, RuntimeError):
+    """A verification that could not be completed, since a process that replays episodes has failed or died."""
 
 
 class RemoteError(MinariError, ValueError):

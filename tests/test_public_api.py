@@ -118,7 +118,7 @@ def test_the_public_names() -> None:
         "DataCollectorV0", "create_dataset_from_arrays", "create_dataset_from_collector_env", "diff_datasets",
         "edit_dataset", "mix",
         "namespace", "open_dataset", "rename_dataset", "sampling", "serialization", "utils", "validate",
-        "VectorDataCollector", "MultiAgentDataCollector",
+        "VectorDataCollector", "MultiAgentDataCollector", "verify",
     }  # fmt: skip
     assert sorted(minari.__all__) == sorted({*IMPORTS["minari"], *ours})
     assert set(minari.__all__) <= set(dir(minari))

@@ -22,6 +22,7 @@ from minari._model.format_version import FIRST_VERSION, FRAME_STACK_VERSION, MUL
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari._model.metadata_json import SPACES, TOTALS, check_metadata, damaged, parse_metadata, size_of, texts_of
 from minari._model.multi_agent import codec_for_spaces, spaces_by_agent
+from minari._model.recorded_with import RECORDED_WITH, VERIFICATION
 from minari.errors import DatasetCorruptError, EpisodeTypeError, MetadataError, SpaceError, UnknownSpaceError
 from minari.spaces.serialization import deserialize_space, has_uniform_bounds, serialize_space
 
@@ -48,7 +49,7 @@ _KNOWN_KEYS = frozenset(
         "combined_datasets", "compression", "data_format", "dataset_id", "dataset_size", "description", "env_spec",
         "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "minari_version", "multi_agent",
         "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements", "split_from",
-        FRAME_STACK, DEDUPLICATED, REVISION,
+        FRAME_STACK, DEDUPLICATED, RECORDED_WITH, VERIFICATION, REVISION,
     }
 )  # fmt: skip
 _SET_ONCE = (*SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")

@@ -20,7 +20,7 @@ from minari.cli.terminal import echo
 
 
 if TYPE_CHECKING:
-    from minari.cli import changing, diff, edit, listing, record, recovery, sharing, show, split, validate
+    from minari.cli import changing, diff, edit, listing, record, recovery, sharing, show, split, validate, verify
 else:
     changing = LazyModule("minari.cli.changing")
     diff = LazyModule("minari.cli.diff")
@@ -32,6 +32,7 @@ else:
     show = LazyModule("minari.cli.show")
     split = LazyModule("minari.cli.split")
     validate = LazyModule("minari.cli.validate")
+    verify = LazyModule("minari.cli.verify")
 
 
 __all__ = ["app"]
@@ -670,6 +671,63 @@ def _validate(
     Every episode is read. The exit status is 1 if there is an error.
     """
     validate.validate(datasets=datasets, every=every, checksums=checksums, fix=fix, as_json=as_json, quiet=quiet)
+
+
+@app.command("verify", epilog="Example: minari verify cartpole/random-v0 --sample 20")
+def _verify(
+    dataset: Annotated[str, typer.Argument(metavar="ID|PATH", help="Id of a local dataset, or path of its directory.")],
+    episodes: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Numbers of episodes, such as 3,7,10-14; by default all.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Verify only this many of them, drawn at random.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="SEED", help="Seed of the sample.")] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="X",
+            help="Floating-point values may be off by X * (1 + |recorded value|); by default they must be equal.",
+        ),
+    ] = 0.0,
+    processes: Annotated[int, typer.Option(min=1, metavar="N", help="Number of processes.")] = 1,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Function that makes the environment, or its id; by default the environment that the dataset names. "
+            "Required for many agents, such as pettingzoo.butterfly.pistonball_v6:parallel_env.",
+        ),
+    ] = None,
+    env_kwargs: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Arguments of the environment, as a JSON object.")
+    ] = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Do not keep a summary in the metadata of the dataset.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Replay a dataset in its environment, and compare the results with the recorded ones.
+
+    Runs the code of the environment. The exit status is 1 if an episode diverges.
+    """
+    verify.verify(
+        verify.Plan(
+            dataset=dataset,
+            episodes=episodes,
+            sample=sample,
+            seed=seed,
+            tolerance=tolerance,
+            processes=processes,
+            env=env,
+            env_kwargs=env_kwargs,
+            keeps_report=not no_report,
+            as_json=as_json,
+            quiet=quiet,
+        )
+    )
 
 
 @app.command("recover", epilog="Example: minari recover 3f2a --dataset-id cartpole/random-v0")

@@ -24,6 +24,7 @@ from minari._model.format_version import combine_versions
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari._model.metadata_json import texts_of
 from minari._model.multi_agent import MultiAgentCodec
+from minari._model.recorded_with import RECORDED_WITH, merged_versions
 from minari._storages.base import PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.dataset.minari_dataset import MinariDataset
@@ -219,6 +220,9 @@ def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[s
         metadata["inferred_spaces"] = True
     if all_raw[0].get("space_classes"):
         metadata["space_classes"] = all_raw[0]["space_classes"]  # the new dataset has its spaces
+    versions = merged_versions(raw.get(RECORDED_WITH) for raw in all_raw)
+    if versions is not None:
+        metadata[RECORDED_WITH] = versions
     eval_specs = {raw.get("eval_env_spec") for raw in all_raw}
     if len(eval_specs) == 1 and None not in eval_specs:
         metadata["eval_env_spec"] = eval_specs.pop()

@@ -12,6 +12,7 @@ from minari._model.format_version import FORMAT_VERSION
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari._model.metadata import DEDUPLICATED, FRAME_STACK, REVISION, DatasetMetadata
 from minari._model.metadata_json import MOST_METADATA, SPACES
+from minari._model.recorded_with import VERIFICATION
 from minari._storages.base import MinariStorage, PathLike, create_storage
 from minari._storages.core import warn_about_whole_stacks
 from minari._storages.write_session import append_stored
@@ -23,7 +24,7 @@ from minari.spaces.serialization import described_types, serialize_space, with_w
 OF_ONE_COPY = frozenset(
     {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
     | {"observation_space", "action_space", "jpeg_encoding", "compression", "multi_agent", FRAME_STACK, DEDUPLICATED}
-    | {REVISION}
+    | {REVISION, VERIFICATION}
 )
 
 _OLDER_RELEASE = "0.5"

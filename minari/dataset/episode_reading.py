@@ -120,7 +120,7 @@ class _EpisodeOnDemand(EpisodeData):
 
     def __reduce__(self) -> Any:
         whole = {name: getattr(self, name) for name in EpisodeData.__dataclass_fields__}
-        return episode_of, ({**whole, "_metadata": self.metadata},)
+        return episode_of, (whole,), {"_metadata": self.metadata}
 
 
 class _MultiAgentEpisodeOnDemand(MultiAgentEpisodeData):
