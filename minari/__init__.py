@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from minari.data_collector.verification import verify
     from minari.dataset.combine import combine_datasets
     from minari.dataset.diff import diff_datasets
+    from minari.dataset.edit import edit_dataset
     from minari.dataset.from_arrays import create_dataset_from_arrays
     from minari.dataset.from_buffers import create_dataset_from_buffers
     from minari.dataset.minari_dataset import MinariDataset
@@ -48,6 +49,7 @@ else:
             "minari.dataset.from_arrays": ("create_dataset_from_arrays",),
             "minari.dataset.combine": ("combine_datasets",),
             "minari.dataset.diff": ("diff_datasets",),
+            "minari.dataset.edit": ("edit_dataset",),
             "minari.dataset.from_buffers": ("create_dataset_from_buffers",),
             "minari._model.episode": ("EpisodeData", "StepData"),
             "minari.dataset.minari_dataset": ("MinariDataset",),
@@ -81,6 +83,7 @@ __all__ = [
     "delete_dataset",
     "diff_datasets",
     "download_dataset",
+    "edit_dataset",
     "get_normalized_score",
     "list_local_datasets",
     "list_remote_datasets",

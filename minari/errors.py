@@ -11,6 +11,7 @@ built-in exception that programs written for earlier releases already catch, so
     ├── NamespaceError            (ValueError)         a namespace that exists, is missing or is not empty
     ├── DatasetExistsError        (ValueError, FileExistsError)  the id, or the path, is taken
     ├── DatasetNotFoundError      (FileNotFoundError)  no such dataset
+    │   └── DatasetChangedError   (FileNotFoundError)  the dataset was edited after it was opened
     ├── DataPathError             (ValueError)         a directory without a dataset
     ├── DatasetCorruptError       (ValueError)         damaged or inconsistent files
     │   ├── ChecksumError         (ValueError)         values that differ from those written
@@ -56,6 +57,7 @@ __all__ = [
     "CompressionError",
     "DataPathError",
     "DatasetBusyError",
+    "DatasetChangedError",
     "DatasetCorruptError",
     "DatasetExistsError",
     "DatasetIdError",
@@ -113,6 +115,10 @@ class DatasetExistsError(MinariError, ValueError, FileExistsError):
 
 class DatasetNotFoundError(MinariError, FileNotFoundError):
     """There is no dataset with that id."""
+
+
+class DatasetChangedError(DatasetNotFoundError):
+    """The episodes or fields of the dataset were edited after it was opened, so that its numbers mean others now."""
 
 
 class DataPathError(MinariError, ValueError):

@@ -115,7 +115,8 @@ def test_submodules_are_there_after_a_bare_import() -> None:
 
 def test_the_public_names() -> None:
     ours = {
-        "DataCollectorV0", "create_dataset_from_arrays", "create_dataset_from_collector_env", "diff_datasets", "mix",
+        "DataCollectorV0", "create_dataset_from_arrays", "create_dataset_from_collector_env", "diff_datasets",
+        "edit_dataset", "mix",
         "namespace", "open_dataset", "rename_dataset", "sampling", "serialization", "utils", "validate",
         "VectorDataCollector", "MultiAgentDataCollector", "verify",
     }  # fmt: skip

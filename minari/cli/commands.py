@@ -20,10 +20,11 @@ from minari.cli.terminal import echo
 
 
 if TYPE_CHECKING:
-    from minari.cli import changing, diff, listing, record, recovery, sharing, show, split, validate, verify
+    from minari.cli import changing, diff, edit, listing, record, recovery, sharing, show, split, validate, verify
 else:
     changing = LazyModule("minari.cli.changing")
     diff = LazyModule("minari.cli.diff")
+    edit = LazyModule("minari.cli.edit")
     listing = LazyModule("minari.cli.listing")
     record = LazyModule("minari.cli.record")
     recovery = LazyModule("minari.cli.recovery")
@@ -75,6 +76,17 @@ class _Command(_PlainFlags, TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         return run_command(lambda: super(_Command, self).invoke(ctx))
+
+
+class _EditCommand(_Command):
+    """A command with an option of two values that may be repeated, which Typer cannot express."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if param.name == "set_episode":
+                param.nargs = 2
+        return params
 
 
 class _Group(_PlainFlags, TyperGroup):
@@ -427,6 +439,95 @@ def _repack(
     Values and metadata do not change; the rewrite is atomic.
     """
     changing.repack(dataset_id=dataset_id, compression=compression)
+
+
+def _as_given(value: Any) -> Any:
+    return value
+
+
+@app.command("edit", cls=_EditCommand, epilog="Example: minari edit cartpole/a-v0 --drop-episodes 3,7,10-14 --dry-run")
+def _edit(
+    dataset: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset, or path of its directory.")],
+    set_metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Metadata of the dataset to set; the value is JSON if it is valid JSON, otherwise text; may be "
+            "repeated.",
+        ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="KEY", help="Metadata of the dataset to remove; may be repeated."),
+    ] = None,
+    drop_episodes: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Episodes to drop, such as 3,7,10-14.")
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Condition of the episodes to keep, such as 'return > 100 and length < 500'; the others are dropped.",
+        ),
+    ] = None,
+    drop_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Field to drop with everything below it: a key of a Dict space or an info, such as "
+            "observations/camera or infos/debug; may be repeated.",
+        ),
+    ] = None,
+    rename_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW",
+            help="Field to rename: its last part changes, as in observations/cam=observations/camera; may be repeated.",
+        ),
+    ] = None,
+    set_episode: Annotated[
+        list[tuple] | None,  # type: ignore[type-arg]  # of two texts
+        typer.Option(
+            metavar="NUMBERS KEY=VALUE",
+            parser=_as_given,
+            help="Metadata of episodes to set, as in --set-episode 5 task=pick; may be repeated.",
+        ),
+    ] = None,
+    remove_episode_key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Metadata to remove from all episodes; may be repeated."),
+    ] = None,
+    new_id: Annotated[
+        str | None, typer.Option("--as", metavar="NEW_ID", help="Make a new dataset, and leave this one as it is.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would change, and do nothing.")] = False,
+    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Change metadata, drop episodes, drop or rename fields.
+
+    All changes are made atomically. Numbers of episodes and names of fields are those before the edit.
+    """
+    edit.edit(
+        dataset,
+        edit.Wanted(
+            set_metadata=set_metadata,
+            remove_metadata=remove,
+            drop_episodes=drop_episodes,
+            keep=keep,
+            drop_fields=drop_field,
+            rename_fields=rename_field,
+            episode_metadata=set_episode,
+            remove_episode_metadata=remove_episode_key,
+        ),
+        new_id=new_id,
+        dry_run=dry_run,
+        without_asking=without_asking,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 @app.command("rename", epilog="Example: minari rename cartpole/draft-v0 cartpole/random-v0")

@@ -10,7 +10,7 @@ from minari._catalog.layout import get_dataset_path, new_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
-from minari._model.metadata import DEDUPLICATED, FRAME_STACK
+from minari._model.metadata import DEDUPLICATED, FRAME_STACK, REVISION, DatasetMetadata
 from minari._model.metadata_json import MOST_METADATA, SPACES
 from minari._model.recorded_with import VERIFICATION
 from minari._storages.base import MinariStorage, PathLike, create_storage
@@ -24,7 +24,7 @@ from minari.spaces.serialization import described_types, serialize_space, with_w
 OF_ONE_COPY = frozenset(
     {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
     | {"observation_space", "action_space", "jpeg_encoding", "compression", "multi_agent", FRAME_STACK, DEDUPLICATED}
-    | {VERIFICATION}
+    | {REVISION, VERIFICATION}
 )
 
 _OLDER_RELEASE = "0.5"
@@ -76,7 +76,7 @@ def write_as_dataset(
         frame_stack = KEEP if frame_stack is None else frame_stack
         _check_compatible(source, data_format or source.FORMAT, compatible_with, frame_stack)
     is_same = compression is None and data_format in (None, source.FORMAT)
-    kept = {key: value for key, value in source.current_metadata.raw.items() if key not in OF_ONE_COPY}
+    kept = metadata_to_copy(source.current_metadata)
     with new_dataset(dataset_id, root) as data_path:
         storage = create_storage(
             data_path,
@@ -102,6 +102,11 @@ def write_as_dataset(
         if source.frame_stack != storage.frame_stack:
             warn_about_whole_stacks(storage)
     return get_dataset_path(dataset_id, root=root) / "data"
+
+
+def metadata_to_copy(metadata: DatasetMetadata) -> dict[str, Any]:
+    """Return the metadata that a copy of a dataset has as well."""
+    return {key: value for key, value in metadata.raw.items() if key not in OF_ONE_COPY}
 
 
 def _check_compatible(source: MinariStorage, data_format: str, release: str, frame_stack: FrameStackChoice) -> None:

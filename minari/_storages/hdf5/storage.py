@@ -25,7 +25,7 @@ from minari._base.data_file import DataFile
 from minari._base.data_file import stamp_of as file_stamp
 from minari._base.files import METADATA_FILE_NAME
 from minari._base.lazy import LazyModule
-from minari._base.locks import folder_lock
+from minari._base.locks import folder_lock, lock
 from minari._base.parallel import map_in_batches
 from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
@@ -718,6 +718,16 @@ class HDF5Storage(MinariStorage):
 
     def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
         return self._open_writer(replacing=True)
+
+    @contextmanager
+    def _excluding_others(self) -> Iterator[None]:
+        """Lock the file, as programs that write to it through HDF5 do."""
+        held = lock(self._file, self._file) if self._file.exists() else None
+        try:
+            yield
+        finally:
+            if held is not None:
+                held.release()
 
     @contextmanager
     def _open_writer(self, *, replacing: bool) -> Iterator[EpisodeWriter]:
