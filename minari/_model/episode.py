@@ -64,12 +64,15 @@ class WithMetadata:
             object.__setattr__(self, "_metadata", metadata)
 
 
+#: Set the attribute of a frozen instance.
+_set_reader: Callable[[WithMetadata, ReadMetadata], None] = vars(WithMetadata)["_read_metadata"].__set__
+
 Episode = TypeVar("Episode", bound=WithMetadata)
 
 
 def with_metadata(episode: Episode, read: ReadMetadata) -> Episode:
     """Let an episode read its metadata with a function when it is used; return the episode."""
-    object.__setattr__(episode, "_read_metadata", read)
+    _set_reader(episode, read)
     return episode
 
 
@@ -137,10 +140,17 @@ class EpisodeData(WithMetadata):
         return with_metadata_of(self, EpisodeData(**{f.name: copied(getattr(self, f.name)) for f in fields(self)}))
 
 
-def episode_of(values: dict[str, Any]) -> EpisodeData:
-    """Create an episode like ``EpisodeData(**values)``, three times as fast."""
+def episode_of(values: dict[str, Any], read_metadata: ReadMetadata | None = None) -> EpisodeData:
+    """Create an episode like ``EpisodeData(**values)``, three times as fast.
+
+    Args:
+        values: the fields.
+        read_metadata: function that reads its metadata when that is used.
+    """
     episode = object.__new__(EpisodeData)
     episode.__dict__.update(values)
+    if read_metadata is not None:
+        _set_reader(episode, read_metadata)
     return episode
 
 

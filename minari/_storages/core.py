@@ -68,27 +68,23 @@ def of_one_dataset(
 
     @wraps(read)
     def checking(self: Storage, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        return _Unchanged(self, read(self, *args, **kwargs))
+        return _unchanged(self, read(self, *args, **kwargs))
 
     return checking
 
 
-class _Unchanged(Iterator[T]):
-    """The values of an iterator, as long as the dataset that they come from is the one that was opened."""
-
-    def __init__(self, storage: StorageCore, values: Iterator[T]) -> None:
-        self._storage, self._values = storage, values
-
-    def __next__(self) -> T:
-        try:
-            value = next(self._values)
-        except StopIteration:
-            raise
-        except Exception:
-            self._storage.check_unchanged()  # which explains why it failed
-            raise
-        self._storage.check_unchanged()
-        return value
+def _unchanged(storage: StorageCore, values: Iterator[T]) -> Iterator[T]:
+    """Yield the values of an iterator, as long as the dataset that they come from is the one that was opened."""
+    checked = -1
+    try:
+        for value in values:
+            if storage.reads is None or storage.reads != checked:
+                checked = storage.reads or 0
+                storage.check_unchanged()
+            yield value
+    except Exception:
+        storage.check_unchanged()  # which explains why it failed
+        raise
 
 
 class EpisodeWriter(ABC):
@@ -195,6 +191,10 @@ class StorageCore(ABC):
 
     #: The names, beside the metadata, of what holds changes that are committed but not applied.
     COMMITS: ClassVar[tuple[str, ...]] = ()
+
+    #: The number of times that episodes were read from files up to now, which may be several at once; None if each
+    #: episode is read on its own.
+    reads: int | None = None
 
     #: True if every change survives a power failure. While a dataset is built in a hidden directory, this is False:
     #: all of it is flushed once, when it appears.

@@ -147,6 +147,7 @@ class HDF5Storage(MinariStorage):
         self._file = self.data_path / DATA_FILE_NAME
         self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
         self._first_reward: tuple[int, ...] | None = None
+        self.reads: int = 0
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
         #: The file of the last rows that were read, its map, and the positions of leaves in it.
@@ -192,6 +193,7 @@ class HDF5Storage(MinariStorage):
 
     def _opened(self) -> DataFile:
         """Return the data file as it is now, with an index that belongs to it as long as the lock is held."""
+        self.reads += 1
         try:
             file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
         except (FileNotFoundError, NotADirectoryError):
