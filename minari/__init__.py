@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from minari.data_collector import DataCollector, MultiAgentDataCollector, VectorDataCollector
     from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
     from minari.data_collector.deprecated import DataCollectorV0, create_dataset_from_collector_env
-    from minari.dataset.combine import combine_datasets, split_dataset
+    from minari.data_collector.verification import verify
+    from minari.dataset.combine import combine_datasets
+    from minari.dataset.diff import diff_datasets
+    from minari.dataset.edit import edit_dataset
     from minari.dataset.from_arrays import create_dataset_from_arrays
     from minari.dataset.from_buffers import create_dataset_from_buffers
     from minari.dataset.minari_dataset import MinariDataset
     from minari.dataset.scores import get_normalized_score
+    from minari.dataset.split import split_dataset
     from minari.dataset.validation import validate
     from minari.sampling.mixing import mix
     from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
@@ -41,12 +45,16 @@ else:
             "minari.data_collector": ("DataCollector", "MultiAgentDataCollector", "VectorDataCollector"),
             "minari.data_collector.callbacks": ("EpisodeMetadataCallback", "StepDataCallback"),
             "minari.data_collector.deprecated": ("DataCollectorV0", "create_dataset_from_collector_env"),
+            "minari.data_collector.verification": ("verify",),
             "minari.dataset.from_arrays": ("create_dataset_from_arrays",),
-            "minari.dataset.combine": ("combine_datasets", "split_dataset"),
+            "minari.dataset.combine": ("combine_datasets",),
+            "minari.dataset.diff": ("diff_datasets",),
+            "minari.dataset.edit": ("edit_dataset",),
             "minari.dataset.from_buffers": ("create_dataset_from_buffers",),
             "minari._model.episode": ("EpisodeData", "StepData"),
             "minari.dataset.minari_dataset": ("MinariDataset",),
             "minari.dataset.scores": ("get_normalized_score",),
+            "minari.dataset.split": ("split_dataset",),
             "minari.dataset.validation": ("validate",),
             "minari._model.format_version": ("supported_dataset_versions",),
             "minari.sampling.mixing": ("mix",),
@@ -73,7 +81,9 @@ __all__ = [
     "create_dataset_from_buffers",
     "create_dataset_from_collector_env",
     "delete_dataset",
+    "diff_datasets",
     "download_dataset",
+    "edit_dataset",
     "get_normalized_score",
     "list_local_datasets",
     "list_remote_datasets",
@@ -89,6 +99,7 @@ __all__ = [
     "upload_dataset",
     "utils",
     "validate",
+    "verify",
 ]
 
 __version__ = "0.6.0"

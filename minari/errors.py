@@ -11,6 +11,7 @@ built-in exception that programs written for earlier releases already catch, so
     ├── NamespaceError            (ValueError)         a namespace that exists, is missing or is not empty
     ├── DatasetExistsError        (ValueError, FileExistsError)  the id, or the path, is taken
     ├── DatasetNotFoundError      (FileNotFoundError)  no such dataset
+    │   └── DatasetChangedError   (FileNotFoundError)  the dataset was edited after it was opened
     ├── DataPathError             (ValueError)         a directory without a dataset
     ├── DatasetCorruptError       (ValueError)         damaged or inconsistent files
     │   ├── ChecksumError         (ValueError)         values that differ from those written
@@ -33,6 +34,7 @@ built-in exception that programs written for earlier releases already catch, so
     │   └── EnvironmentModuleError (ModuleNotFoundError too)  one of its modules is not installed
     ├── CombineError              (ValueError)         datasets that cannot be combined
     ├── ScoreError                (ValueError)         a reference score that is missing or contradictory
+    ├── VerificationError         (RuntimeError)       a verification that could not be completed
     └── RemoteError               (ValueError)         an unknown remote or unsupported operation
         ├── RemoteAccessError     (PermissionError too)  access denied by the remote
         └── RemoteUnreachableError (ConnectionError too)  no response from the remote
@@ -55,6 +57,7 @@ __all__ = [
     "CompressionError",
     "DataPathError",
     "DatasetBusyError",
+    "DatasetChangedError",
     "DatasetCorruptError",
     "DatasetExistsError",
     "DatasetIdError",
@@ -82,6 +85,7 @@ __all__ = [
     "UnknownFormatError",
     "UnknownSpaceError",
     "UnsafePathError",
+    "VerificationError",
 ]
 
 
@@ -111,6 +115,10 @@ class DatasetExistsError(MinariError, ValueError, FileExistsError):
 
 class DatasetNotFoundError(MinariError, FileNotFoundError):
     """There is no dataset with that id."""
+
+
+class DatasetChangedError(DatasetNotFoundError):
+    """The episodes or fields of the dataset were edited after it was opened, so that its numbers mean others now."""
 
 
 class DataPathError(MinariError, ValueError):
@@ -243,6 +251,10 @@ class InterchangeError(MinariError, ValueError):
 
 class ScoreError(MinariError, ValueError):
     """A reference score is missing or ambiguous."""
+
+
+class VerificationError(MinariError, RuntimeError):
+    """A verification that could not be completed, since a process that replays episodes has failed or died."""
 
 
 class RemoteError(MinariError, ValueError):

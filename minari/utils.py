@@ -5,12 +5,13 @@ from minari._catalog.layout import get_dataset_path
 from minari._catalog.namespaces import create_namespace, list_local_namespaces
 from minari._storages.base import MinariStorage
 from minari.data_collector.episode_buffer import EpisodeBuffer
-from minari.dataset.combine import combine_datasets, split_dataset, validate_datasets_to_combine
+from minari.dataset.combine import combine_datasets, validate_datasets_to_combine
 from minari.dataset.description import get_dataset_spec_dict, get_env_spec_dict
 from minari.dataset.from_buffers import create_dataset_from_buffers
 from minari.dataset.from_buffers import generate_dataset_metadata as _generate_dataset_metadata
 from minari.dataset.minari_dataset import MinariDataset, gen_dataset_id, parse_dataset_id
 from minari.dataset.scores import RandomPolicy, get_average_reference_score, get_normalized_score
+from minari.dataset.split import split_dataset
 
 
 __all__ = [

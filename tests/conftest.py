@@ -9,6 +9,7 @@ and `real_root` copy them into that directory first.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -45,6 +46,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the tests that take longest; otherwise all processes would wait for them at the end."""
     items.sort(key=lambda item: item.path.parent.name not in ("fuzz", "kill"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector, and so the forks of tests, away from all that was imported and collected."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -36,6 +36,8 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+from support.forks import run_module
+
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,7 +63,6 @@ NEEDS_WHEELS = {
     "recording/atari.md": ("ale_py", "cv2"),
 }
 RUNNABLE = ("python", "console", "bash")
-MINARI = [sys.executable, "-c", "import sys; sys.argv[0] = 'minari'; from minari.cli import app; app()"]
 SHOWN_ROOT = "~/.minari/datasets"
 SHOWN_SHARE = "/mnt/lab/datasets"  # a directory that exists while a page runs
 
@@ -124,7 +125,8 @@ class Page:
         self.printed: list[tuple[Block, str]] = []
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
         plain = {"COLUMNS": "110", "NO_COLOR": "1", "PYTHONUTF8": "1", "PYTHONWARNINGS": "ignore", "TERM": "dumb"}
-        self.environment = os.environ | plain
+        python_path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        self.environment = os.environ | plain | {"PYTHONPATH": python_path}
 
     def run(self, block: Block) -> None:
         where = f"{self.path.name}:{block.line}"
@@ -162,16 +164,17 @@ class Page:
             return ""
         if words == ["pytest"]:
             return ""
-        program = MINARI
         if words[0] == "python" and words[1].startswith("examples/"):
-            words, program = words[1:], [sys.executable]
+            given: dict[str, Any] = {"cwd": self.root, "env": self.environment, "input": "y\n", "encoding": "utf-8"}
+            done = subprocess.run([sys.executable, *words[1:]], capture_output=True, timeout=300, **given)
+            code, out, err = done.returncode, done.stdout, done.stderr
         else:
             assert words[0] == "minari", f"{where}: no way to check {words[0]}"
-            words = words[1:]
-        given: dict[str, Any] = {"cwd": self.root, "env": self.environment, "input": "y\n", "encoding": "utf-8"}
-        done = subprocess.run(program + words, capture_output=True, timeout=300, **given)
-        assert done.returncode == 0, f"{where}: {shlex.join([*program, *words])}\n{done.stdout}{done.stderr}"
-        return self.as_shown(done.stdout)
+            code, out, err = run_module(
+                "minari", words[1:], environment=self.environment, directory=self.root, answer="y\n"
+            )
+        assert code == 0, f"{where}: {shlex.join(words)}\n{out}{err}"
+        return self.as_shown(out)
 
     def as_run(self, source: str) -> str:
         """Return what a reader types, with the shared directory of this run."""

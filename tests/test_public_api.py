@@ -115,9 +115,10 @@ def test_submodules_are_there_after_a_bare_import() -> None:
 
 def test_the_public_names() -> None:
     ours = {
-        "DataCollectorV0", "create_dataset_from_arrays", "create_dataset_from_collector_env", "mix", "namespace",
-        "open_dataset", "rename_dataset", "sampling", "serialization", "utils", "validate", "VectorDataCollector",
-        "MultiAgentDataCollector",
+        "DataCollectorV0", "create_dataset_from_arrays", "create_dataset_from_collector_env", "diff_datasets",
+        "edit_dataset", "mix",
+        "namespace", "open_dataset", "rename_dataset", "sampling", "serialization", "utils", "validate",
+        "VectorDataCollector", "MultiAgentDataCollector", "verify",
     }  # fmt: skip
     assert sorted(minari.__all__) == sorted({*IMPORTS["minari"], *ours})
     assert set(minari.__all__) <= set(dir(minari))

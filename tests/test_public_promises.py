@@ -30,6 +30,7 @@ SPACES = {"observation_space": PLANE, "action_space": spaces.Discrete(3)}
 
 #: The built-in exceptions that those of the library are.
 CAUGHT = [
+    "RuntimeError",
     "OSError",
     "ValueError",
     "IndexError",

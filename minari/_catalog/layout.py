@@ -27,6 +27,7 @@ from minari.errors import DatasetExistsError, DatasetNotFoundError, StorageError
 
 __all__ = [
     "dataset_exists",
+    "edited_directory",
     "ensure_namespace_directories",
     "get_dataset_path",
     "publish_directory",
@@ -100,6 +101,42 @@ def staged_directory(destination: Path) -> Iterator[Path]:
             held.release()
 
 
+@contextmanager
+def edited_directory(destination: Path) -> Iterator[Path]:
+    """Build a directory in a hidden place, which replaces an existing one atomically when the block ends.
+
+    Args:
+        destination: the directory to replace, which is removed afterwards; no link.
+
+    Yields:
+        An empty hidden directory beside it, on the same file system.
+
+    Raises:
+        StorageError: a directory cannot be created or moved; the existing one is unchanged.
+    """
+    _remove_abandoned(destination)
+    staging = destination.with_name(f".{destination.name}.{os.urandom(6).hex()}.partial")
+    aside = staging.with_name(f".{destination.name}.{os.urandom(4).hex()}.deleted")
+    held = None
+    try:
+        with storage_errors(destination, "edited"):
+            staging.mkdir()
+        held = directory_lock(staging)  # shows `minari clean` that the program is running
+        yield staging
+        with storage_errors(destination, "edited"):
+            shutil.copymode(destination, staging)
+            replace_directory(staging, destination, aside)
+    except BaseException:
+        if held is None or held.is_held:  # and this is not a child process that was forked in the meantime
+            shutil.rmtree(staging, ignore_errors=True)
+        raise
+    finally:
+        if held is not None:
+            held.release()
+    with failures_logged(f"Removing what {destination} was before"):
+        shutil.rmtree(aside if is_directory(aside) else staging)
+
+
 def _remove_abandoned(destination: Path) -> None:
     """Remove directories left behind by killed programs that were building the same dataset."""
     with suppress(OSError):
@@ -163,11 +200,15 @@ def replace_directory(new: Path, destination: Path, aside: Path) -> None:
 
 
 def restore_replaced(destination: Path) -> bool:
-    """Move back a directory that an interrupted :func:`replace_directory` has moved away.
+    """Move back a directory that an interrupted :func:`replace_directory` has moved away, or the data in it.
 
     Returns:
         True if there was one, and the destination did not exist.
     """
+    return _restore(destination) or (is_directory(destination) and _restore(destination / "data"))
+
+
+def _restore(destination: Path) -> bool:
     old = _replaced_place(destination)
     for pause in (0.0, _BETWEEN_RENAMES):  # a running program puts the new one there immediately
         time.sleep(pause)

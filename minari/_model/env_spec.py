@@ -40,10 +40,12 @@ else:  # needed only to recover an environment
 __all__ = [
     "env_spec_to_json",
     "is_gymnasiums_own",
+    "is_requirement",
     "make_environment",
     "merge_max_episode_steps",
     "parse_env_spec",
     "registered_spaces",
+    "requirement_problem",
     "spaces_of",
     "spec_of",
     "specs_equal_up_to_max_episode_steps",
@@ -443,12 +445,22 @@ def warn_about_unmet(requirements: Iterable[str]) -> None:
         requirements: requirements in the format of ``pip install``.
     """
     for text in requirements:
-        problem = _problem(text)
+        problem = requirement_problem(text)
         if problem is not None:
             warn(problem)
 
 
-def _problem(text: str) -> str | None:
+def is_requirement(text: str) -> bool:
+    """Return whether a text is a requirement that pip understands."""
+    try:
+        packaging.requirements.Requirement(text[:_LONGEST_REQUIREMENT])
+    except packaging.requirements.InvalidRequirement:
+        return False
+    return len(text) <= _LONGEST_REQUIREMENT
+
+
+def requirement_problem(text: str) -> str | None:
+    """Return what is wrong with a requirement, or with the package that is installed; None if it is satisfied."""
     if len(text) > _LONGEST_REQUIREMENT:
         return f"Ignoring malformed requirement {shortened(text)} of the dataset, which is too long."
     try:

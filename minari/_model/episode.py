@@ -19,9 +19,14 @@ ReadMetadata: TypeAlias = Callable[[], dict[str, Any]]
 class WithMetadata:
     """Base class of episodes with metadata, which is read at the first access.
 
-    It is not a field: a dataset is read without the metadata of its episodes, and an episode that is made from arrays
-    has none.
+    It is not a field, and not in ``vars(episode)``: a dataset is read without the metadata of its episodes, and an
+    episode that is made from arrays has none.
     """
+
+    __slots__ = ("_metadata", "_read_metadata")
+
+    _metadata: dict[str, Any]
+    _read_metadata: ReadMetadata
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -33,41 +38,49 @@ class WithMetadata:
         Raises:
             DatasetBusyError: another program has changed the episode since it was read.
         """
-        values = self.__dict__
-        if "_metadata" not in values:
-            read: ReadMetadata | None = values.get("_read_metadata")
-            found = {} if read is None else dict(read())
-            found.pop("id", None)
-            steps = found.pop("total_steps", None)
-            if steps is not None and steps != len(self):  # type: ignore[arg-type]  # subclasses have a length
-                raise DatasetBusyError(
-                    f"Episode {values.get('id')} has {steps} steps now and had {len(self)} when it was read, as "  # type: ignore[arg-type]
-                    f"another program is changing it; read the episode again."
-                )
-            values["_metadata"] = found
-            values.pop("_read_metadata", None)
-        metadata: dict[str, Any] = values["_metadata"]
-        return metadata
+        try:
+            return self._metadata
+        except AttributeError:
+            pass
+        read: ReadMetadata | None = getattr(self, "_read_metadata", None)
+        found = {} if read is None else dict(read())
+        number, steps = found.pop("id", None), found.pop("total_steps", None)
+        if steps is not None and steps != len(self):  # type: ignore[arg-type]  # subclasses have a length
+            raise DatasetBusyError(
+                f"Episode {number} has {steps} steps now and had {len(self)} when it was read, as another program "  # type: ignore[arg-type]
+                f"is changing it; read the episode again."
+            )
+        object.__setattr__(self, "_metadata", found)
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {"_metadata": self.metadata, **self.__dict__}  # which pickles and deep copies keep, and no file
-        state.pop("_read_metadata", None)
-        return state
+        return {**self.__dict__, "_metadata": self.metadata}  # which pickles and deep copies keep, and no file
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values = dict(state)
+        metadata = values.pop("_metadata", None)
+        self.__dict__.update(values)
+        if metadata is not None:
+            object.__setattr__(self, "_metadata", metadata)
+
+
+#: Set the attribute of a frozen instance.
+_set_reader: Callable[[WithMetadata, ReadMetadata], None] = vars(WithMetadata)["_read_metadata"].__set__
 
 Episode = TypeVar("Episode", bound=WithMetadata)
 
 
 def with_metadata(episode: Episode, read: ReadMetadata) -> Episode:
     """Let an episode read its metadata with a function when it is used; return the episode."""
-    episode.__dict__["_read_metadata"] = read
+    _set_reader(episode, read)
     return episode
 
 
 def with_metadata_of(other: WithMetadata, episode: Episode) -> Episode:
     """Give an episode the metadata of another one, or the way to read it; return the episode."""
-    kept = {key: other.__dict__[key] for key in ("_metadata", "_read_metadata") if key in other.__dict__}
-    episode.__dict__.update(copied(kept))
+    for name in WithMetadata.__slots__:
+        if hasattr(other, name):
+            object.__setattr__(episode, name, copied(getattr(other, name)))
     return episode
 
 
@@ -127,10 +140,17 @@ class EpisodeData(WithMetadata):
         return with_metadata_of(self, EpisodeData(**{f.name: copied(getattr(self, f.name)) for f in fields(self)}))
 
 
-def episode_of(values: dict[str, Any]) -> EpisodeData:
-    """Create an episode like ``EpisodeData(**values)``, three times as fast."""
+def episode_of(values: dict[str, Any], read_metadata: ReadMetadata | None = None) -> EpisodeData:
+    """Create an episode like ``EpisodeData(**values)``, three times as fast.
+
+    Args:
+        values: the fields.
+        read_metadata: function that reads its metadata when that is used.
+    """
     episode = object.__new__(EpisodeData)
     episode.__dict__.update(values)
+    if read_metadata is not None:
+        _set_reader(episode, read_metadata)
     return episode
 
 

@@ -14,18 +14,20 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from gymnasium import spaces
 
-from minari._base.suggestions import closest
+from minari._base.json_text import shortened
+from minari._base.suggestions import closest, did_you_mean
 from minari._base.warnings import warn
 from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FIRST_VERSION, FRAME_STACK_VERSION, MULTI_AGENT_VERSION, UNIFORM_BOUNDS_VERSION
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari._model.metadata_json import SPACES, TOTALS, check_metadata, damaged, parse_metadata, size_of, texts_of
 from minari._model.multi_agent import codec_for_spaces, spaces_by_agent
+from minari._model.recorded_with import RECORDED_WITH, VERIFICATION
 from minari.errors import DatasetCorruptError, EpisodeTypeError, MetadataError, SpaceError, UnknownSpaceError
 from minari.spaces.serialization import deserialize_space, has_uniform_bounds, serialize_space
 
 
-__all__ = ["DatasetMetadata", "json_value", "upgrade_attributes", "warn_about_mistyped"]
+__all__ = ["DatasetMetadata", "json_value", "mistyped_keys", "upgrade_attributes", "warn_about_mistyped"]
 
 Space: TypeAlias = spaces.Space[Any]
 
@@ -37,16 +39,22 @@ REWARD_SHAPE: Final = "reward_shape"
 FRAME_STACK: Final = "frame_stack"
 DEDUPLICATED: Final = "deduplicated_stacks"
 
-_SET_AT_FIRST = (*TOTALS, "compression", "multi_agent", FRAME_STACK, DEDUPLICATED)
+#: A random number that changes whenever episodes or fields are edited in place, so that readers notice.
+REVISION: Final = "revision"
+
+_SET_AT_FIRST = (*TOTALS, "compression", "multi_agent", FRAME_STACK, DEDUPLICATED, REVISION)
 _KNOWN_KEYS = frozenset(
     {
         *TOTALS, *SPACES, "algorithm_name", "assumptions", "author", "author_email", "code_permalink",
         "combined_datasets", "compression", "data_format", "dataset_id", "dataset_size", "description", "env_spec",
-        "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "minari_version", "multi_agent",
-        "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements", FRAME_STACK, DEDUPLICATED,
+        "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "license", "minari_version",
+        "multi_agent", "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements", "split_from",
+        FRAME_STACK, DEDUPLICATED, RECORDED_WITH, VERIFICATION, REVISION,
     }
 )  # fmt: skip
 _SET_ONCE = (*SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")
+#: Keys that follow from the data as well, and are set by what writes it.
+_MEASURED = (REWARD_SHAPE, "dataset_size", "space_classes", "inferred_spaces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,12 @@ class DatasetMetadata:
     def is_multi_agent(self) -> bool:
         """Return whether episodes are of many agents, and the spaces are mappings by their ids."""
         return self._raw.get("multi_agent") is True
+
+    @property
+    def revision(self) -> str | None:
+        """Return what changes whenever episodes or fields are edited in place; None if they never were."""
+        found = self._raw.get(REVISION)
+        return None if found is None else str(found)
 
     @property
     def size(self) -> float | None:
@@ -257,6 +271,35 @@ class DatasetMetadata:
         size = round((rest + len(repr(size))) / 1e6, 1)
         return DatasetMetadata({**self._raw, "dataset_size": size}, self.source)
 
+    def edited(self, changes: Mapping[str, Any], removed: Iterable[str] = ()) -> DatasetMetadata:
+        """Return the metadata as a user wants it: with some keys set, and without others.
+
+        Args:
+            changes: the keys to set, as for :meth:`updated`.
+            removed: the keys to remove.
+
+        Raises:
+            MetadataError: a key is protected or follows from the data, or one to remove does not exist; or JSON cannot
+                represent a value.
+        """
+        doomed = list(dict.fromkeys(removed))
+        for key in (*changes, *doomed):
+            is_missing = key in doomed and key not in self._raw
+            if key in _MEASURED or (not is_missing and self._is_protected(key)):
+                raise _protected(key)
+            if is_missing:
+                own = [name for name in self._raw if name not in _MEASURED and not self._is_protected(name)]
+                raise MetadataError(
+                    f"The metadata has no key {shortened(key)} to remove, expected one of {shortened(own)}."
+                    f"{did_you_mean(key, own)}"
+                )
+        raw = self.updated(changes)._raw
+        left = {key: value for key, value in raw.items() if key not in doomed}
+        return self._with_known(DatasetMetadata(left, self.source), self._codecs)
+
+    def _is_protected(self, key: str) -> bool:
+        return key in _SET_AT_FIRST or (key in _SET_ONCE and self._raw.get(key) is not None)
+
     def updated(self, changes: Mapping[str, Any], allow_protected: bool = False) -> DatasetMetadata:
         """Return the metadata with some keys set; existing keys keep their position.
 
@@ -272,12 +315,8 @@ class DatasetMetadata:
         for key, value in changes.items():
             if not isinstance(key, str):
                 raise MetadataError(f"The keys of the metadata must be strings, got {key!r}.")
-            is_protected = key in _SET_AT_FIRST or (key in _SET_ONCE and raw.get(key) is not None)
-            if is_protected and not allow_protected:
-                raise MetadataError(
-                    f"The metadata key {key!r} is protected: it follows from the data, or was set when the "
-                    "dataset was created, so you are not allowed to update it; leave it out of the update."
-                )
+            if self._is_protected(key) and not allow_protected:
+                raise _protected(key)
             raw[key] = _stored_value(key, value)
         if "minari_version" in changes and any(has_uniform_bounds(raw[key]) for key in SPACES if key in raw):
             raw["minari_version"] = UNIFORM_BOUNDS_VERSION  # callers need not know how spaces are described
@@ -286,6 +325,13 @@ class DatasetMetadata:
         if "minari_version" in changes and raw.get(FRAME_STACK) == DEDUPLICATE:
             raw["minari_version"] = FRAME_STACK_VERSION
         return self._with_known(DatasetMetadata(check_metadata(raw, self.source), self.source), self._codecs)
+
+
+def _protected(key: str) -> MetadataError:
+    return MetadataError(
+        f"The metadata key {key!r} is protected: it follows from the data, or was set when the "
+        "dataset was created, so you are not allowed to update it; leave it out of the update."
+    )
 
 
 def _stored_value(key: str, value: Any) -> Any:
@@ -313,10 +359,19 @@ def warn_about_mistyped(
     Warns:
         UserWarning: for each such key, which is stored anyway.
     """
-    for key in changes:
-        meant = None if key in known or key in present else closest(key, known, likeness=0.8)
-        if meant is not None:
-            warn(f"The metadata key {key!r} is none that this library knows, and is stored. Did you mean {meant!r}?")
+    for key, meant in mistyped_keys([key for key in changes if key not in set(present)], known).items():
+        warn(f"The metadata key {key!r} is none that this library knows, and is stored. Did you mean {meant!r}?")
+
+
+def mistyped_keys(keys: Iterable[str], known: Iterable[str] = _KNOWN_KEYS) -> dict[str, str]:
+    """Return the unknown keys of metadata that resemble known ones, with these.
+
+    >>> mistyped_keys(["autor", "author", "robot"])
+    {'autor': 'author'}
+    """
+    names = frozenset(known)
+    found = {key: closest(key, names, likeness=0.8) for key in keys if key not in names}
+    return {key: meant for key, meant in found.items() if meant is not None}
 
 
 def json_value(value: Any, key: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import shortened
-from minari.spaces import path_name, uniform_bound
+from minari.spaces import path_name, uniform_bound, without_ones
 
 
 __all__ = ["Outside", "OutsideValues", "SpaceCheck"]
@@ -122,17 +122,21 @@ class SpaceCheck:
     Args:
         space: the space.
         path: its path inside a larger space.
+        any_dtype: True for values that were stored: their type, and dimensions of length one, are not compared.
     """
 
-    def __init__(self, space: gym.Space[Any], path: tuple[str | int, ...] = ()) -> None:
+    def __init__(self, space: gym.Space[Any], path: tuple[str | int, ...] = (), *, any_dtype: bool = False) -> None:
         self.space = space
-        self._name = path_name(path)
-        self._parts: list[tuple[Any, SpaceCheck]] | None = None
+        self._name, self._any_dtype = path_name(path), any_dtype
+        parts: Iterable[tuple[Any, gym.Space[Any]]] | None = None
         if isinstance(space, gym.spaces.Dict):
-            self._parts = [(key, SpaceCheck(sub, (*path, key))) for key, sub in space.spaces.items()]
+            parts = space.spaces.items()
         elif isinstance(space, gym.spaces.Tuple):
-            self._parts = [(i, SpaceCheck(sub, (*path, i))) for i, sub in enumerate(space.spaces)]
-        self._bounds = _bounds_of(space)
+            parts = enumerate(space.spaces)
+        self._parts: list[tuple[Any, SpaceCheck]] | None = None
+        if parts is not None:
+            self._parts = [(key, SpaceCheck(part, (*path, key), any_dtype=any_dtype)) for key, part in parts]
+        self._bounds = _bounds_of(space, any_dtype)
         self._choices = (
             (int(space.start), int(space.start) + int(space.n) - 1) if type(space) is gym.spaces.Discrete else None
         )
@@ -153,7 +157,7 @@ class SpaceCheck:
         if self._choices is not None and type(values) is list and _are_choices(*self._choices, values):
             return []
         if self._bounds is not None:
-            array = _as_numbers(values, self.space.shape)
+            array = _as_numbers(values, self.space.shape, any_ones=self._any_dtype)
             if array is not None:
                 found = self._bounds.outside(array, is_typed=isinstance(values, np.ndarray))
                 return [] if found is None else [Outside(self.space, self._name, *found)]
@@ -183,12 +187,21 @@ def _are_choices(lowest: int, highest: int, values: list[Any]) -> bool:
     return all(lowest <= value <= highest for value in map(int, set(values)))
 
 
-def _as_numbers(values: Any, shape: tuple[int, ...] | None) -> npt.NDArray[Any] | None:
-    """Return the values as numbers with one row per step, if they are numbers."""
+def _as_numbers(values: Any, shape: tuple[int, ...] | None, any_ones: bool = False) -> npt.NDArray[Any] | None:
+    """Return the values as numbers with one row per step, if they are numbers.
+
+    Args:
+        values: the values.
+        shape: the shape of one.
+        any_ones: True to accept another number of dimensions of length one.
+    """
     try:
         array = np.asarray(values)
     except ValueError:
         return None
+    is_other = any_ones and shape is not None and array.ndim > 0 and array.shape[1:] != shape
+    if is_other and without_ones(array.shape[1:]) == without_ones(shape or ()):
+        array = array.reshape(len(array), *(shape or ()))
     fits = array.dtype.kind in "biuf" and array.shape[1:] == shape and len(array) > 0
     return array if fits else None
 
@@ -201,10 +214,14 @@ class _Bounds:
         low: the lowest number for each element of a value.
         high: the highest number for each element.
         is_box: True if the space accepts all types of numbers that can be cast to its dtype, or integers of any size.
+        any_dtype: True to accept all types of numbers.
     """
 
-    def __init__(self, dtype: Any, low: npt.NDArray[Any], high: npt.NDArray[Any], is_box: bool) -> None:
+    def __init__(
+        self, dtype: Any, low: npt.NDArray[Any], high: npt.NDArray[Any], is_box: bool, any_dtype: bool
+    ) -> None:
         self._dtype, self._low, self._high, self._is_box = np.dtype(dtype), low, high, is_box
+        self._any_dtype = any_dtype
         # If all elements have the same bounds, the minimum and maximum of all numbers are sufficient.
         self._least, self._greatest = uniform_bound(low), uniform_bound(high)
         info = np.iinfo(self._dtype) if self._dtype.kind in "iu" else None
@@ -218,7 +235,8 @@ class _Bounds:
             is_typed: True if the values came with a dtype, False for Python numbers.
         """
         is_castable = not is_typed or np.can_cast(array.dtype, self._dtype)
-        is_refused = array.dtype != self._dtype and not (is_castable if self._is_box else array.dtype.kind in "biu")
+        is_accepted = self._any_dtype or (is_castable if self._is_box else array.dtype.kind in "biu")
+        is_refused = array.dtype != self._dtype and not is_accepted
         if self._holds(array):
             return (0, len(array), f"{array.flat[0]} of the dtype {array.dtype}", _UNKNOWN) if is_refused else None
         with np.errstate(invalid="ignore", over="ignore"):
@@ -244,15 +262,15 @@ class _Bounds:
         return bool(not_low == not_high == array.size)
 
 
-def _bounds_of(space: gym.Space[Any]) -> _Bounds | None:
+def _bounds_of(space: gym.Space[Any], any_dtype: bool) -> _Bounds | None:
     """Return the bounds of a space of numbers; None for other types, which may have their own rules."""
     if type(space) is gym.spaces.Box:
-        return _Bounds(space.dtype, space.low, space.high, is_box=True)
+        return _Bounds(space.dtype, space.low, space.high, is_box=True, any_dtype=any_dtype)
     if type(space) is gym.spaces.Discrete:
         low, high = int(space.start), int(space.start) + int(space.n) - 1
-        return _Bounds(space.dtype, np.asarray(low), np.asarray(high), is_box=False)
+        return _Bounds(space.dtype, np.asarray(low), np.asarray(high), is_box=False, any_dtype=any_dtype)
     if type(space) is gym.spaces.MultiDiscrete:
-        return _Bounds(space.dtype, space.start, space.start + space.nvec - 1, is_box=False)
+        return _Bounds(space.dtype, space.start, space.start + space.nvec - 1, is_box=False, any_dtype=any_dtype)
     if type(space) is gym.spaces.MultiBinary:
-        return _Bounds(space.dtype, np.asarray(0), np.asarray(1), is_box=False)
+        return _Bounds(space.dtype, np.asarray(0), np.asarray(1), is_box=False, any_dtype=any_dtype)
     return None

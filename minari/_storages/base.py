@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
@@ -23,7 +24,14 @@ from minari._model.metadata import FRAME_STACK, DatasetMetadata, warn_about_mist
 from minari._model.metadata_json import SPACES
 from minari._model.multi_agent import MultiAgentCodec, SpacesByAgent, codec_for_spaces
 from minari._storages import write_session as storing
-from minari._storages.core import EpisodeWriter, StorageCore, checked_compression, read_metadata
+from minari._storages.core import (
+    EpisodeWriter,
+    StorageCore,
+    changed_dataset,
+    checked_compression,
+    of_one_dataset,
+    read_metadata,
+)
 from minari._storages.images import is_image_space
 from minari._storages.metadata_file import exists, read_raw_metadata, stamp_of
 from minari._storages.paths import PathLike, as_data_path, is_remote, put_file
@@ -32,6 +40,7 @@ from minari._storages.staged_directory import directory_size
 from minari.errors import (
     ArgumentError,
     ArgumentTypeError,
+    DatasetChangedError,
     DatasetCorruptError,
     DatasetExistsError,
     EpisodeTypeError,
@@ -59,11 +68,17 @@ class MinariStorage(StorageCore):
             "data_path": self.data_path,
             "verify_checksums": self.verify_checksums,
             "placed_id": self.placed_id,
+            "revision": self._metadata_at_first.revision,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         data_path = as_data_path(state["data_path"] if "data_path" in state else state["_data_path"])  # as in 0.5
-        self.__init__(data_path, read_metadata(data_path))  # type: ignore[misc]
+        stamp, metadata = stamp_of(data_path), read_metadata(data_path)
+        if state.get("revision", metadata.revision) != metadata.revision:
+            raise changed_dataset(data_path)
+        self.__init__(data_path, metadata)  # type: ignore[misc]
+        if stamp_of(data_path) != stamp:  # another program has changed it meanwhile
+            self.forget_metadata()
         self.verify_checksums = state.get("verify_checksums", False)
         self.placed_id = state.get("placed_id")
 
@@ -84,14 +99,16 @@ class MinariStorage(StorageCore):
             UnknownFormatError: the format of the dataset is unknown.
         """
         path = as_data_path(data_path)
-        stamp = stamp_of(path)
-        metadata = read_metadata(path)
-        storage: MinariStorage = get_minari_storage(metadata.data_format)._for_place(path)(path, metadata)
-        if stamp_of(path) != stamp:  # another program has changed it meanwhile
-            storage.forget_metadata()
-        storage.verify_checksums = verify_checksums
-        storage._check_total()
-        return storage
+        while True:
+            stamp = stamp_of(path)
+            metadata = read_metadata(path)
+            storage: MinariStorage = get_minari_storage(metadata.data_format)._for_place(path)(path, metadata)
+            if stamp_of(path) != stamp:  # another program has changed it meanwhile
+                storage.forget_metadata()
+            storage.verify_checksums = verify_checksums
+            with suppress(DatasetChangedError):  # just now
+                storage._check_total()
+                return storage
 
     def _check_total(self) -> None:
         """Compare the totals of the metadata with the data, which may be changing concurrently.
@@ -103,7 +120,7 @@ class MinariStorage(StorageCore):
             episodes, steps = told.total_episodes, told.total_steps
             if episodes > _MANY_EPISODES:
                 self._check_room(episodes)
-            found = self._count_episodes() if episodes else 0
+            found = self.unchanged_during(self._count_episodes) if episodes else 0
             problem = None
             if found != episodes:
                 problem = f"{episodes} episodes and the data has {found}"
@@ -221,6 +238,7 @@ class MinariStorage(StorageCore):
 
     # Reading
 
+    @of_one_dataset
     def get_episodes(self, episode_indices: Iterable[int], *, copy: bool = True) -> Iterator[dict[str, Any]]:
         """Yield the episodes with these numbers, in this order, one at a time.
 
@@ -246,6 +264,7 @@ class MinariStorage(StorageCore):
             return self.episode_codec.decode(index, columns)
         return self.episode_codec.decode(index, columns, int(self._read_lengths(np.array([index]))[0]))
 
+    @of_one_dataset
     def get_outcomes(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Yield the id, rewards, terminations and truncations of episodes, in the form of :meth:`get_episodes`.
 
@@ -276,9 +295,9 @@ class MinariStorage(StorageCore):
                 "with MinariDataset.for_agent."
             )
         (index,) = self._checked([episode_index])
-        (total_steps,) = self._read_lengths(np.array([index])).tolist()
+        (total_steps,) = self.get_episode_lengths([index]).tolist()
         check_window(index, total_steps, start, stop)
-        columns = self._read_window(index, start, stop)
+        columns = self.unchanged_during(self._read_window, index, start, stop)
         if columns is not None:
             return self.episode_codec.decode(index, self.with_frames(columns, copy=True))
         (episode,) = self.get_episodes([index])
@@ -315,6 +334,34 @@ class MinariStorage(StorageCore):
             warn_about_mistyped(metadata, self.current_metadata.raw)
             writer.commit(self.current_metadata.updated(metadata))
 
+    def edit_metadata(
+        self,
+        metadata: Mapping[str, Any],
+        removed: Iterable[str] = (),
+        of_episodes: Mapping[int, Mapping[str, Any]] | None = None,
+        *,
+        lock_timeout: float | None = None,
+    ) -> None:
+        """Set and remove metadata of the dataset, and set that of episodes, in one transaction.
+
+        Args:
+            metadata: the keys to set, and their values.
+            removed: the keys to remove.
+            of_episodes: metadata to set by the number of the episode, as :meth:`update_episode_metadata` does.
+            lock_timeout: seconds to wait for another program that is writing to the dataset.
+
+        Raises:
+            MetadataError: a key is protected, or one to remove is missing, or a value cannot be stored.
+            EpisodeIndexError: there is no episode with that number.
+            DatasetBusyError: another program is still writing to the dataset.
+            StorageError: writing failed; nothing is changed.
+        """
+        with self.writing(lock_timeout) as writer:
+            for index, more in (of_episodes or {}).items():
+                (number,) = self._checked([index])
+                writer.update_metadata(number, self.checked_episode_metadata(number, more))
+            writer.commit(self.current_metadata.edited(metadata, removed))
+
     def update_episode_metadata(
         self,
         metadatas: Iterable[Mapping[str, Any]],
@@ -345,11 +392,16 @@ class MinariStorage(StorageCore):
             )
         with self.writing(lock_timeout) as writer:
             for index, metadata in zip(indices, new, strict=True):
-                writer.update_metadata(index, self._further_metadata(index, metadata))
+                writer.update_metadata(index, self.checked_episode_metadata(index, metadata))
             writer.commit(self.current_metadata)
 
-    def _further_metadata(self, index: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Return metadata to set for an episode; those of an agent are added to those that it has."""
+    def checked_episode_metadata(self, index: int, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return metadata to set for an episode; that of an agent is added to that it has.
+
+        Raises:
+            MetadataError: it cannot be stored.
+            EpisodeError: an agent has no trajectory in the episode.
+        """
         if not self.is_multi_agent or AGENTS not in metadata:
             return checked_metadata(metadata)
         (stored,) = self._read_episode_metadata([index])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from minari._base.json_text import shortened
 from minari._base.lazy import cached_property
-from minari._base.locks import waiting_at_most
+from minari._base.locks import folder_lock, waiting_at_most
 from minari._base.system_errors import storage_errors
 from minari._base.warnings import warn
 from minari._model.arguments import checked_indices
@@ -35,7 +36,13 @@ from minari._storages.recent_rows import RecentRows
 from minari._storages.rows import RowRequest
 from minari._storages.stacked_rows import read_stacked_rows
 from minari._storages.staged_directory import directory_size
-from minari.errors import DataPathError, DatasetCorruptError, DatasetNotFoundError, StorageError
+from minari.errors import (
+    DataPathError,
+    DatasetChangedError,
+    DatasetCorruptError,
+    DatasetNotFoundError,
+    StorageError,
+)
 from minari.spaces import AGENTS, Column, ColumnPath, Columns, EpisodeBatch, EpisodeColumns, Leaf, field_of
 
 
@@ -44,6 +51,40 @@ _log = logging.getLogger(__name__)
 _WITH_LAST_ROW = ("observations", "infos", "timesteps")
 
 Storage = TypeVar("Storage", bound="StorageCore")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def of_one_dataset(
+    read: Callable[Concatenate[Storage, P], Iterator[T]],
+) -> Callable[Concatenate[Storage, P], Iterator[T]]:
+    """Let a method that yields values of a dataset raise once the dataset has been edited.
+
+    The check follows each read: an edit replaces all files atomically, so that what was read before them is old.
+
+    Raises:
+        DatasetChangedError: the episodes or fields of the dataset were edited after it was opened.
+    """
+
+    @wraps(read)
+    def checking(self: Storage, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        return _unchanged(self, read(self, *args, **kwargs))
+
+    return checking
+
+
+def _unchanged(storage: StorageCore, values: Iterator[T]) -> Iterator[T]:
+    """Yield the values of an iterator, as long as the dataset that they come from is the one that was opened."""
+    checked = -1
+    try:
+        for value in values:
+            if storage.reads is None or storage.reads != checked:
+                checked = storage.reads or 0
+                storage.check_unchanged()
+            yield value
+    except Exception:
+        storage.check_unchanged()  # which explains why it failed
+        raise
 
 
 class EpisodeWriter(ABC):
@@ -151,6 +192,10 @@ class StorageCore(ABC):
     #: The names, beside the metadata, of what holds changes that are committed but not applied.
     COMMITS: ClassVar[tuple[str, ...]] = ()
 
+    #: The number of times that episodes were read from files up to now, which may be several at once; None if each
+    #: episode is read on its own.
+    reads: int | None = None
+
     #: True if every change survives a power failure. While a dataset is built in a hidden directory, this is False:
     #: all of it is flushed once, when it appears.
     durable: bool = True
@@ -163,6 +208,7 @@ class StorageCore(ABC):
         self._metadata = self._metadata_at_first = metadata
         self.placed_id: str | None = None  # in a catalog, if it was opened by its id
         self._metadata_state: object = self._state_of_metadata(data_path)
+        self._checked_stamp: object = None  # of the metadata file, when it was last found to be of this dataset
         self.episode_codec: EpisodeCodec = metadata.episode_codec
         self._compression: Compression | None = None  # created by the first write
         self._recent = RecentRows()
@@ -258,11 +304,40 @@ class StorageCore(ABC):
         state = self._state_of_metadata(self._data_path)
         if state != self._metadata_state:
             codec = self._metadata.episode_codec
-            self._metadata = self._metadata.with_spaces_kept(read_metadata(self._data_path))
-            self._metadata_state = state
+            new = self._metadata.with_spaces_kept(read_metadata(self._data_path))
+            if new.revision != self._metadata_at_first.revision:
+                raise changed_dataset(self._data_path)
+            self._metadata, self._metadata_state = new, state
             if self._metadata.is_multi_agent and self._metadata.episode_codec is not codec:
                 self.use_codec(self._metadata.episode_codec)
         return self._metadata
+
+    def check_unchanged(self) -> None:
+        """Raise if the episodes or fields have been edited since the dataset was opened; called after reading them.
+
+        Raises:
+            DatasetChangedError: they have.
+        """
+        if is_remote(self._data_path):
+            return  # which is not edited in place
+        stamp = stamp_of(self._data_path)
+        if stamp is not None and stamp != self._checked_stamp:
+            self.current_metadata  # noqa: B018 (raises)
+            self._checked_stamp = stamp
+
+    def unchanged_during(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return the result of a function that reads; raise if the dataset was edited before it had been read.
+
+        Raises:
+            DatasetChangedError: it was.
+        """
+        try:
+            result = read(*args, **kwargs)
+        except Exception:
+            self.check_unchanged()  # which explains why it failed
+            raise
+        self.check_unchanged()
+        return result
 
     def use_codec(self, codec: EpisodeCodec) -> None:
         """Encode and decode episodes with another codec, which knows more agents."""
@@ -368,8 +443,9 @@ class StorageCore(ABC):
         if episode_indices is None:
             episode_indices = range(self.total_episodes)
         indices = np.fromiter(self._checked(episode_indices), dtype=np.int64)
-        return self._read_lengths(indices) if len(indices) else indices
+        return self.unchanged_during(self._read_lengths, indices) if len(indices) else indices
 
+    @of_one_dataset
     def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Return the metadata of these episodes: id, total_steps, seed, options, statistics, and so on.
 
@@ -389,7 +465,10 @@ class StorageCore(ABC):
 
     def _whole_number(self, key: str, value: Any) -> int:
         try:
-            return int(value)
+            number = int(value)
+            if isinstance(value, (float, np.floating)) and number != value:
+                raise ValueError("it has a fraction")
+            return number
         except (TypeError, ValueError, OverflowError) as error:
             raise DatasetCorruptError(
                 f"The metadata of an episode in {self._data_path} has {shortened(value)} as {key!r}, expected a whole "
@@ -426,6 +505,33 @@ class StorageCore(ABC):
         return before == after
 
     @contextmanager
+    def excluding_writers(self, lock_timeout: float | None = None) -> Iterator[None]:
+        """Let no program write to the dataset as long as the block runs; it stays as it is.
+
+        Args:
+            lock_timeout: seconds to wait for another writer; None for ``MINARI_LOCK_TIMEOUT``.
+
+        Raises:
+            DatasetBusyError: another program is still writing to the dataset.
+            DatasetNotFoundError: it was deleted or replaced by another dataset.
+            StorageError: it cannot be locked.
+        """
+        self._check_present()
+        with ExitStack() as stack:
+            with storage_errors(self._data_path, "locked"), waiting_at_most(lock_timeout):
+                stack.enter_context(folder_lock(self._data_path))
+                stack.enter_context(self._excluding_others())
+            self._check_place()
+            yield
+
+    def _check_present(self) -> None:
+        if not is_remote(self._data_path) and not self._data_path.is_dir():
+            raise DatasetNotFoundError(
+                f"The dataset that was opened at {self._data_path} is no longer there, it was deleted or moved; "
+                f"nothing was written."
+            )
+
+    @contextmanager
     def writing(self, lock_timeout: float | None = None, *, rewriting: bool = False) -> Iterator[EpisodeWriter]:
         """Lock the dataset and yield a writer; failures of the operating system become errors of this library.
 
@@ -438,17 +544,21 @@ class StorageCore(ABC):
             DatasetNotFoundError: it was replaced by another dataset.
             StorageError: writing failed.
         """
-        if not is_remote(self._data_path) and not self._data_path.is_dir():
-            raise DatasetNotFoundError(
-                f"The dataset that was opened at {self._data_path} is no longer there, it was deleted or moved; "
-                f"nothing was written."
-            )
+        self._check_present()
         writer = self._rewriter() if rewriting else self._writer()
         with ExitStack() as stack:
             with storage_errors(self._data_path), waiting_at_most(lock_timeout):
                 opened = stack.enter_context(writer)
             self._check_place()
             yield _GuardedWriter(opened, self)
+
+    @of_one_dataset
+    def column_paths(self, indices: Iterable[int]) -> Iterator[tuple[int, frozenset[ColumnPath]]]:
+        """Yield the paths of the stored columns of each episode, with as few of their values as the format can."""
+        for index in self._checked(indices):
+            noted = _NotedPaths()
+            ((_, columns),) = self._read_leaves([index], noted)
+            yield index, frozenset({*noted.paths, *columns})
 
     def read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
         """Return rows of leaves out of many episodes, for samplers.
@@ -464,6 +574,9 @@ class StorageCore(ABC):
             DatasetCorruptError: a leaf is missing or damaged.
             ChecksumError: the values of an episode differ from those written, if verified.
         """
+        return self.unchanged_during(self._read_verified_rows, requests)
+
+    def _read_verified_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
         if self.verify_checksums:  # of whole episodes, when they are read for the first time
             asked = {index for request in requests for index in np.unique(request.episodes).tolist()}
             for index, _ in self._read_columns(sorted(asked - self._verified)):
@@ -476,6 +589,7 @@ class StorageCore(ABC):
         """Return whether the rows of a request are stored as they are in memory, so that caching them does not pay."""
         return False
 
+    @of_one_dataset
     def read_parts(self, indices: Iterable[int], paths: Container[ColumnPath]) -> Iterator[tuple[int, Columns]]:
         """Yield the columns at some paths of episodes, frames decoded, in the order of the indices."""
         for index, columns in self._read_leaves(self._checked(indices), self.frame_stacks.with_frames(paths)):
@@ -485,6 +599,7 @@ class StorageCore(ABC):
         """Return the path of a column in the whole dataset, of which this may be the part of one agent."""
         return path
 
+    @of_one_dataset
     def stored_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         """Yield the columns of each episode as they are stored, in the order of the indices."""
         return self._read_columns(indices)
@@ -503,6 +618,17 @@ class StorageCore(ABC):
             DatasetBusyError: another program is writing to the dataset.
         """
         return self._add_missing_checksums()
+
+    def index_problems(self) -> Iterator[tuple[int | None, str]]:
+        """Yield the episodes that an index kept beside the data does not describe as they are, each with a clause.
+
+        The number is None where it is not about one episode.
+        """
+        return self._index_problems()
+
+    def repair_index(self) -> int:
+        """Make an index kept beside the data again where it is wrong; return for how many episodes."""
+        return self._repair_index()
 
     # Hooks
 
@@ -555,6 +681,14 @@ class StorageCore(ABC):
         """
         return 0
 
+    def _index_problems(self) -> Iterator[tuple[int | None, str]]:
+        """Yield the problems of an index, see :meth:`index_problems`; by default there is no index."""
+        return iter(())
+
+    def _repair_index(self) -> int:
+        """Make an index again where it is wrong, see :meth:`repair_index`."""
+        return 0
+
     @abstractmethod
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Yield the metadata of each episode, nested, with ``id`` and ``total_steps``."""
@@ -565,6 +699,10 @@ class StorageCore(ABC):
     @abstractmethod
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
         """Return the context of an exclusive writer."""
+
+    def _excluding_others(self) -> AbstractContextManager[object]:
+        """Return a context that excludes writers which do not know the lock of the directory."""
+        return nullcontext()
 
     def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
         """Return the context of a writer whose episodes, from number 0 on, replace all existing ones."""
@@ -624,6 +762,26 @@ class StorageCore(ABC):
                 f"the format 'zarr', or give a directory."
             )
         return cls
+
+
+def changed_dataset(data_path: Path) -> DatasetChangedError:
+    """Return the error about a dataset whose episodes or fields were edited after it was opened."""
+    return DatasetChangedError(
+        f"The dataset at {data_path} was edited after it was opened here, and its episodes have other numbers or "
+        f"fields now; open it again."
+    )
+
+
+class _NotedPaths:
+    """A container of paths that has none, and notes which it is asked for."""
+
+    def __init__(self) -> None:
+        self.paths: set[ColumnPath] = set()
+
+    def __contains__(self, path: object) -> bool:
+        if isinstance(path, tuple):
+            self.paths.add(path)
+        return False
 
 
 class _GuardedWriter(EpisodeWriter):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -111,6 +111,35 @@ def append_stored(
                     batch = indices[start : start + _COPIED_AT_A_TIME]
                     session.copy(source, batch, as_stored, change)
                     advance(len(batch))
+        session.commit()
+
+
+def append_changed(
+    storage: StorageCore,
+    source: StorageCore,
+    indices: Sequence[int],
+    change: Callable[[int, EpisodeColumns], EpisodeColumns],
+    changed: Container[int],
+) -> None:
+    """Append episodes of a storage to one with other spaces, all or none.
+
+    Values are never converted: JPEG frames stay as they are, and episodes that do not change are copied as stored.
+
+    Args:
+        storage: the destination.
+        source: the storage of the episodes.
+        indices: their numbers.
+        change: function applied to an episode and its number, which returns its columns in the spaces of the
+            destination.
+        changed: the numbers of the episodes that it has to be applied to.
+    """
+    with storage.writing() as writer, progress("copying episodes", len(indices)) as advance:
+        session = _Session(storage, writer, storage.current_metadata)
+        for is_changed, group in groupby(indices, lambda index: index in changed):
+            numbers = iter(group)
+            while batch := list(islice(numbers, _COPIED_AT_A_TIME)):
+                session.copy(source, batch, True, change if is_changed else None)
+                advance(len(batch))
         session.commit()
 
 

@@ -20,16 +20,33 @@ from minari.cli.terminal import echo
 
 
 if TYPE_CHECKING:
-    from minari.cli import changing, interchange, listing, record, recovery, sharing, show, validate
+    from minari.cli import (
+        changing,
+        diff,
+        edit,
+        interchange,
+        listing,
+        record,
+        recovery,
+        sharing,
+        show,
+        split,
+        validate,
+        verify,
+    )
 else:
     changing = LazyModule("minari.cli.changing")
+    diff = LazyModule("minari.cli.diff")
+    edit = LazyModule("minari.cli.edit")
     interchange = LazyModule("minari.cli.interchange")
     listing = LazyModule("minari.cli.listing")
     record = LazyModule("minari.cli.record")
     recovery = LazyModule("minari.cli.recovery")
     sharing = LazyModule("minari.cli.sharing")
     show = LazyModule("minari.cli.show")
+    split = LazyModule("minari.cli.split")
     validate = LazyModule("minari.cli.validate")
+    verify = LazyModule("minari.cli.verify")
 
 
 __all__ = ["app"]
@@ -50,6 +67,13 @@ class FrameStack(str, Enum):
     DEDUPLICATE = "deduplicate"
 
 
+class SplitBy(str, Enum):
+    """Orders in which the episodes of a dataset are cut into parts."""
+
+    EPISODE = "episode"
+    RETURN = "return"
+
+
 class _PlainFlags:
     """A command whose help shows no type for options without a value."""
 
@@ -66,6 +90,17 @@ class _Command(_PlainFlags, TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         return run_command(lambda: super(_Command, self).invoke(ctx))
+
+
+class _EditCommand(_Command):
+    """A command with an option of two values that may be repeated, which Typer cannot express."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if param.name == "set_episode":
+                param.nargs = 2
+        return params
 
 
 class _Group(_PlainFlags, TyperGroup):
@@ -316,6 +351,62 @@ def _combine(
     changing.combine(dataset_ids=dataset_ids, new_id=new_id)
 
 
+@app.command("split", epilog="Example: minari split cartpole/random-v0 --fractions 0.8,0.2 --seed 0")
+def _split(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")],
+    fractions: Annotated[
+        str | None, typer.Option(metavar="F,F...", help="Fraction of the episodes in each part, such as 0.8,0.2.")
+    ] = None,
+    sizes: Annotated[
+        str | None, typer.Option(metavar="N,N...", help="Number of episodes in each part, such as 100,20.")
+    ] = None,
+    by: Annotated[
+        SplitBy,
+        typer.Option(
+            help="'episode' draws the episodes at random; 'return' cuts them in the order of their returns, the "
+            "highest first."
+        ),
+    ] = SplitBy.EPISODE,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="SEED", help="Seed for drawing the episodes at random.")
+    ] = None,
+    new_ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as", metavar="NEW_ID", help="Id of a part, once for each; by default NAME-part1-vN, NAME-part2-vN, ..."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Create new datasets of the parts of a dataset, all or none, without common episodes."""
+    split.split(
+        dataset_id=dataset_id,
+        fractions=fractions,
+        sizes=sizes,
+        by=by.value,
+        seed=seed,
+        new_ids=new_ids,
+        quiet=quiet,
+    )
+
+
+@app.command("diff", epilog="Example: minari diff cartpole/a-v0 cartpole/b-v0")
+def _diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="Id of a local dataset, or path of its directory.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    ignore_metadata: Annotated[
+        bool, typer.Option("--ignore-metadata", help="Compare only spaces and the values of episodes.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two datasets: metadata, spaces, and episodes by their values, however they are stored.
+
+    The exit status is 0 if they are equal, 1 if they differ, and 2 if they cannot be compared.
+    """
+    diff.diff(a, b, ignore_metadata=ignore_metadata, as_json=as_json, quiet=quiet)
+
+
 @app.command("convert", epilog="Example: minari convert cartpole/a-v0 cartpole/b-v0 --format zarr --compression zstd")
 def _convert(
     dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")],
@@ -362,6 +453,95 @@ def _repack(
     Values and metadata do not change; the rewrite is atomic.
     """
     changing.repack(dataset_id=dataset_id, compression=compression)
+
+
+def _as_given(value: Any) -> Any:
+    return value
+
+
+@app.command("edit", cls=_EditCommand, epilog="Example: minari edit cartpole/a-v0 --drop-episodes 3,7,10-14 --dry-run")
+def _edit(
+    dataset: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset, or path of its directory.")],
+    set_metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Metadata of the dataset to set; the value is JSON if it is valid JSON, otherwise text; may be "
+            "repeated.",
+        ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="KEY", help="Metadata of the dataset to remove; may be repeated."),
+    ] = None,
+    drop_episodes: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Episodes to drop, such as 3,7,10-14.")
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Condition of the episodes to keep, such as 'return > 100 and length < 500'; the others are dropped.",
+        ),
+    ] = None,
+    drop_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="Field to drop with everything below it: a key of a Dict space or an info, such as "
+            "observations/camera or infos/debug; may be repeated.",
+        ),
+    ] = None,
+    rename_field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW",
+            help="Field to rename: its last part changes, as in observations/cam=observations/camera; may be repeated.",
+        ),
+    ] = None,
+    set_episode: Annotated[
+        list[tuple] | None,  # type: ignore[type-arg]  # of two texts
+        typer.Option(
+            metavar="NUMBERS KEY=VALUE",
+            parser=_as_given,
+            help="Metadata of episodes to set, as in --set-episode 5 task=pick; may be repeated.",
+        ),
+    ] = None,
+    remove_episode_key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Metadata to remove from all episodes; may be repeated."),
+    ] = None,
+    new_id: Annotated[
+        str | None, typer.Option("--as", metavar="NEW_ID", help="Make a new dataset, and leave this one as it is.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would change, and do nothing.")] = False,
+    without_asking: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Change metadata, drop episodes, drop or rename fields.
+
+    All changes are made atomically. Numbers of episodes and names of fields are those before the edit.
+    """
+    edit.edit(
+        dataset,
+        edit.Wanted(
+            set_metadata=set_metadata,
+            remove_metadata=remove,
+            drop_episodes=drop_episodes,
+            keep=keep,
+            drop_fields=drop_field,
+            rename_fields=rename_field,
+            episode_metadata=set_episode,
+            remove_episode_metadata=remove_episode_key,
+        ),
+        new_id=new_id,
+        dry_run=dry_run,
+        without_asking=without_asking,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 @app.command("rename", epilog="Example: minari rename cartpole/draft-v0 cartpole/random-v0")
@@ -450,6 +630,10 @@ def _upload(
     token: Token = None,
     key_path: KeyPath = None,
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not verify checksums before the upload.")] = False,
+    no_validate: Annotated[
+        bool,
+        typer.Option("--no-validate", help="Do not validate with the profile 'hub' before the upload."),
+    ] = False,
     private: Annotated[
         bool, typer.Option("--private", help="Keep the datasets private, on remotes that support it (such as the Hub).")
     ] = False,
@@ -470,6 +654,7 @@ def _upload(
         token=token,
         key_path=key_path,
         no_verify=no_verify,
+        no_validate=no_validate,
         private=private,
         force=force,
         max_workers=max_workers,
@@ -481,7 +666,10 @@ def _upload(
 def _validate(
     datasets: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ID|PATH...", help="Ids of local datasets, or paths of their directories."),
+        typer.Argument(
+            metavar="ID|PATH|URL...",
+            help="Ids of local datasets, paths of their directories, or addresses of datasets that are read in place.",
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Validate all local datasets.")] = False,
     checksums: Annotated[
@@ -494,17 +682,87 @@ def _validate(
         bool,
         typer.Option(
             "--fix",
-            help="First add missing checksums and correct totals and size; no value is changed.",
+            help="First make a wrong index again, add missing checksums, and correct totals and size; no value is "
+            "changed.",
         ),
+    ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Compare with a standard: 'hub' is that of a dataset for others."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check that datasets are intact, and their values plausible.
+
+    Every episode is read. The exit status is 1 if there is an error.
+    """
+    validate.validate(
+        datasets=datasets,
+        every=every,
+        checksums=checksums,
+        profile=profile,
+        fix=fix,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@app.command("verify", epilog="Example: minari verify cartpole/random-v0 --sample 20")
+def _verify(
+    dataset: Annotated[str, typer.Argument(metavar="ID|PATH", help="Id of a local dataset, or path of its directory.")],
+    episodes: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Numbers of episodes, such as 3,7,10-14; by default all.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Verify only this many of them, drawn at random.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="SEED", help="Seed of the sample.")] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="X",
+            help="Floating-point values may be off by X * (1 + |recorded value|); by default they must be equal.",
+        ),
+    ] = 0.0,
+    processes: Annotated[int, typer.Option(min=1, metavar="N", help="Number of processes.")] = 1,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Function that makes the environment, or its id; by default the environment that the dataset names. "
+            "Required for many agents, such as pettingzoo.butterfly.pistonball_v6:parallel_env.",
+        ),
+    ] = None,
+    env_kwargs: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Arguments of the environment, as a JSON object.")
+    ] = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Do not keep a summary in the metadata of the dataset.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check that datasets are intact.
+    """Replay a dataset in its environment, and compare the results with the recorded ones.
 
-    Every episode is read. The exit status is 1 if there is an error.
+    Runs the code of the environment. The exit status is 1 if an episode diverges.
     """
-    validate.validate(datasets=datasets, every=every, checksums=checksums, fix=fix, as_json=as_json, quiet=quiet)
+    verify.verify(
+        verify.Plan(
+            dataset=dataset,
+            episodes=episodes,
+            sample=sample,
+            seed=seed,
+            tolerance=tolerance,
+            processes=processes,
+            env=env,
+            env_kwargs=env_kwargs,
+            keeps_report=not no_report,
+            as_json=as_json,
+            quiet=quiet,
+        )
+    )
 
 
 _OF_FORMATS = {"ignore_unknown_options": True}

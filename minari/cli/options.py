@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import minari
 from minari.cli.running import UsageError
 
 
-__all__ = ["parse_compression", "read_credentials"]
+__all__ = ["parse_compression", "parse_env_kwargs", "parse_episodes", "read_credentials"]
+
+_MOST_EPISODES = 10_000_000  # in a range
 
 
 def parse_compression(texts: list[str] | None) -> str | dict[str, str] | None:
@@ -34,6 +39,40 @@ def parse_compression(texts: list[str] | None) -> str | dict[str, str] | None:
             )
         choice[column] = codec
     return choice
+
+
+def parse_env_kwargs(text: str | None) -> dict[str, Any]:
+    """Return the arguments of an environment.
+
+    Raises:
+        UsageError: the text is not a JSON object.
+    """
+    try:
+        arguments = json.loads(text or "{}")
+    except ValueError as error:
+        raise UsageError(f"--env-kwargs is {text!r}, which is not valid JSON: {error}.") from error
+    if not isinstance(arguments, dict):
+        raise UsageError(f"--env-kwargs is {text!r}, expected a JSON object such as '{{\"g\": 9.81}}'.")
+    return arguments
+
+
+def parse_episodes(text: str) -> list[int]:
+    """Return numbers of episodes.
+
+    >>> parse_episodes("3,7,10-14")
+    [3, 7, 10, 11, 12, 13, 14]
+
+    Raises:
+        UsageError: the text is neither numbers nor ranges of them.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,18})(?:\s*-\s*([0-9]{1,18}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if not 0 <= last - first < _MOST_EPISODES:
+            raise UsageError(f"--episodes is {text!r}, expected numbers and ranges such as 3,7,10-14.")
+        numbers += range(first, last + 1)
+    return numbers
 
 
 def read_credentials(address: str | None, token: str | None, key_path: str | None) -> str | None:

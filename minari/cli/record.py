@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import os
 import shlex
 import signal
@@ -26,7 +25,7 @@ from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import env_spec_to_json, environment_error, specs_equal_up_to_max_episode_steps
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari.cli.bars import recording_bar
-from minari.cli.options import parse_compression
+from minari.cli.options import parse_compression, parse_env_kwargs
 from minari.cli.progress import progress_bars
 from minari.cli.rollouts.agents import check_agents, find_agents_policy, make_agents_environment, play_agents
 from minari.cli.rollouts.episodes import (
@@ -209,7 +208,7 @@ def _check_options(plan: Plan) -> None:
 
 
 def _make_environment(plan: Plan) -> Any:
-    arguments = _env_arguments(plan.env_kwargs)
+    arguments = parse_env_kwargs(plan.env_kwargs)
     if plan.pettingzoo is not None:
         return make_agents_environment(plan.pettingzoo, arguments)
     try:
@@ -223,16 +222,6 @@ def _make_environment(plan: Plan) -> Any:
     except Exception as error:  # an environment may raise anything
         kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
         raise environment_error(f"The environment {plan.env_id!r} cannot be made: {kind}{error}", error) from error
-
-
-def _env_arguments(text: str | None) -> dict[str, Any]:
-    try:
-        arguments = json.loads(text or "{}")
-    except ValueError as error:
-        raise UsageError(f"--env-kwargs is {text!r}, which is not valid JSON: {error}.") from error
-    if not isinstance(arguments, dict):
-        raise UsageError(f"--env-kwargs is {text!r}, expected a JSON object such as '{{\"g\": 9.81}}'.")
-    return arguments
 
 
 def _existing_dataset(plan: Plan, env: Any) -> minari.MinariDataset:

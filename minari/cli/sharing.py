@@ -10,11 +10,13 @@ from minari._base.addresses import plain_text
 from minari._base.settings import get_default_remote
 from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._model.dataset_id import DatasetId
+from minari._storages.metadata_file import read_raw_metadata
 from minari.cli.changing import refuse_unknown
 from minari.cli.options import read_credentials
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
-from minari.cli.terminal import echo
+from minari.cli.terminal import echo, warn
+from minari.dataset.validation import missing_metadata
 from minari.storage.hosting import refuse_path
 from minari.storage.remotes import DEFAULT_REMOTE, get_cloud_storage, split_address
 
@@ -63,6 +65,7 @@ def upload(
     token: str | None,
     key_path: str | None,
     no_verify: bool,
+    no_validate: bool,
     private: bool,
     force: bool,
     max_workers: int,
@@ -79,6 +82,10 @@ def upload(
             echo(f"Dataset {dataset_id} is on {storage.address} already.")
             return
         options: dict[str, Any] = {"verify": False} if no_verify else {}
+        if no_validate:
+            options["validate"] = False
+        else:
+            _tell_missing_metadata(dataset_id)
         echo(f"Uploading {dataset_id} to {storage.address}...")
         with progress_bars(quiet=quiet):
             minari.upload_dataset(
@@ -93,3 +100,10 @@ def upload(
         echo(f"Dataset {dataset_id} uploaded to {storage.address}")
 
     for_each(dict.fromkeys(dataset_ids), send)
+
+
+def _tell_missing_metadata(dataset_id: str) -> None:
+    """Name the metadata that a shared dataset should have, in one line."""
+    missing = missing_metadata(read_raw_metadata(get_dataset_path(dataset_id) / "data"))
+    if missing:
+        warn(f"{dataset_id} has no {', '.join(missing)}; `minari validate {dataset_id} --profile hub` says more.")

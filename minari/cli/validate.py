@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import typer
@@ -12,21 +13,32 @@ from minari._catalog.listing import did_you_mean_local, walk_catalog
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import counted, echo, print_json
-from minari.dataset.validation import Report, repair
+from minari.dataset.validation import LEVELS, PROFILES, Report, repair
 from minari.errors import DatasetNotFoundError
 
 
 __all__ = ["validate"]
 
+_MOST_LINES = 20  # of a kind
 _PLURALS = {"error": "errors", "warning": "warnings", "note": "notes"}
 
 
 def validate(
-    datasets: Sequence[str] | None, every: bool, checksums: bool, fix: bool, as_json: bool, quiet: bool
+    datasets: Sequence[str] | None,
+    every: bool,
+    checksums: bool,
+    profile: str | None,
+    fix: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Validate datasets, and exit with status 1 if one of them has errors."""
     if every == bool(datasets):
         raise UsageError("Give the ids or directories of datasets, or --all for all local ones.")
+    if profile is not None and profile not in PROFILES:
+        raise UsageError(f"--profile is {profile!r}, expected {', '.join(map(repr, PROFILES))}.")
+    if fix and any("://" in name for name in datasets or ()):
+        raise UsageError("--fix repairs local datasets; download the others, or leave it out.")
     if every:  # including damaged ones
         datasets = sorted(entry.id for entry in walk_catalog(get_listed_root()) if entry.is_dataset)
     names = list(dict.fromkeys(datasets or ()))
@@ -36,13 +48,15 @@ def validate(
         done = repair(name) if fix else []
         with progress_bars(quiet=quiet):
             try:
-                report = minari.validate(name, checksums=checksums)
+                report = minari.validate(name, checksums=checksums, profile=profile)
             except DatasetNotFoundError as error:
                 raise DatasetNotFoundError(f"{error}{did_you_mean_local(name)}") from error
         reports.append(report)
         if not as_json:
             for line in [*done, *_lines(report)]:
                 echo(line)
+            if fix and not report.ok:
+                echo("  What is left concerns values and cannot be fixed; copy, download or record the dataset again.")
         if not report.ok:
             raise typer.Exit(1)
 
@@ -58,7 +72,21 @@ def _lines(report: Report) -> list[str]:
         f"{count} {level if count == 1 else _PLURALS[level]}" for level, count in report.counts.items() if count
     )
     verdict = "sound" if report.ok else "damaged"
-    return [
-        f"{report.dataset}: {verdict}, {counted(report.episodes, 'episode')} read{f', {counts}' if counts else ''}",
-        *(f"  {finding.level:8}{' '.join(finding.message.split())}" for finding in report.findings),
+    if report.profile is not None:
+        verdict = f"fit for the {report.profile}" if report.ok else f"not fit for the {report.profile}"
+    lines = [
+        f"{report.dataset}: {verdict}, {counted(report.episodes, 'episode')} read{f', {counts}' if counts else ''}"
     ]
+    shown: Counter[tuple[str, str]] = Counter()
+    for level in LEVELS:
+        kinds = Counter(finding.kind for finding in report.findings if finding.level == level)
+        for finding in report.findings:
+            if finding.level != level:
+                continue
+            shown[level, finding.kind] += 1
+            if shown[level, finding.kind] <= _MOST_LINES:
+                lines.append(f"  {level:8}{' '.join(finding.message.split())}")
+            elif shown[level, finding.kind] == kinds[finding.kind]:
+                lines.append(f"  {level:8}… and {kinds[finding.kind] - _MOST_LINES} more of the kind {finding.kind!r}")
+    omitted = sum(report.counts.values()) - len(report.findings)
+    return [*lines, *([f"  … and {omitted} findings that are not in the report"] if omitted else [])]

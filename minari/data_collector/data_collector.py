@@ -15,6 +15,7 @@ from minari._base.warnings import warn
 from minari._model.arguments import check_count, check_seed, check_space, made_callback
 from minari._model.compression import CompressionChoice
 from minari._model.frame_stack import KEEP, FrameStackChoice
+from minari._model.recorded_with import versions_of
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
@@ -161,7 +162,12 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             self._observation_space, self._action_space, env.spec, data_format, jpeg_encoding, compression, frame_stack
         )
         self._queue = EpisodeQueue(
-            medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
+            medium,
+            describe=episode_callback,
+            buffer_steps=buffer_steps,
+            root=root,
+            resume=resume,
+            recorded_with=versions_of(env),
         )
         self._recorder = self._running = EpisodeRecorder(self._observation_space, self._action_space)
         self._recorded = RecordedValues(step_callback, record_infos, self._recorder.checked_info)

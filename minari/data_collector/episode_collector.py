@@ -150,9 +150,10 @@ class EpisodeCollector:
             description=description,
             requirements=requirements,
         )
-        with self._queue.saving(dataset_id, description_of_dataset.given()):
+        versions = self._queue.recorded_with
+        with self._queue.saving(dataset_id, {**description_of_dataset.given(), **versions}):
             free_dataset_path(dataset_id, root=self._root)
-            metadata = description_of_dataset.metadata(dataset_id, self._recorded_spec())
+            metadata = {**description_of_dataset.metadata(dataset_id, self._recorded_spec()), **versions}
             self._interrupt()
             self._sum_up_outside()
             dataset = self._queue.publish(dataset_id, metadata, skips)

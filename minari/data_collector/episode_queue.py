@@ -23,6 +23,7 @@ from minari._catalog.layout import get_dataset_path
 from minari._model.arguments import check_whole_number
 from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch
 from minari._model.multi_agent import MultiAgentCodec, SpacesByAgent, codec_for_spaces
+from minari._model.recorded_with import RECORDED_WITH, merged_versions
 from minari._storages.base import PathLike
 from minari._storages.write_session import append_encoded
 from minari.data_collector import flush_timer
@@ -70,6 +71,7 @@ class EpisodeQueue:
         buffer_steps: maximum number of steps in memory, of these and of the current episode.
         root: root of the catalog.
         resume: name of a recording to continue.
+        recorded_with: the versions of what records.
 
     Attributes:
         source: where further episodes are that have ended; None if there are none elsewhere.
@@ -83,12 +85,13 @@ class EpisodeQueue:
         buffer_steps: int,
         root: PathLike | None,
         resume: str | None = None,
+        recorded_with: Mapping[str, Any] | None = None,
     ) -> None:
         self._describe, self._buffer_steps = describe, buffer_steps
         self._lock = ThreadLock()
         self._is_inherited = False
         self.source: EpisodeSource | None = None
-        self._written = OpenRecording(medium, root, resume)
+        self._written = OpenRecording(medium, root, resume, recorded_with)
         self._start_again()
         _all.add(self)
 
@@ -108,6 +111,12 @@ class EpisodeQueue:
         """Return the number of steps, in memory and written."""
         with self._lock.current:
             return self._written.steps + sum([finished.steps for finished in self._memory.kept])
+
+    @property
+    def recorded_with(self) -> dict[str, Any]:
+        """Return the metadata with the versions of what has recorded the episodes."""
+        versions = self._written.recorded_with
+        return {} if versions is None else {RECORDED_WITH: dict(versions)}
 
     @property
     def remaining_capacity(self) -> int:
@@ -341,6 +350,7 @@ class EpisodeQueue:
                     raise
                 refused = self._append_others_to(dataset, error)
             warnings = self.take_warnings() + self._memory.skipped_warning() + refused
+            self._note_versions_in(dataset)
             saved = self._written.recording
             self._written.forget()
             self._start_again()
@@ -361,6 +371,13 @@ class EpisodeQueue:
         self._update_state(adding=self._mark_of(dataset))
         with dataset.appending():
             recording.append_to(dataset.storage)
+
+    def _note_versions_in(self, dataset: MinariDataset) -> None:
+        """Add the versions of what has recorded the episodes to those of a dataset that has them now."""
+        known = dataset.storage.current_metadata.raw.get(RECORDED_WITH)
+        merged = merged_versions([known, self._written.recorded_with])
+        if known is not None and merged != known:
+            dataset.storage.update_metadata({RECORDED_WITH: merged})
 
     def _append_others_to(self, dataset: MinariDataset, reason: Exception) -> list[PendingWarning]:
         """Append the episodes that the format of the dataset can store, if it cannot store all of them.

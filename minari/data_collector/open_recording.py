@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -20,6 +20,7 @@ from minari._model.compression import CompressionChoice
 from minari._model.env_spec import difference_up_to_max_episode_steps
 from minari._model.frame_stack import KEEP, FrameStackChoice, check_frame_stack
 from minari._model.multi_agent import AgentSpaces, MultiAgentCodec, SpacesByAgent, codec_for_spaces
+from minari._model.recorded_with import RECORDED_WITH, merged_versions
 from minari._storages.base import PathLike
 from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
@@ -61,6 +62,7 @@ class OpenRecording:
         medium: the spaces, environment and storage options.
         root: root of the catalog.
         resume: name of a recording to continue.
+        recorded_with: the versions of what records.
 
     Attributes:
         medium: the options, adjusted to those of a resumed recording.
@@ -70,17 +72,25 @@ class OpenRecording:
         rows: number of stored episodes, including discarded ones.
         steps: number of steps, without those of discarded episodes.
         state: what is stored in addition to the episodes.
+        recorded_with: the versions of what has recorded the episodes; None if they are unknown.
 
     Raises:
         CombineError: the options differ from those of the recording.
         CompressionError: the format does not support the compression.
     """
 
-    def __init__(self, medium: Medium, root: PathLike | None, resume: str | None = None) -> None:
+    def __init__(
+        self,
+        medium: Medium,
+        root: PathLike | None,
+        resume: str | None = None,
+        recorded_with: Mapping[str, Any] | None = None,
+    ) -> None:
         self.codec = codec_for_spaces(medium.observation_space, medium.action_space)
         # The current value: at the end of the program, or some seconds later, the variable may be different.
         self.root = get_datasets_root(root)
         self._given_root = root
+        self.recorded_with: Mapping[str, Any] | None = recorded_with
         self.recording: Recording | None = None
         self._held: Lock | None = None
         self._discarded: list[int] = []
@@ -109,7 +119,11 @@ class OpenRecording:
         if self.recording is not None:
             self.rows, self.steps = self.recording.storage.total_episodes, self.recording.steps
             self._discarded = self.recording.discarded_rows
-            self.state = replace(self.recording.state, pid=os.getpid(), ended=None, failure=None)
+            before = self.recording.state
+            self.recorded_with = merged_versions([before.metadata.get(RECORDED_WITH), recorded_with])
+            self.state = replace(
+                before, pid=os.getpid(), ended=None, failure=None, metadata=self._with(before.metadata)
+            )
             self.recording.write_state(self.state)
 
     def _clear(self) -> None:
@@ -142,9 +156,14 @@ class OpenRecording:
             codec=self.codec,
         )
         self._held = recording.hold()
-        self.state = replace(self.state, pid=os.getpid(), ended=None)
+        self.state = replace(self.state, pid=os.getpid(), ended=None, metadata=self._with(self.state.metadata))
         recording.write_state(self.state)
         return recording
+
+    def _with(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the metadata of the intended dataset with the versions of what has recorded it."""
+        known = {} if self.recorded_with is None else {RECORDED_WITH: dict(self.recorded_with)}
+        return {**metadata, **known}
 
     def know_agents(self, observation_spaces: SpacesByAgent, action_spaces: SpacesByAgent) -> None:
         """Take in the spaces of agents that have appeared.

@@ -1,20 +1,19 @@
-"""Combining and splitting datasets."""
+"""Combining datasets."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.json_text import shortened
 from minari._base.warnings import warn
 from minari._catalog.layout import free_dataset_path, get_dataset_path, new_dataset
-from minari._model.arguments import check_seed, expected_dataset, no_dataset
+from minari._model.arguments import expected_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import (
@@ -25,10 +24,11 @@ from minari._model.format_version import combine_versions
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari._model.metadata_json import texts_of
 from minari._model.multi_agent import MultiAgentCodec
+from minari._model.recorded_with import RECORDED_WITH, merged_versions
 from minari._storages.base import PathLike, create_storage
 from minari._storages.write_session import append_stored
 from minari.dataset.minari_dataset import MinariDataset
-from minari.errors import ArgumentTypeError, CombineError, SpaceError
+from minari.errors import CombineError, SpaceError
 from minari.spaces import without_ones
 from minari.spaces.differences import differing_leaf
 
@@ -220,58 +220,10 @@ def _combined_metadata(datasets: Sequence[MinariDataset], new_id: str) -> dict[s
         metadata["inferred_spaces"] = True
     if all_raw[0].get("space_classes"):
         metadata["space_classes"] = all_raw[0]["space_classes"]  # the new dataset has its spaces
+    versions = merged_versions(raw.get(RECORDED_WITH) for raw in all_raw)
+    if versions is not None:
+        metadata[RECORDED_WITH] = versions
     eval_specs = {raw.get("eval_env_spec") for raw in all_raw}
     if len(eval_specs) == 1 and None not in eval_specs:
         metadata["eval_env_spec"] = eval_specs.pop()
     return metadata
-
-
-def split_dataset(
-    dataset: MinariDataset, sizes: Sequence[int] | Sequence[float], seed: int | None = None
-) -> list[MinariDataset]:
-    """Return random views of a dataset without common episodes.
-
-    Args:
-        dataset: the dataset to split.
-        sizes: number of episodes of each view, or, as floats, its fraction of them: ``[0.8, 0.2]``. Fractions that
-            add up to 1 leave out no episode.
-        seed: seed for the permutation of the episodes.
-
-    Raises:
-        ArgumentTypeError: an argument has an invalid type.
-        CombineError: a size is not a number or fraction of episodes, or they add up to more than there are.
-    """
-    if not isinstance(dataset, MinariDataset):
-        raise no_dataset("dataset", dataset)
-    if isinstance(sizes, str) or not isinstance(sizes, (Iterable)):
-        raise ArgumentTypeError(f"sizes is {shortened(sizes)}, expected a list of numbers of episodes.")
-    given = list(sizes)
-    check_seed("seed", seed)
-    counts = _counts_of(given, dataset.total_episodes)
-    if sum(counts) > dataset.total_episodes:
-        raise CombineError(
-            f"The sizes {given} add up to {sum(counts)}, which exceeds the {dataset.total_episodes} episodes "
-            f"of {dataset.id}; ask for less."
-        )
-    order = np.random.default_rng(seed).permutation(dataset.episode_indices)
-    ends = np.cumsum(counts)
-    return [MinariDataset(dataset.storage, order[end - size : end]) for size, end in zip(counts, ends, strict=True)]
-
-
-def _counts_of(sizes: list[Any], total: int) -> list[int]:
-    """Return numbers of episodes for numbers or fractions of them.
-
-    Raises:
-        CombineError: they are neither, or fractions that add up to more than 1.
-    """
-    if sizes and all(isinstance(size, (float, np.floating)) for size in sizes):
-        fractions = np.array(sizes, np.float64)
-        if not ((fractions >= 0) & (fractions <= 1)).all() or fractions.sum() > 1 + 1e-9:
-            raise CombineError(f"The sizes are {sizes}, expected fractions from 0 to 1 that add up to at most 1.")
-        ends = np.rint(np.minimum(np.cumsum(fractions), 1) * total).astype(int)
-        return [int(size) for size in np.diff(ends, prepend=0)]
-    if any(isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0 for size in sizes):
-        raise CombineError(
-            f"The sizes are {sizes}, expected numbers of episodes from 0, or only fractions such as 0.8."
-        )
-    return [int(size) for size in sizes]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from minari._catalog.layout import get_dataset_path, new_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
-from minari._model.metadata import DEDUPLICATED, FRAME_STACK
+from minari._model.metadata import DEDUPLICATED, FRAME_STACK, REVISION, DatasetMetadata
 from minari._model.metadata_json import MOST_METADATA, SPACES
+from minari._model.recorded_with import VERIFICATION
 from minari._storages.base import MinariStorage, PathLike, create_storage
 from minari._storages.core import warn_about_whole_stacks
 from minari._storages.write_session import append_stored
@@ -18,10 +20,11 @@ from minari.errors import DatasetVersionError
 from minari.spaces.serialization import described_types, serialize_space, with_written_bounds
 
 
-# Properties of one copy of a dataset, which are determined again for another.
-_OF_ONE_COPY = frozenset(
+#: Properties of one copy of a dataset, which are determined again for another.
+OF_ONE_COPY = frozenset(
     {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
     | {"observation_space", "action_space", "jpeg_encoding", "compression", "multi_agent", FRAME_STACK, DEDUPLICATED}
+    | {REVISION, VERIFICATION}
 )
 
 _OLDER_RELEASE = "0.5"
@@ -39,6 +42,7 @@ def write_as_dataset(
     jpeg_encoding: bool | None = None,
     frame_stack: FrameStackChoice | None = None,
     compatible_with: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
     root: PathLike | None = None,
 ) -> Path:
     """Create a dataset from episodes of another, with all metadata of the episodes and the dataset.
@@ -54,6 +58,7 @@ def write_as_dataset(
         frame_stack: ``"deduplicate"`` to store each frame of stacks once, ``"keep"`` to store stacks as they are; by
             default as in the source, and ``"keep"`` for an earlier release.
         compatible_with: ``"0.5"`` for a dataset that 0.5.4 can read; None for this release.
+        metadata: further metadata of the new dataset, which replaces that of the source.
         root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
     Returns:
@@ -71,7 +76,7 @@ def write_as_dataset(
         frame_stack = KEEP if frame_stack is None else frame_stack
         _check_compatible(source, data_format or source.FORMAT, compatible_with, frame_stack)
     is_same = compression is None and data_format in (None, source.FORMAT)
-    kept = {key: value for key, value in source.current_metadata.raw.items() if key not in _OF_ONE_COPY}
+    kept = metadata_to_copy(source.current_metadata)
     with new_dataset(dataset_id, root) as data_path:
         storage = create_storage(
             data_path,
@@ -90,11 +95,18 @@ def write_as_dataset(
             written = {key: with_written_bounds(raw[key], MOST_METADATA // 2) for key in SPACES}
             with storage.writing() as writer:
                 writer.commit(storage.current_metadata.updated(written, allow_protected=True))
-        storage.update_metadata({**kept, "dataset_id": dataset_id, "minari_version": FORMAT_VERSION})
+        storage.update_metadata(
+            {**kept, **(metadata or {}), "dataset_id": dataset_id, "minari_version": FORMAT_VERSION}
+        )
         append_stored(storage, [(source, indices)], as_stored=is_same)
         if source.frame_stack != storage.frame_stack:
             warn_about_whole_stacks(storage)
     return get_dataset_path(dataset_id, root=root) / "data"
+
+
+def metadata_to_copy(metadata: DatasetMetadata) -> dict[str, Any]:
+    """Return the metadata that a copy of a dataset has as well."""
+    return {key: value for key, value in metadata.raw.items() if key not in OF_ONE_COPY}
 
 
 def _check_compatible(source: MinariStorage, data_format: str, release: str, frame_stack: FrameStackChoice) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from gymnasium.envs.registration import EnvSpec
 
-from minari._base.json_text import parse_json
+from minari._base.json_text import parse_json, shortened
 from minari._model.env_spec import is_gymnasiums_own, spaces_of
 from minari._model.format_version import is_compatible
 from minari._model.frame_stack import DEDUPLICATE
 from minari._model.metadata import DEDUPLICATED, FRAME_STACK
 from minari._model.metadata_json import size_text, texts_of
 from minari._model.multi_agent import AgentSpaces, agent_of_name
+from minari._model.recorded_with import VERIFICATION, versions_text
 from minari.errors import EnvironmentSpecError
 from minari.spaces.serialization import deserialize_space
 
@@ -31,6 +33,11 @@ _SPEC_KEYS = frozenset(
         *("author_email", "code_permalink", "minari_version"),
     }
 )
+_STATUSES = ("exact", "within tolerance", "diverged", "not reproducible")  # of verified episodes
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOST = 2**63  # episodes
+_COMMON = frozenset({"python", "platform", "minari", "numpy"})  # versions that are not those of an environment
+_MOST_PACKAGES = 6
 # The fields of a spec that say what is made and how, and the form in which they are shown.
 _SPEC_FIELDS: dict[str, Form] = {
     "entry_point": "code",
@@ -126,8 +133,10 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
         Fact(
             "combined_datasets", "Combined From", texts_of(metadata.get("combined_datasets")) or None, to_text=", ".join
         ),
+        Fact("split_from", "Split From", _split_from(metadata.get("split_from"))),
         Fact("env_spec", "Environment", _env_id(metadata.get("env_spec"))),
         Fact("eval_env_spec", "Evaluation Environment", _env_id(metadata.get("eval_env_spec"))),
+        Fact(VERIFICATION, "Verified", _verified(metadata)),
         Fact("license", "License", metadata.get("license") or None),
     ]
     agents = agents_of(metadata)
@@ -202,8 +211,38 @@ def _frames_of(metadata: Mapping[str, Any]) -> str | None:
     return f"each frame is stored once: {', '.join(parts)}" if parts else "none is stored as single frames"
 
 
+def _verified(metadata: Mapping[str, Any]) -> str | None:
+    """Return the result of the last verification; None if there is none, or it is not one of this library."""
+    report = metadata.get(VERIFICATION)
+    counts = report.get("counts") if isinstance(report, Mapping) else None
+    if not isinstance(report, Mapping) or not isinstance(counts, Mapping):
+        return None
+    checked, total, date = report.get("episodes"), report.get("total_episodes"), report.get("date")
+    found = {status: counts[status] for status in _STATUSES if counts.get(status)}
+    are_counts = all(type(count) is int and 0 <= count < _MOST for count in (checked, total, *found.values()))
+    if not (are_counts and isinstance(date, str) and _DATE.fullmatch(date)):
+        return None
+    results = ", ".join(f"{status} in {count}" for status, count in found.items()) or "none"
+    sampled = "" if checked == total else f", of {total} in all,"
+    versions = report.get("replayed_with")
+    of_env = {key: versions[key] for key in versions if key not in _COMMON} if isinstance(versions, Mapping) else {}
+    shown = versions_text(dict(list(of_env.items())[:_MOST_PACKAGES]))
+    is_current = all(report.get(key) == metadata.get(key) for key in ("total_episodes", "total_steps"))
+    env = report.get("env")
+    where = f" in {shortened(env)}" if isinstance(env, str) else ""
+    remark = "" if is_current else "; stale, as the dataset has changed since"
+    return f"{results} of {checked} episodes{sampled}{where} on {date}{f' ({shown})' if shown else ''}{remark}"
+
+
 def _scores(scores: list[Any]) -> str:
     return f"min {scores[0]}, max {scores[1]}"
+
+
+def _split_from(origin: object) -> str | None:
+    """Return the dataset that a dataset is a part of; None if it is not."""
+    if not isinstance(origin, Mapping) or "dataset_id" not in origin:
+        return None
+    return f"{origin['dataset_id']}, part {origin.get('part')} of {origin.get('parts')}"
 
 
 def _env_id(env_spec: object) -> str | None:

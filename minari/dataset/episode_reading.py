@@ -53,12 +53,13 @@ def whole_episodes(storage: MinariStorage, numbers: Iterable[int], *, copy: bool
     if isinstance(numbers, np.ndarray):
         numbers = numbers.tolist()
     reader = _MetadataReader(storage, numbers if isinstance(numbers, Sequence) else None)
-    for place, values in enumerate(storage.get_episodes(numbers, copy=copy)):
+    episodes, is_multi_agent = storage.get_episodes(numbers, copy=copy), storage.is_multi_agent
+    for place, values in enumerate(episodes):
         read = partial(reader.read, place, values["id"])
-        if storage.is_multi_agent:
+        if is_multi_agent:
             yield cast("EpisodeData", _of_many_agents(storage, MultiAgentEpisodeData(**values), read))
         else:
-            yield with_metadata(episode_of(values), read)
+            yield episode_of(values, read)
 
 
 def _of_many_agents(storage: MinariStorage, episode: MultiAgentEpisodeData, read: Any) -> MultiAgentEpisodeData:
@@ -120,7 +121,7 @@ class _EpisodeOnDemand(EpisodeData):
 
     def __reduce__(self) -> Any:
         whole = {name: getattr(self, name) for name in EpisodeData.__dataclass_fields__}
-        return episode_of, ({**whole, "_metadata": self.metadata},)
+        return episode_of, (whole,), {"_metadata": self.metadata}
 
 
 class _MultiAgentEpisodeOnDemand(MultiAgentEpisodeData):

@@ -29,11 +29,15 @@ from minari._storages.agent_storage import AgentStorage, steps_of_agents
 from minari._storages.base import MinariStorage, PathLike
 from minari._storages.core import warn_about_whole_stacks
 from minari.dataset.convert import write_as_dataset
+from minari.dataset.editing.report import EditReport
+from minari.dataset.editing.run import EditRequest, run_edit
 from minari.dataset.episode_reading import episodes_on_demand, whole_episodes
 from minari.dataset.episodes_table import TableLibrary, episodes_table
+from minari.dataset.selection import select_episodes
 from minari.errors import (
     ArgumentError,
     ArgumentTypeError,
+    DatasetChangedError,
     DatasetNotFoundError,
     EnvironmentSpecError,
     EpisodeError,
@@ -165,6 +169,12 @@ class MinariDataset:
         self._total_steps = None
 
     @property
+    def is_view(self) -> bool:
+        """Return whether this selects some of the episodes, or has them in another order."""
+        is_beginning = bool((self._indices == np.arange(len(self._indices))).all())
+        return not is_beginning or len(self._indices) < self._raw.total_episodes  # others may have been appended since
+
+    @property
     def observation_space(self) -> gym.Space[Any]:
         """Return the space of the observations."""
         return self._storage.observation_space
@@ -268,7 +278,11 @@ class MinariDataset:
         )
 
     def __repr__(self) -> str:
-        return f"MinariDataset(id={self.id!r}, total_episodes={self.total_episodes}, total_steps={self.total_steps})"
+        try:
+            steps = f", total_steps={self.total_steps}"
+        except DatasetChangedError:  # it has been edited, and is only to be named
+            steps = ""
+        return f"MinariDataset(id={self.id!r}, total_episodes={self.total_episodes}{steps})"
 
     # Episodes
 
@@ -347,16 +361,22 @@ class MinariDataset:
     def _view(self, indices: npt.ArrayLike) -> MinariDataset:
         return MinariDataset(self._storage, indices)
 
-    def filter_episodes(self, condition: Callable[[EpisodeData], bool]) -> MinariDataset:
+    def filter_episodes(self, condition: Callable[[EpisodeData], bool] | str) -> MinariDataset:
         """Return a view of the episodes for which the condition is true.
 
         Only what the condition uses is read: no arrays if it uses the metadata and the length of an episode, and no
         observations, actions and infos if it uses the rewards and flags too, so that no frames are decoded.
 
         Args:
-            condition: called with each :class:`~minari.EpisodeData` of this view, in order.
+            condition: called with each :class:`~minari.EpisodeData` of this view, in order; or a text such as
+                ``"return > 100 and length < 500"``, see :doc:`/selecting`.
+
+        Raises:
+            ArgumentError: the text is no condition, or no episode has a name in it.
         """
-        check_callable("condition", condition, "a function of an EpisodeData that returns a bool")
+        if isinstance(condition, str):
+            return self._view(select_episodes(self, condition))
+        check_callable("condition", condition, "a function of an EpisodeData that returns a bool, or a text")
         episodes = episodes_on_demand(self._storage, self._indices.tolist())
         return self._view([episode.id for episode in episodes if condition(episode)])
 
@@ -700,6 +720,54 @@ class MinariDataset:
         yield
         new = np.arange(before, self._storage.total_episodes)
         self.episode_indices = np.concatenate([self._indices, new])
+
+    def edit(
+        self,
+        *,
+        set_metadata: Mapping[str, Any] | None = None,
+        remove_metadata: Iterable[str] = (),
+        drop_episodes: Iterable[int] = (),
+        keep: Callable[[EpisodeData], bool] | str | None = None,
+        drop_fields: Iterable[str] = (),
+        rename_fields: Mapping[str, str] | None = None,
+        episode_metadata: Mapping[int, Mapping[str, Any]] | None = None,
+        remove_episode_metadata: Iterable[str] = (),
+        new_dataset_id: str | None = None,
+        dry_run: bool = False,
+        root: PathLike | None = None,
+        lock_timeout: float | None = None,
+    ) -> EditReport[MinariDataset]:
+        """Change metadata, episodes and fields of this dataset in place, or make an edited copy.
+
+        See :func:`minari.edit_dataset`. After episodes or fields have changed in place, this object raises
+        :class:`minari.errors.DatasetChangedError`; ``report.dataset`` is the dataset as it is then. A view can only be
+        edited with ``new_dataset_id``, which takes exactly its episodes.
+
+        Example:
+            >>> import minari, numpy as np
+            >>> dataset = minari.create_dataset_from_arrays(
+            ...     "docs/edited-v0", observations=np.arange(7.0), actions=np.zeros(5), rewards=np.arange(5.0),
+            ...     terminations=np.array([0, 0, 1, 0, 1]),
+            ... )
+            >>> report = dataset.edit(drop_episodes=[0], set_metadata={"description": "The second half."})
+            >>> report.dataset.total_episodes, report.dataset[0].rewards
+            (1, array([3., 4.]))
+        """
+        request = EditRequest(
+            {} if set_metadata is None else set_metadata,
+            remove_metadata,
+            drop_episodes,
+            keep,
+            drop_fields,
+            {} if rename_fields is None else rename_fields,
+            {} if episode_metadata is None else episode_metadata,
+            remove_episode_metadata,
+            new_dataset_id,
+            dry_run,
+            root,
+            lock_timeout,
+        )
+        return run_edit(self, request, MinariDataset)
 
     def save(self, dataset_id: str, *, root: PathLike | None = None) -> MinariDataset:
         """Create an independent dataset from this view, with all metadata of the episodes and the dataset.

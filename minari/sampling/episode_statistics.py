@@ -141,6 +141,10 @@ class OutcomesCollector:
         self._lengths: dict[Any, list[int]] = {agent: [] for agent in self._agents}
         self._all: list[tuple[Any, bool, bool]] = []
 
+    def __len__(self) -> int:
+        """Return the number of episodes that were added."""
+        return len(self._all)
+
     def add(self, episode: Mapping[str, Any]) -> None:
         """Add an episode, in the form of :meth:`MinariStorage.get_outcomes`."""
         if not self._storage.is_multi_agent:

@@ -17,13 +17,14 @@ __all__ = ["differing_key", "differing_leaf"]
 Space = spaces.Space[Any]
 
 
-def differing_leaf(ours: Space, theirs: Space, path: tuple[str | int, ...] = ()) -> str:
+def differing_leaf(ours: Space, theirs: Space, path: tuple[str | int, ...] = (), *, exact: bool = False) -> str:
     """Return the first leaf whose values have a different layout, with both of its spaces.
 
     Args:
         ours: the first space.
         theirs: the second space.
         path: path of both inside larger spaces.
+        exact: True for the first leaf whose spaces differ in anything, such as their bounds.
 
     Returns:
         A text such as ``"observations/camera is Box(...) and Discrete(3)"``; empty if there is no such leaf.
@@ -36,11 +37,13 @@ def differing_leaf(ours: Space, theirs: Space, path: tuple[str | int, ...] = ())
         if len(ours.spaces) != len(theirs.spaces):
             return f"{path_name(path)} has {len(ours.spaces)} and {len(theirs.spaces)} parts"
         parts = [(i, *both) for i, both in enumerate(zip(ours.spaces, theirs.spaces, strict=True))]
-    elif codec_for(ours).layout() != codec_for(theirs).layout():
+    elif ours != theirs if exact else codec_for(ours).layout() != codec_for(theirs).layout():
         return f"{path_name(path)} is {shortened(ours)} and {shortened(theirs)}"
     else:
         return ""
-    return next(filter(None, (differing_leaf(mine, other, (*path, key)) for key, mine, other in parts)), "")
+    return next(
+        filter(None, (differing_leaf(mine, other, (*path, key), exact=exact) for key, mine, other in parts)), ""
+    )
 
 
 def differing_key(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:

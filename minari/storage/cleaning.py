@@ -95,6 +95,8 @@ def find_leftovers(
     found = []
     for path in wanted:
         own = list(_beside(path.parent, path.name))
+        if path.is_dir():
+            own += _beside(path, "data")
         if dataset_exists(path):
             own += _inside(path / "data", discard_changes)
         elif not own:
@@ -158,7 +160,10 @@ def _built(path: Path, name: str) -> Leftover | None:
         return Leftover(path, what, _size(path), path.unlink) if _is_older(path, _WRITTEN) else None
     if not _is_abandoned(path):
         return None
-    return Leftover(path, f"the beginning of {name}, which was never finished; removed", _size(path), _rmtree(path))
+    what = f"the beginning of {name}, which was never finished; removed"
+    if name == "data" and dataset_exists(path.parent):
+        what = f"a version of {path.parent.name} that an interrupted edit left; removed"
+    return Leftover(path, what, _size(path), _rmtree(path))
 
 
 def _deleted(path: Path, name: str) -> Leftover | None:

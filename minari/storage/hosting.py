@@ -22,7 +22,7 @@ from minari._model.format_version import FORMAT_VERSION, is_compatible
 from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari._storages.base import PathLike
 from minari._storages.metadata_file import read_raw_metadata
-from minari.dataset.validation import validate
+from minari.dataset.validation import validate as validate_dataset
 from minari.errors import (
     DatasetCorruptError,
     DatasetExistsError,
@@ -343,6 +343,7 @@ def upload_dataset(
     force: bool = False,
     max_workers: int = MAX_WORKERS,
     verify: bool = True,
+    validate: bool = True,
 ) -> None:
     """Upload a local dataset to a remote, with the metadata of its namespaces.
 
@@ -360,8 +361,9 @@ def upload_dataset(
         force: whether to take the place of an upload of other data under this id that was never
             finished. A dataset that is complete is never overwritten.
         max_workers: number of concurrent requests.
-        verify: whether to validate what is sent first, its values by their checksums; damaged data are
-            refused then.
+        verify: whether to verify first that values are those that were written, by their checksums.
+        validate: whether to compare what is sent with the profile ``"hub"`` of :func:`minari.validate` first; a
+            dataset with an error by that standard is refused. Missing metadata is none.
 
     Warns:
         UserWarning: the remote already has the dataset, and nothing is done; or a source dataset exists
@@ -370,7 +372,8 @@ def upload_dataset(
     Raises:
         DatasetIdError: the id is malformed.
         DatasetNotFoundError: there is no such dataset here.
-        DatasetCorruptError: its metadata is damaged, or its values are not those that were written.
+        DatasetCorruptError: its metadata is damaged, its values are not those that were written, or it has errors
+            by the standard of shared datasets.
         DatasetBusyError: it is being changed, or an upload of other data was never finished there.
         RemoteError: the remote is unknown, or cannot do what it is asked; :class:`RemoteUnreachableError`
             where it does not answer, :class:`RemoteAccessError` where it does not let this user write.
@@ -398,22 +401,32 @@ def upload_dataset(
             f"{storage.address}.",
         )
     wanted = [name for name in [*parts, dataset_id] if name not in there]
-    for name in wanted if verify else []:
-        _refuse_damaged(name, root)
+    for name in wanted if verify or validate else []:
+        _refuse_damaged(name, root, checksums=verify, profile="hub" if validate else None)
     for name in wanted:
         _send_namespaces(storage, DatasetId.parse(name).namespace, known, root)
         send_snapshot(storage, name, root=root, force=force)
 
 
-def _refuse_damaged(dataset_id: str, root: PathLike | None) -> None:
-    """Make sure that all episodes of a dataset can be read, and are as they were written, before others get it."""
-    report = validate(get_dataset_path(dataset_id, root=root), checksums=True)
-    damaged = [finding for finding in report.findings if finding.level == "error" and finding.episode is not None]
-    for first in damaged[:1]:
-        raise DatasetCorruptError(
-            f"The dataset {dataset_id} is damaged and is not uploaded: {first.message} `minari validate --checksums` "
-            f"shows all that is found; verify=False uploads it as it is."
-        )
+def _refuse_damaged(dataset_id: str, root: PathLike | None, *, checksums: bool, profile: str | None) -> None:
+    """Make sure that a dataset can be read, and meets the standard of shared ones, before others get it.
+
+    Without a profile, only episodes that cannot be read, or are not as they were written, count.
+    """
+    report = validate_dataset(dataset_id, checksums=checksums, profile=profile, root=root)
+    errors = [finding for finding in report.findings if finding.level == "error"]
+    if profile is None:
+        errors = [finding for finding in errors if finding.episode is not None and finding.kind != "seed"]
+    if not errors:
+        return
+    first, others = errors[0].message.strip().removesuffix("."), len(errors) - 1
+    more = f", and {others} other error{'' if others == 1 else 's'}" if others else ""
+    option = " --checksums" if checksums else ""
+    shown = f"`minari validate {dataset_id}{option}{f' --profile {profile}' if profile else ''}`"
+    way = "validate=False and verify=False upload" if profile and checksums else "validate=False uploads"
+    if not profile:
+        way = "verify=False uploads"
+    raise DatasetCorruptError(f"{dataset_id} is not uploaded ({first}{more}); {shown} shows all, {way} it as it is.")
 
 
 def _known(remote: CloudStorage, dataset_ids: list[str], others: list[str]) -> tuple[set[str], set[str]]:

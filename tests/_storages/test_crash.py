@@ -56,7 +56,7 @@ WORK: dict[str, tuple[list[Truth], Callable[[MinariStorage, MinariStorage], None
     ),
 }
 #: How many places there are from one kill to the next; all of them take minutes.
-CASES = [("hdf5", "gzip", 7), ("hdf5", "none", 3), ("arrow", None, 3), ("parquet", None, 13), ("zarr", None, 23)]
+CASES = [("hdf5", "gzip", 11), ("hdf5", "none", 7), ("arrow", None, 7), ("parquet", None, 13), ("zarr", None, 61)]
 
 
 @pytest.mark.parametrize("is_thorough", [False, pytest.param(True, marks=pytest.mark.slow)])

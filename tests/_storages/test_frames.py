@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from gymnasium import spaces
 
@@ -18,7 +20,12 @@ from support.stored import plain_buffer, store
 
 
 SPACE = spaces.Box(0, 255, (96, 96, 3), np.uint8)
-FRAMES = pushed_block()  # 161 frames, 4.45 MB, 186 KB as PNG
+
+
+@cache
+def pictures() -> npt.NDArray[np.uint8]:
+    """161 frames, 4.45 MB, 186 KB as PNG."""
+    return pushed_block()
 
 
 def new(directory: Path, data_format: str, *frames: Any, **options: Any) -> MinariStorage:
@@ -33,29 +40,29 @@ def size(storage: MinariStorage) -> int:
 
 
 def test_episodes_are_exact_and_smaller_than_their_pictures(data_format: str, tmp_path: Path) -> None:
-    storage = new(tmp_path, data_format, FRAMES)
+    storage = new(tmp_path, data_format, pictures())
     assert size(storage) <= 100_000
     for opened in (storage, MinariStorage.read(storage.data_path)):
         (episode,) = opened.get_episodes([0])
-        assert np.array_equal(episode["observations"], FRAMES)
-        assert np.array_equal(opened.get_window(0, 60, 124)["observations"], FRAMES[60:125])
+        assert np.array_equal(episode["observations"], pictures())
+        assert np.array_equal(opened.get_window(0, 60, 124)["observations"], pictures()[60:125])
 
 
 def test_appended_copied_and_repacked_episodes_are_small(data_format: str, tmp_path: Path) -> None:
-    storage = new(tmp_path, data_format, FRAMES, FRAMES[:80])
+    storage = new(tmp_path, data_format, pictures(), pictures()[:80])
     copy = new(tmp_path / "copy", data_format)
     copy.update_from_storage(storage)
     copy.repack()
     for each in (storage, copy):
         assert size(each) <= 160_000
         first, second = each.get_episodes([0, 1])
-        assert np.array_equal(first["observations"], FRAMES)
-        assert np.array_equal(second["observations"], FRAMES[:80])
+        assert np.array_equal(first["observations"], pictures())
+        assert np.array_equal(second["observations"], pictures()[:80])
 
 
 @pytest.mark.parametrize("data_format", ["hdf5", "zarr"])
 def test_selecting_by_rewards_decodes_no_frame(data_format: str, tmp_path: Path) -> None:
-    storage = new(tmp_path, data_format, FRAMES[:33])
+    storage = new(tmp_path, data_format, pictures()[:33])
     files = (file for file in storage.data_path.rglob("*") if file.is_file() and file.suffix != ".json")
     largest = max(files, key=lambda file: file.stat().st_size)
     content = largest.read_bytes()
@@ -68,7 +75,7 @@ def test_selecting_by_rewards_decodes_no_frame(data_format: str, tmp_path: Path)
 
 
 def test_selecting_by_rewards_decodes_no_jpeg(data_format: str, tmp_path: Path) -> None:
-    storage = new(tmp_path, data_format, FRAMES[:17], jpeg_encoding=True)
+    storage = new(tmp_path, data_format, pictures()[:17], jpeg_encoding=True)
     program = """
         import sys, minari
         dataset = minari.MinariDataset(sys.argv[1])

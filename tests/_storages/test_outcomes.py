@@ -71,7 +71,7 @@ def test_error_of_the_system_is_reported_unless_the_change_is_made(
     master = store(tmp_path / "master", data_format, TRUTHS[:2])
     number, work, after = CHANGES[change]
     done = []
-    for at in range(1, 400, 7 if data_format == "zarr" and change != "metadata" else 1):
+    for at in range(1, 400, 17 if data_format == "zarr" and change != "metadata" else 1):
         data_path = shutil.copytree(master, tmp_path / f"{at}" / "data")
         opened, refused = MinariStorage.read(data_path), None
         with fault(number, at) as failed:
@@ -103,7 +103,7 @@ def recorded(count: int, **options: Any) -> minari.DataCollector:
 @pytest.mark.parametrize("buffer_steps", [10_000, 5])
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow", "zarr"])
 def test_adding_again_after_an_error_adds_once(datasets_root: Path, data_format: str, buffer_steps: int) -> None:
-    for at in range(1, 200, 11 if data_format == "zarr" else 4):
+    for at in range(1, 200, 23 if data_format == "zarr" else 4):
         dataset = recorded(2, data_format=data_format).create_dataset(f"x-v{at}")
         collector = recorded(3, data_format=data_format, buffer_steps=buffer_steps)
         with fault(errno.EIO, at) as failed:

@@ -188,10 +188,16 @@ def test_killed_download_is_resumed(
 def test_upload(run: Minari, shared: str, make_dataset: MakeDataset, tmp_path: Path) -> None:
     make_dataset("mine/a-v0", [4])
     make_dataset("toy/a-v1", [1])
-    run("upload", "mine/a-v0", "toy/a-v1", "mine/a-v0", MINARI_REMOTE=shared).assert_done(
+    done = run("upload", "mine/a-v0", "toy/a-v1", "mine/a-v0", MINARI_REMOTE=shared)
+    assert done.lines == [
         f"Uploading mine/a-v0 to {shared}...",
         f"Dataset mine/a-v0 uploaded to {shared}",
         f"Dataset toy/a-v1 is on {shared} already.",
+    ]
+    (complaint,) = done.complaints
+    assert (done.code, complaint.partition(";")[0]) == (
+        0,
+        "Warning: mine/a-v0 has no license, env_spec, requirements",
     )
     sent = [minari.open_dataset(tmp_path / "shared" / name) for name in ("mine/a-v0", "toy/a-v1")]
     assert [len(episode) for episode in sent[0]] == [4]
@@ -201,7 +207,7 @@ def test_upload(run: Minari, shared: str, make_dataset: MakeDataset, tmp_path: P
 def test_one_upload_that_fails_does_not_keep_the_others(run: Minari, make_dataset: MakeDataset, other: str) -> None:
     made = [make_dataset(f"toy/{name}-v0", [1]) for name in "abc"]
     (made[1].storage.data_path / "metadata.json").write_text("{")
-    sent = ("upload", "toy/a-v0", "toy/b-v0", "toy/c-v0", "--remote", other)
+    sent = ("upload", "toy/a-v0", "toy/b-v0", "toy/c-v0", "--remote", other, "--no-validate")
     run(*sent, MINARI_REMOTE="nowhere://bucket").assert_refused("b-v0", "damaged")
     assert list(minari.list_remote_datasets(other)) == ["toy/a-v0", "toy/c-v0"]
     run("upload", "toy/a-v0", MINARI_REMOTE="nowhere://bucket").assert_refused()
@@ -302,7 +308,7 @@ def test_from_one_machine_to_another_by_a_hub(
     make_dataset("toy/a-v0", [3, 5])
     key = tmp_path / "token.txt"
     key.write_text(f"{TOKEN}\n")
-    uploaded = on_hub("upload", "toy/a-v0", "--key-path", str(key))
+    uploaded = on_hub("upload", "toy/a-v0", "--no-validate", "--key-path", str(key))
     uploaded.assert_done("Uploading toy/a-v0 to hf://lab...", "Dataset toy/a-v0 uploaded to hf://lab")
     assert "minari download hf://lab/toy/a-v0" in hub.files("lab/toy")["a-v0/README.md"].decode()
     on_hub("upload", "toy/a-v0", "--token", TOKEN).assert_done("Dataset toy/a-v0 is on hf://lab already.")
@@ -333,7 +339,7 @@ def test_upload_by_whoever_may_not_write(
 ) -> None:
     make_dataset("toy/a-v0", [3])
     make_dataset("toy/b-v0", [3])
-    done = on_hub("upload", "toy/a-v0", "toy/b-v0", *options)
+    done = on_hub("upload", "toy/a-v0", "toy/b-v0", "--no-validate", *options)
     assert (done.code, len(done.complaints)) == (1, 2)
     assert all(complaint.startswith("Error: ") for complaint in done.complaints)
     assert "secret" not in done.out + done.err

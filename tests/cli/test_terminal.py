@@ -53,9 +53,9 @@ def test_recording_of_steps_shows_both(draw: Draw) -> None:
 )
 def test_operations_of_the_library_draw_a_bar(draw: Draw, make_dataset: MakeDataset, command: str) -> None:
     """The number of finished episodes is shown and removed at the end; standard output is for programs."""
-    make_dataset("toy/a-v0", [1] * 20_000)
+    make_dataset("toy/a-v0", [1] * 8_000)
     code, out, drawn = draw(*command.split())
-    total = 40_000 if command.startswith("combine") else 20_000
+    total = 16_000 if command.startswith("combine") else 8_000
     counts = [int(done) for done in re.findall(rf"(\d+)/{total} *\s*episodes", plain(drawn))]
     assert code == 0
     assert counts, plain(drawn)

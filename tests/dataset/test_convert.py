@@ -58,7 +58,7 @@ def test_every_format_is_converted_to_every_format(data_format: str, target: str
         assert opened.id == "far/away/copy-v3"
         assert opened.storage.FORMAT == opened.storage.metadata["data_format"] == target
         assert_rich(opened)
-        assert_copy(opened.storage, original.storage)
+    assert_copy(copy.storage, original.storage)
     assert copy.storage.metadata["dataset_size"] > 0
     assert data_format == original.storage.FORMAT
     # It is extended like any other, and the original does not notice.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import sys
 from collections.abc import Callable
@@ -95,6 +96,7 @@ def test_metadata_belongs_to_its_episode(dataset: MinariDataset) -> None:
     episode.metadata["task"] = "changed"
     assert episode.metadata["task"] == "changed"
     assert twin.metadata["task"] == dataset[0].metadata["task"] == "pick"
+    assert list(vars(dataset[0])) == [field.name for field in dataclasses.fields(minari.EpisodeData)]
     assert minari.EpisodeData(0, [], [], np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), {}).metadata == {}
 
 

@@ -46,6 +46,7 @@ def buffers(count: int = 5, first: int = 0, agents: dict[Any, gym.Space[Any]] | 
     for buffer in drawn:
         for trajectory in buffer.agents.values():
             trajectory.terminations[:-1] = trajectory.truncations[:-1] = False
+            trajectory.terminations[-1:] = True
     return drawn
 
 

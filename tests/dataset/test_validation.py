@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gymnasium import spaces
 
 import minari
 from minari.dataset import validation
-from minari.dataset.validation import Examined, Finding, repair, validate
+from minari.dataset.validation import Examined, Finding, ReadEpisode, RunningCheck, passes, repair, validate
 from minari.errors import ChecksumError, DataPathError, DatasetCorruptError, DatasetIdError, DatasetNotFoundError
 from support.scripted import PLANE, buffer_of
 
@@ -32,8 +33,8 @@ def make(dataset_id: str = "toy/a-v0", data_format: str = "hdf5", **changes: Any
     """Make a dataset of five episodes of four steps."""
     arrays = {
         "observations": np.arange(50.0).reshape(25, 2),
-        "actions": np.zeros(20),
-        "rewards": np.ones(20),
+        "actions": np.linspace(0, 1, 20),
+        "rewards": np.arange(20.0),
         "terminations": np.arange(20) % 4 == 3,
     }
     return minari.create_dataset_from_arrays(dataset_id, **{**arrays, **changes}, data_format=data_format)  # type: ignore[arg-type]
@@ -107,7 +108,8 @@ def test_columns_that_are_not_those_of_the_spaces_are_errors_and_another_dtype_a
     assert {finding.leaf for finding in report.findings if finding.kind == "shape"} <= {"observations"}
     report = validated(box)
     assert report.ok
-    assert kinds(report) == [("note", "dtype", episode) for episode in range(5)]
+    assert [f for f in kinds(report) if f[1] == "dtype"] == [("note", "dtype", 0)]
+    assert next(f for f in report.findings if f.kind == "dtype").count == 5
 
 
 def test_flags_before_the_end_are_warnings() -> None:
@@ -198,23 +200,38 @@ def test_further_checks_can_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
     def whole(examined: Examined) -> Iterator[Finding]:
         yield Finding("note", "own", f"{examined.storage.total_episodes} episodes")
 
-    def broken(examined: Examined, index: int, columns: Any) -> Iterator[Finding]:
-        if index == 3:
+    def broken(examined: Examined, episode: ReadEpisode) -> Iterator[Finding]:
+        if episode.index == 3:
             raise RuntimeError("of a check")
         yield from ()
 
-    monkeypatch.setattr(validation, "DATASET_CHECKS", [whole])
-    monkeypatch.setattr(validation, "EPISODE_CHECKS", [broken])
+    class Counting(RunningCheck):
+        steps = 0
+
+        def add(self, episode: ReadEpisode) -> None:
+            self.steps += episode.length
+            if episode.index == 4:
+                raise KeyError("of another")
+
+        def findings(self) -> Iterator[Finding]:
+            yield Finding("warning", "own", f"{self.steps} steps")
+
+    monkeypatch.setattr(passes, "DATASET_CHECKS", [whole])
+    monkeypatch.setattr(passes, "EPISODE_CHECKS", [broken])
+    monkeypatch.setattr(passes, "RUNNING_CHECKS", [Counting])
     report = validate("toy/a-v0")
     assert report.findings == (
         Finding("note", "own", "5 episodes"),
         Finding("error", "unreadable", "RuntimeError: 'of a check'", 3),
+        Finding("error", "unreadable", "KeyError: \"'of another'\"", 4),
+        Finding("warning", "own", "20 steps"),
     )
 
 
 def test_a_report_holds_the_first_thousand_findings() -> None:
     arrays = {"observations": np.zeros((3000, 2)), "actions": np.zeros(1500), "rewards": np.ones(1500)}
-    narrow = minari.serialization.serialize_space(spaces.Box(-1, 1, (2,), np.float32))
-    change_metadata(make(**arrays, terminations=np.ones(1500, np.bool_)), observation_space=narrow)
+    wide = minari.serialization.serialize_space(spaces.Dict({"x": spaces.Box(-1, 1, (2,))}))
+    change_metadata(make(**arrays, terminations=np.ones(1500, np.bool_)), observation_space=wide)
     report = validate("toy/a-v0")
-    assert (len(report.findings), report.counts["note"]) == (1000, 1500)
+    assert report.counts["error"] > 1500
+    assert max(Counter(finding.kind for finding in report.findings).values()) == 1000

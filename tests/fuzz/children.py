@@ -18,6 +18,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -39,11 +40,11 @@ from support.limits import (
 from . import subjects
 from .mutations import bomb, mutate
 from .subjects import FAMILIES, SUBJECTS, Stage, Subject
-from .using import Guard, Step, User
+from .using import Guard, Step, User, command_line
 from .verdicts import Verdict
 
 
-BATCH = 100
+BATCH = 250
 #: Resident memory beyond that at the beginning of a mutant that is too much, as all datasets are tiny.
 TOO_MUCH = 192 * MEGABYTE
 ADDRESS_SPACE = 1024 * MEGABYTE
@@ -51,19 +52,33 @@ _LOADED = (
     "minari.cli.commands",
     "minari.cli.show",
     "minari.cli.running",
+    "minari.cli.validate",
+    "minari.data_collector",
+    "minari.namespace",
+    "minari._catalog.recordings",
+    "minari._model.version_intervals",
+    "minari._storages.hdf5.legacy",
     "minari._storages.hdf5.process",
     "minari._storages.hdf5.storage",
     "minari._storages.arrow.storage",
     "minari._storages.zarr.storage",
     "minari.storage.hosting",
+    "minari.storage.local",
+    "minari.storage.remote_namespaces",
     "minari.storage.remotes.directory",
+    "minari.dataset.combine",
     "minari.dataset.convert",
+    "minari.dataset.from_buffers",
+    "gymnasium.envs.classic_control",
+    "pyarrow.dataset",
     "pyarrow.parquet",
     "h5py",
     "zarr",
     "PIL.Image",
     "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
     "rich.table",
+    "typer._adapters",
 )
 
 Masters = dict[str, tuple[Path, subjects.Known]]
@@ -91,6 +106,7 @@ class Server:
                 import_module(name)
             except ImportError:
                 continue  # an older Python, for which there is no zarr
+        command_line()
         wanted = [subject for family in families for subject in SUBJECTS[family] if not subject.missing]
         answer = self._work / "masters"
         child = os.fork()
@@ -164,7 +180,7 @@ class Server:
             while True:
                 if not select.select([pipe], [], [], self._seconds)[0]:
                     hung = True
-                    os.kill(child, signal.SIGKILL)
+                    _end(child)
                     break
                 part = pipe.read(1 << 16)
                 if not part:
@@ -179,7 +195,7 @@ class Server:
 
     def _of_the_dead(self, seed: int, current: dict[str, Any], died: str) -> Verdict:
         try:
-            trace = (self._work / "crash.txt").read_text(errors="replace")[-4000:]
+            trace = (self._work / "crash.txt").read_text(errors="replace")[-20_000:]
         except OSError:
             trace = ""
         kind = "hang" if died == "hang" else "crash"
@@ -202,7 +218,6 @@ class Server:
             limit_memory(ADDRESS_SPACE)
             trace.seek(0)
             trace.truncate()
-            faulthandler.dump_traceback_later(self._seconds * 0.8, file=trace)  # where it hangs
             rng = random.Random(seed)
             subject = draw_subject(rng, seed, self._only)
             if subject is None:
@@ -218,7 +233,6 @@ class Server:
                 guard.look(stage.place)
             verdict = self._use(seed, subject, rng, stage.place, guard, pipe)
             print(json.dumps(verdict.as_json()), file=pipe)
-        faulthandler.cancel_dump_traceback_later()
         shutil.rmtree(self._slot(os.getpid()), ignore_errors=True)
 
     def _use(self, seed: int, subject: Subject, rng: random.Random, scene: Path, guard: Guard, pipe: TextIO) -> Verdict:
@@ -252,6 +266,17 @@ class Server:
             for s in steps
         ]
         return Verdict.worst(verdicts)
+
+
+def _end(child: int) -> None:
+    """End a child that hangs; it says where, unless it cannot even do that."""
+    os.kill(child, signal.SIGABRT)
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
 
 
 def draw_subject(rng: random.Random, seed: int, only: str = "") -> Subject | None:

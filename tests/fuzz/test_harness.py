@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,12 @@ def _content(directory: Path) -> dict[str, Any]:
     return {file.name: hash(file.read_bytes()) for file in plain}
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
     """A server of one subject, in this process."""
-    monkeypatch.setitem(SUBJECTS, "hdf5", SUBJECTS["hdf5"][:1])
-    monkeypatch.setattr(children, "_LOADED", ())
-    with tempfile.TemporaryDirectory(dir=tmp_path) as work:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as work:
+        patch.setitem(SUBJECTS, "hdf5", SUBJECTS["hdf5"][:1])
+        patch.setattr(children, "_LOADED", ())
         server = Server(Path(work), seconds=2.0, thorough=False, only="", keep=None)
         server.prepare(["hdf5"])
         yield server
@@ -63,8 +64,7 @@ def _crash(user: User) -> None:
 
 
 def _hang(user: User) -> None:
-    while True:
-        pass
+    time.sleep(60)
 
 
 def _eat(user: User) -> None:
@@ -106,6 +106,8 @@ def test_failure_is_found(
     verdicts = list(server.run([0, 5]))
     assert [verdict.kind for verdict in verdicts] == [kind, kind]
     assert "tests.fuzz.replay 0" in report(verdicts)
+    if kind in ("crash", "hang"):
+        assert does.__name__ in verdicts[0].text, "the report says where"
 
 
 def test_wrong_values_are_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

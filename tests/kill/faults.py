@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import minari
+from fuzz.fingerprints import fingerprint_of
 from fuzz.subjects import Stage
 from support.limits import Outcome, run_limited
 
@@ -247,15 +249,17 @@ class _Trial:
             else:
                 self._faults._armed(_next_change, self._place, at, 1, 0)
             state = self._look("after the second fault")
-        if not self._is(state, self._prepared.after) and not self._advanced(state):
-            outcome = run_limited(lambda: self._operation.run(self._place), seconds=_SECONDS)
-            if outcome.kind != "returned":
-                return f"trying again fails: {outcome.kind} {outcome.error} {outcome.text[:900]}"
-            return self._change(self._prepared.after)
-        return self._change(state)
+        if self._is(state, self._prepared.after) or self._advanced(state):
+            return self._change()
+        outcome = run_limited(lambda: self._operation.run(self._place), seconds=_SECONDS)
+        if outcome.kind != "returned":
+            return f"trying again fails: {outcome.kind} {outcome.error} {outcome.text[:900]}"
+        return self._change(self._prepared.after)
 
     def _advanced(self, state: State) -> bool:
         """Return whether the change after the operation was made before it was killed."""
+        if self._is(state, self._prepared.before):  # of which an edit may drop episodes
+            return False
         return len(state.datasets.get(A, ((),))[0]) > len(self._prepared.after.datasets.get(A, ((),))[0])
 
     def _recover(self, state: State) -> str:
@@ -276,28 +280,29 @@ class _Trial:
             return "the recovered dataset has other episodes than the recording"
         return ""
 
-    def _change(self, expected: State) -> str:
-        """The state is this one, and one more change goes well, in a fresh process."""
+    def _change(self, expected: State | None = None) -> str:
+        """The state is this one, if any, and one more change goes well, in a fresh process."""
 
-        def look_and_change() -> tuple[State, State]:
-            state = observe(self._place)
-            if A in state.datasets:
-                _next_change(self._place)
-            return state, observe(self._place)
+        def look_and_change() -> tuple[State | None, bool]:
+            state = None if expected is None else observe(self._place)
+            if A not in minari.list_local_datasets(root=self._place.root):
+                return state, True
+            before = fingerprint_of(self._place.load(A))
+            _next_change(self._place)
+            return state, fingerprint_of(self._place.load(A))[:-1] == before
 
         outcome = run_limited(look_and_change, seconds=_SECONDS)
         if outcome.kind != "returned":
             return f"the next change fails: {outcome.kind} {outcome.error} {outcome.text[:900]}"
-        state, changed = outcome.value
+        state, is_sound = outcome.value
         if state != expected:
             return f"trying again leads elsewhere: {state.difference(expected)}"
-        if A in state.datasets and changed.datasets[A][0][:-1] != state.datasets[A][0]:
-            return "the next change has changed what was there"
-        return ""
+        return "" if is_sound else "the next change has changed what was there"
 
 
 def _next_change(place: Place) -> None:
-    place.load(A).update_dataset_from_buffer(buffers(30))
+    dataset = place.load(A)
+    dataset.update_dataset_from_buffer(buffers(30, observations=dataset.observation_space))
 
 
 def _value(outcome: Outcome) -> Any:

@@ -28,9 +28,9 @@ ACTIONS = spaces.Discrete(5)
 A, B, NEW = "kill/a-v0", "kill/b-v0", "kill/deeper/new-v0"
 
 
-def buffers(*seeds: int) -> list[EpisodeBuffer]:
+def buffers(*seeds: int, observations: spaces.Space[Any] = OBSERVATIONS) -> list[EpisodeBuffer]:
     """Episodes, each the same for the same seed."""
-    truths = [draw_truth(OBSERVATIONS, ACTIONS, 3 + seed % 4, seed, {"n": np.arange(4.0 + seed % 4)}) for seed in seeds]
+    truths = [draw_truth(observations, ACTIONS, 3 + seed % 4, seed, {"n": np.arange(4.0 + seed % 4)}) for seed in seeds]
     return [as_buffer(truth, seed=seed, options={"o": seed}) for truth, seed in zip(truths, seeds, strict=True)]
 
 
@@ -68,7 +68,7 @@ def prepare(place: Place) -> None:
             create(place, dataset_id, buffers(*seeds))
     minari.namespace.update_namespace_metadata("kill", description="before", root=place.root)
     for dataset_id in (A, B):
-        minari.upload_dataset(dataset_id, remote=place.address, root=place.root)
+        minari.upload_dataset(dataset_id, remote=place.address, root=place.root, validate=False)
     place.load(A).update_dataset_from_buffer(buffers(5))
 
 
@@ -157,6 +157,18 @@ def _other_format(place: Place) -> None:
     place.load(A).convert(NEW, "arrow" if place.data_format != "arrow" else "hdf5", root=place.root)
 
 
+def _edit(place: Place) -> None:
+    minari.edit_dataset(
+        A,
+        drop_episodes=[1],
+        drop_fields=["observations/t"],
+        rename_fields={"infos/n": "infos/m"},
+        set_metadata={"note": "edited"},
+        episode_metadata={2: {"task": "pick"}},
+        root=place.root,
+    )
+
+
 @dataclass(frozen=True)
 class Operation:
     """One operation.
@@ -187,6 +199,19 @@ OPERATIONS: list[Operation] = [
         "episode metadata",
         lambda p: p.load(A).storage.update_episode_metadata([{"mine": i, "a": np.arange(900.0)} for i in range(3)]),
     ),
+    Operation(
+        "edit metadata",
+        lambda p: minari.edit_dataset(
+            A,
+            set_metadata={"note": "n" * 3000},
+            remove_metadata=["code_permalink"],
+            episode_metadata={0: {"a": np.arange(900.0)}},
+            root=p.root,
+        ),
+        lambda p: p.load(A).storage.update_metadata({"code_permalink": "https://example.org"}),
+    ),
+    Operation("edit episodes and fields", _edit),
+    Operation("edit as another", lambda p: minari.edit_dataset(A, drop_episodes=[0], new_dataset_id=NEW, root=p.root)),
     Operation("combine", lambda p: minari.combine_datasets([p.load(A), p.load(B)], NEW, root=p.root)),
     Operation(
         "convert",
@@ -201,7 +226,7 @@ OPERATIONS: list[Operation] = [
     Operation("forced download", lambda p: minari.download_dataset(A, True, remote=p.address, root=p.root)),
     Operation(
         "upload",
-        lambda p: minari.upload_dataset("kill/c-v1", remote=p.address, root=p.root),
+        lambda p: minari.upload_dataset("kill/c-v1", remote=p.address, root=p.root, validate=False),
         lambda p: create(p, "kill/c-v1", buffers(8, 9)),
     ),
     Operation("namespace", lambda p: minari.namespace.create_namespace("kill/more", "x", root=p.root)),

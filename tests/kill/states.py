@@ -72,7 +72,7 @@ def observe(place: Place) -> State:
 
 
 #: What may differ without anybody having noticed.
-_OF_NO_ACCOUNT = ("dataset_size",)
+_OF_NO_ACCOUNT = ("dataset_size", "revision")
 
 
 def _dataset(dataset: Any) -> tuple[Fingerprint, str]:

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import minari
 from support.call_graph import CallGraph
 
@@ -22,8 +24,12 @@ BEGINNINGS = {
     "minari._catalog.listing:": "list_local_datasets",
     "minari.storage.hosting:": "list_remote_datasets list_community_datasets download_dataset upload_dataset",
     "minari.storage.local:": "load_dataset open_dataset delete_dataset",
-    "minari.dataset.combine:": "combine_datasets split_dataset",
-    "minari.dataset.validation:": "validate repair",
+    "minari.dataset.combine:": "combine_datasets",
+    "minari.dataset.diff:": "diff_datasets",
+    "minari.dataset.selection:": "select_episodes",
+    "minari.dataset.split:": "split_dataset save_parts",
+    "minari.dataset.validation.passes:": "validate",
+    "minari.dataset.validation.repairs:": "repair",
     "minari.dataset.minari_dataset:MinariDataset.": "convert save spec env_spec "
     "__getitem__ __iter__ __setstate__ filter_episodes statistics",
     "minari._storages.base:MinariStorage.": "read read_raw_metadata get_episodes "
@@ -34,6 +40,8 @@ BEGINNINGS = {
     "minari.cli.show:": "show_dataset",
     "minari.cli.listing:": "list_datasets",
     "minari.cli.changing:": "combine convert repack",
+    "minari.cli.diff:": "diff",
+    "minari.cli.split:": "split",
     "minari.cli.sharing:": "download upload",
     "minari.cli.validate:": "validate",
 }
@@ -75,6 +83,8 @@ ALLOWED = {
     "dataset is a spec already, and is returned as it is",
     "minari._storages.hdf5.process:_Child.__init__": "starts this Python with a program that stands in the "
     "source, which reads through libhdf5 what may crash it",
+    "minari.dataset.validation.metadata:_is_installed": "looks for a package by an identifier without dots, for which "
+    "nothing is imported",
     "minari._base.files:_exchange_call": "finds the call of the system that exchanges two directories, by its own name",
     "minari._base.files:exchange": "asks for the error number of that call",
 }
@@ -88,12 +98,12 @@ BARRIERS = {
 }
 
 
-def graph() -> CallGraph:
+@pytest.fixture(scope="module")
+def calls() -> CallGraph:
     return CallGraph(Path(minari.__file__).parent, ON_PURPOSE)
 
 
-def test_no_call_that_could_run_foreign_code_is_reachable() -> None:
-    calls = graph()
+def test_no_call_that_could_run_foreign_code_is_reachable(calls: CallGraph) -> None:
     missing = [node for node in ENTRY_POINTS if node not in calls.bodies]
     assert not missing, "these functions have other names now"
     roots = {*ENTRY_POINTS, *(node for node in calls.registered if not node.startswith(ON_PURPOSE))}
@@ -115,9 +125,8 @@ def chain(found: dict[str, str | None], node: str) -> list[str]:
     return steps[::-1]
 
 
-def test_the_graph_finds_what_is_there() -> None:
+def test_the_graph_finds_what_is_there(calls: CallGraph) -> None:
     """The same walk finds the functions that do create environments."""
-    calls = graph()
     found = calls.reachable(["minari.dataset.minari_dataset:MinariDataset.recover_environment"])
     assert "minari._model.env_spec:make_environment" in found
     assert any(name == "gymnasium.make" for name, _ in calls.calls("minari._model.env_spec:make_environment"))
@@ -133,8 +142,7 @@ def test_the_graph_finds_what_is_there() -> None:
         assert f"minari._storages.{name}._count_episodes" in opened
 
 
-def test_what_is_allowed_is_still_there() -> None:
-    calls = graph()
+def test_what_is_allowed_is_still_there(calls: CallGraph) -> None:
     assert not [node for node in {**ALLOWED, **BARRIERS} if node not in calls.bodies]
 
 

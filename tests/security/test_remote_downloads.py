@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from minari._model.manifest import MANIFEST_NAME, Manifest, ManifestFile
 from minari.errors import DatasetCorruptError, RemoteError, UnsafePathError
 from minari.storage.remotes import get_cloud_storage
 from minari.storage.transfer.download_plan import plan_download
 from minari.storage.transfer.downloader import fetch_files
-from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest, ManifestFile
 from minari.storage.transfer.remote_files import RemoteFile, RemoteFileNotFoundError
 from minari.storage.transfer.upload_snapshot import take_snapshot
 from minari.testing.sharing import tree, write_dataset

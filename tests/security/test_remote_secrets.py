@@ -26,6 +26,13 @@ pytestmark = pytest.mark.usefixtures("short_pauses")
 Told = Callable[[Callable[[], object]], str]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> None:
+    """Leave what other tests have loaded out of each collection."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _collected() -> Iterator[None]:
     """Clients of stores leave the sockets of answers that were given up to the garbage collector."""

@@ -429,9 +429,9 @@ def test_impossible_metadata_is_refused(text: str) -> None:
 def test_open_datasets_hold_no_descriptors(data_path: Path) -> None:
     program = f"""
 import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
 from minari.dataset.minari_storage import MinariStorage
-opened = [MinariStorage.read({str(data_path)!r}) for _ in range(1000)]
+opened = [MinariStorage.read({str(data_path)!r}) for _ in range(200)]
 for storage in opened:
     storage.get_window(2, 3, 7)
 """

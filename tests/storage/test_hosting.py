@@ -17,10 +17,19 @@ import pytest
 import minari
 from minari.errors import DatasetCorruptError, DatasetIdError, RemoteError
 from minari.progress import observe_progress
-from minari.storage.hosting import download_dataset, list_remote_datasets, upload_dataset
+from minari.storage.hosting import download_dataset, list_remote_datasets
 from minari.storage.remotes import MAX_WORKERS
 from minari.storage.remotes.directory import FileStorage
-from support.remotes import NAMESPACE_FILE, Interference, SpyStorage, tree, uploaded, write_dataset, write_namespace
+from support.remotes import (
+    NAMESPACE_FILE,
+    Interference,
+    SpyStorage,
+    tree,
+    upload_dataset,
+    uploaded,
+    write_dataset,
+    write_namespace,
+)
 
 
 pytestmark = pytest.mark.usefixtures("no_surprises")

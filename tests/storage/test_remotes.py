@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 import minari
-from minari import upload_dataset
 from minari._storages.journal import JOURNAL_NAME, FileTransaction, Overlay
 from minari.errors import DatasetBusyError, MinariError, MissingDependencyError, RemoteError
 from minari.progress import observe_progress
@@ -27,7 +26,7 @@ from minari.storage.remotes import (
 from minari.storage.remotes.directory import FileStorage
 from minari.storage.transfer.index import parse_index
 from minari.testing.remote_conformance import BIG
-from support.remotes import Interference, tree, uploaded, visible, write_dataset, write_namespace
+from support.remotes import Interference, tree, upload_dataset, uploaded, visible, write_dataset, write_namespace
 
 
 # Addresses

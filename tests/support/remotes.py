@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, ClassVar
 
+import minari
 from minari.storage.remotes.directory import FileStorage
 from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.upload_snapshot import UploadSnapshot
@@ -27,11 +29,15 @@ __all__ = [
     "SpyStorage",
     "interrupt",
     "tree",
+    "upload_dataset",
     "uploaded",
     "visible",
     "write_dataset",
     "write_namespace",
 ]
+
+#: Upload datasets of which only the metadata is real, as those of :func:`write_dataset`.
+upload_dataset = partial(minari.upload_dataset, validate=False)
 
 
 class SpyStorage(FileStorage):

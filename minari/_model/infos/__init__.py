@@ -6,8 +6,23 @@ from minari._model.infos.nested import (
     decode_infos,
     discard_info,
     encode_infos,
+    info_places,
+    places_of_info,
     rows_so_far,
+    with_renamed_infos,
+    without_info,
 )
 
 
-__all__ = ["append_info", "columns_of_info", "decode_infos", "discard_info", "encode_infos", "rows_so_far"]
+__all__ = [
+    "append_info",
+    "columns_of_info",
+    "decode_infos",
+    "discard_info",
+    "encode_infos",
+    "info_places",
+    "places_of_info",
+    "rows_so_far",
+    "with_renamed_infos",
+    "without_info",
+]

@@ -22,7 +22,7 @@ Keys that are not text, or cannot be a name in a file, become ``_key:`` and thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -115,17 +115,87 @@ def columns_of_info(columns: Columns, name: str) -> set[ColumnPath]:
         columns: the columns of an episode.
         name: the keys of the info, joined by ``/``.
     """
-    found: dict[ColumnPath, ColumnPath] = {}  # the columns, and the path of the info they belong to
-    for path in columns:
+    places = places_of_info(columns, name)
+    masks = {_mask_of(place, columns) for place in places}
+    found = {path for path in columns if any(path[: len(place)] == place for place in places)}
+    return {*found, *(mask for mask in masks if mask is not None)}
+
+
+def info_places(paths: Iterable[ColumnPath]) -> set[ColumnPath]:
+    """Return the paths of the infos with some columns, and of the dicts that they lie in."""
+    found = set()
+    for path in paths:
         for depth in range(2, len(path) + 1) if path[0] == "infos" else ():
             part = path[depth - 1]
             if type(part) is not str or is_marker(part):  # below it are the parts of a value
                 break
-            if info_name(path[:depth]) == name:
-                found[path] = path[:depth]
-                break
-    masks = {_mask_of(place, columns) for place in found.values()}
-    return {*found, *(mask for mask in masks if mask is not None)}
+            found.add(path[:depth])
+    return found
+
+
+def places_of_info(paths: Iterable[ColumnPath], name: str) -> set[ColumnPath]:
+    """Return the paths of the infos with a name, of which there are several only if their keys have the same text."""
+    return {place for place in info_places(paths) if info_name(place) == name}
+
+
+def without_info(columns: Columns, name: str) -> dict[ColumnPath, Column]:
+    """Return the columns of an episode without an info, its mask, and dicts that it leaves empty.
+
+    Args:
+        columns: the columns of an episode.
+        name: the keys of the info, joined by ``/``.
+    """
+    doomed = columns_of_info(columns, name)
+    left = {path: column for path, column in columns.items() if path not in doomed}
+    for place in places_of_info(columns, name):
+        parent = place[:-1]
+        while len(parent) > 1 and not any(path[: len(parent)] == parent for path in left):
+            mask = _mask_of(parent, left)
+            if mask is not None:
+                del left[mask]
+            parent = parent[:-1]
+    return left
+
+
+def with_renamed_infos(columns: Columns, keys: Mapping[str, str]) -> dict[ColumnPath, Column]:
+    """Return the columns of an episode in which some infos have another last key, as if they were recorded with it.
+
+    Args:
+        columns: the columns of an episode.
+        keys: the new last key of each info, by its keys joined by ``/``.
+
+    Raises:
+        EpisodeError: an info with that key exists, or two infos have the same name.
+    """
+    moved: dict[ColumnPath, str] = {}
+    masks: dict[ColumnPath, ColumnPath] = {}  # and the infos that they belong to
+    for name, key in keys.items():
+        places = places_of_info(columns, name)
+        if len(places) > 1:
+            raise EpisodeError(f"There are several infos {name!r}, with keys of different types; drop them instead.")
+        for place in places:
+            moved[place] = key if parts_of_key(key) == (key,) else escaped_key(key, place)
+            mask = _mask_of(place, columns)
+            if mask is not None:
+                masks[mask] = place
+    renamed: dict[ColumnPath, Column] = {}
+    for path, column in columns.items():
+        if path in masks:
+            continue
+        new = _moved(path, moved)
+        for place in moved:
+            target = _moved(place, moved)
+            if new[: len(target)] == target and path[: len(place)] != place:
+                raise EpisodeError(f"There is an info {info_name(target)!r} already, expected a key that is not taken.")
+        renamed[new] = column
+    taken: dict[ColumnPath, bool | None] = {path[:depth]: None for path in renamed for depth in range(2, len(path))}
+    for mask, place in masks.items():
+        _put_mask(renamed, taken, _moved(place, moved)[:-1], key_of(moved[place]), columns[mask])
+    return renamed
+
+
+def _moved(path: ColumnPath, moved: Mapping[ColumnPath, str]) -> ColumnPath:
+    return tuple(moved.get(path[: depth + 1], part) for depth, part in enumerate(path))
 
 
 def _mask_of(place: ColumnPath, columns: Columns) -> ColumnPath | None:

@@ -25,3 +25,8 @@ Array: TypeAlias = Any
 # import of this module, which a fork waits for (see `minari._base.lazy`); later, a forked child might hang.
 for _first in (np.zeros(1, np.bool_), [""]):
     pa.array(_first).to_numpy(zero_copy_only=False)
+
+# So would one that is forked while a thread makes the pools of threads, which the first reading of a Parquet file does,
+# even with `use_threads=False`: C++ locks what it initializes once.
+pa.cpu_count()
+pa.io_thread_count()

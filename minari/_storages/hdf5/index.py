@@ -34,7 +34,7 @@ from minari._base.locks import ThreadLock
 from minari._storages.hdf5.format.filters import MOST_EXPANDED, is_known
 from minari._storages.hdf5.format.objects import MOST_DIMENSIONS, Filter
 from minari.errors import UnsafePathError
-from minari.spaces import Column, ColumnPath
+from minari.spaces import Column, ColumnPath, path_name
 
 
 INDEX_NAME: Final = ".index.json"
@@ -384,6 +384,14 @@ class EpisodeIndex:
             self._table_name = None
             self._unsaved = True
 
+    def forget(self, indices: Iterable[int]) -> None:
+        """Discard what is known about some episodes, and their checksums."""
+        for index in indices:
+            if index < self._count:
+                self._rows[index] = UNKNOWN
+        self._table_name = None
+        self._unsaved = True
+
     def without_checksums(self, indices: Iterable[int]) -> list[int]:
         """Return those of the episodes that are unknown, or have a leaf without a checksum."""
         return [
@@ -533,6 +541,30 @@ class EpisodeIndex:
                 raise OSError(f"{path} is another file as well")
             file.seek(offset)
             file.write(rows.data)
+
+
+def differing_place(schema: Schema, places: Sequence[int], other: Schema, other_places: Sequence[int]) -> str | None:
+    """Return the name of a leaf that lies elsewhere in one of two descriptions of an episode; None if none does.
+
+    The order of the leaves does not matter, nor where an empty leaf lies, or one that is read through HDF5.
+    """
+    found, expected = _leaf_places(schema, places), _leaf_places(other, other_places)
+    for path in [*found, *expected]:
+        if path not in found or path not in expected:
+            return path_name(path)
+        (leaf, rows, offsets), (wanted, wanted_rows, wanted_offsets) = found[path], expected[path]
+        is_elsewhere = leaf != wanted or (offsets != wanted_offsets and rows * math.prod(leaf.shape) > 0)
+        if rows != wanted_rows or (is_elsewhere and leaf.dtype is not None and wanted.dtype is not None):
+            return path_name(path)
+    return None
+
+
+def _leaf_places(schema: Schema, places: Sequence[int]) -> dict[ColumnPath, tuple[LeafPlace, int, Sequence[int]]]:
+    """Return the layout of each leaf of an episode, its number of rows, and the offsets of its pieces."""
+    return {
+        leaf.path: (leaf, places[place], places[place + 1 : place + 1 + leaf.pieces])
+        for leaf, place in zip(schema.leaves, _row_places(schema), strict=True)
+    }
 
 
 #: Exceptions raised by invalid index files, which are then ignored.

@@ -25,7 +25,7 @@ from minari._base.data_file import DataFile
 from minari._base.data_file import stamp_of as file_stamp
 from minari._base.files import METADATA_FILE_NAME
 from minari._base.lazy import LazyModule
-from minari._base.locks import folder_lock
+from minari._base.locks import folder_lock, lock
 from minari._base.parallel import map_in_batches
 from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec, Codecs
@@ -39,7 +39,16 @@ from minari._storages.hdf5.attributes import is_damaged, metadata_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, corners, decompressed, read_column
 from minari._storages.hdf5.format.filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
 from minari._storages.hdf5.format.objects import Filter
-from minari._storages.hdf5.index import INDEX_NAME, NO_CHECKSUM, EpisodeIndex, LeafPlace, Schema, checksum_of
+from minari._storages.hdf5.index import (
+    INDEX_NAME,
+    NO_CHECKSUM,
+    UNKNOWN,
+    EpisodeIndex,
+    LeafPlace,
+    Schema,
+    checksum_of,
+    differing_place,
+)
 from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import DATA_FILE_NAME, to_hdf5_name
@@ -50,6 +59,7 @@ from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending
 from minari._storages.metadata_file import stamp_of
 from minari._storages.rows import RowRequest, merged, split
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
+from minari.progress import track
 from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, is_of_agent, native, path_name
 
 
@@ -137,6 +147,7 @@ class HDF5Storage(MinariStorage):
         self._file = self.data_path / DATA_FILE_NAME
         self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
         self._first_reward: tuple[int, ...] | None = None
+        self.reads: int = 0
         self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
         #: The file of the last rows that were read, its map, and the positions of leaves in it.
@@ -182,6 +193,7 @@ class HDF5Storage(MinariStorage):
 
     def _opened(self) -> DataFile:
         """Return the data file as it is now, with an index that belongs to it as long as the lock is held."""
+        self.reads += 1
         try:
             file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
         except (FileNotFoundError, NotADirectoryError):
@@ -647,6 +659,56 @@ class HDF5Storage(MinariStorage):
         ((_, columns),) = self._own_columns([index], file)
         return {path: checksum_of(column) for path, column in columns.items()} | known
 
+    # Index
+
+    def _index_problems(self) -> Iterator[tuple[int | None, str]]:
+        total = self.total_episodes
+        if not total:
+            return
+        found = self._at_one_moment(lambda file: self._episodes(file).count())
+        with self._index.lock.current:
+            known = self._index.total
+        if known is not None and known != found:
+            yield None, f"{INDEX_NAME} claims {known} episodes, and {self._file} has {found}"
+        remaining = iter(track(range(total), "checking the index", total=total))
+        while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
+            yield from self._at_one_moment(partial(self._misplaced, batch))
+
+    def _misplaced(self, batch: Iterable[int], file: DataFile) -> list[tuple[int | None, str]]:
+        """Return those of the episodes that lie elsewhere in the file than the index says."""
+        problems: list[tuple[int | None, str]] = []
+        for index in batch:
+            known = self._index.find(index)
+            if known is None:
+                continue
+            try:
+                placed = self._episodes(file).locate(index, self._known_paths)
+            except DatasetCorruptError as error:
+                problems.append((index, f"{INDEX_NAME} has a place for episode {index}, which HDF5 does not: {error}"))
+                continue
+            steps, header = int(placed.total_steps[0]), int(placed.headers[0])
+            schema, places = placed.schema, placed.places[0].tolist()
+            lengths: Any = self._index.lengths(np.array([index]))
+            wrong = differing_place(*known, schema, places)
+            if wrong is None and (steps != lengths[0] or self._index.header(index) not in (header, UNKNOWN)):
+                wrong = "its length" if steps != lengths[0] else "its metadata"
+            if wrong is not None:
+                problems.append((index, f"{INDEX_NAME} has another place for {wrong} of episode {index} than the file"))
+        return problems
+
+    def _repair_index(self) -> int:
+        wrong = [index for index, _ in self._index_problems()]
+        episodes = [index for index in wrong if index is not None]
+        if wrong:
+            with self._index.lock.current:
+                self._index.forget(episodes)
+                self._index.total = None
+            self._at_one_moment(partial(self._locate, episodes))
+            self._count_episodes()
+            with self._index.lock.current:
+                self._index.save()
+        return len(wrong)
+
     # Writing
 
     def _start(self) -> None:
@@ -658,6 +720,16 @@ class HDF5Storage(MinariStorage):
 
     def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
         return self._open_writer(replacing=True)
+
+    @contextmanager
+    def _excluding_others(self) -> Iterator[None]:
+        """Lock the file, as programs that write to it through HDF5 do."""
+        held = lock(self._file, self._file) if self._file.exists() else None
+        try:
+            yield
+        finally:
+            if held is not None:
+                held.release()
 
     @contextmanager
     def _open_writer(self, *, replacing: bool) -> Iterator[EpisodeWriter]:

@@ -16,6 +16,7 @@ from minari._base.warnings import warn
 from minari._model.arguments import check_count, check_seed, made_callback
 from minari._model.compression import CompressionChoice
 from minari._model.multi_agent import AgentID, AgentSpaces
+from minari._model.recorded_with import versions_of
 from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
 from minari.data_collector.columns import snapshot
@@ -89,6 +90,7 @@ class AgentsWrapper:
 class AgentsCollector(EpisodeCollector, AgentsWrapper):
     """Base of the collectors of many agents; for the arguments see :class:`~minari.MultiAgentDataCollector`."""
 
+    _queue_type: type[EpisodeQueue] = EpisodeQueue  # where finished episodes go
     _running: RunningTrajectories
     _outside: OutsideValuesOfAgents
 
@@ -124,12 +126,13 @@ class AgentsCollector(EpisodeCollector, AgentsWrapper):
         self._spaces.learn(getattr(env, "possible_agents", None) or ())
         spaces = AgentSpaces(self._spaces.observation_spaces), AgentSpaces(self._spaces.action_spaces)
         medium = Medium(*spaces, None, data_format, jpeg_encoding, compression)
-        self._queue = EpisodeQueue(
+        self._queue = self._queue_type(
             medium,
             describe=DescriptionOfAgents(episode_metadata_callback),
             buffer_steps=buffer_steps,
             root=root,
             resume=resume,
+            recorded_with=versions_of(env),
         )
         self._spaces.announce = self._queue.know_agents
         self._running = RunningTrajectories()

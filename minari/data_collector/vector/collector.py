@@ -22,6 +22,7 @@ from minari._model.compression import CompressionChoice
 from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
 from minari._model.frame_stack import KEEP, FrameStackChoice
 from minari._model.infos.values import ABSENT
+from minari._model.recorded_with import versions_of
 from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike
 from minari.data_collector.callbacks import EpisodeMetadataCallback, StepDataCallback
@@ -156,7 +157,12 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         self._spec = single_spec(env)
         medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression, frame_stack)
         self._queue = EpisodeQueue(
-            medium, describe=episode_callback, buffer_steps=buffer_steps, root=root, resume=resume
+            medium,
+            describe=episode_callback,
+            buffer_steps=buffer_steps,
+            root=root,
+            resume=resume,
+            recorded_with=versions_of(env),
         )
         self._recorded = RecordedValues(step_callback, record_infos, _info_dict)
         self._outside = OutsideValues(*spaces)

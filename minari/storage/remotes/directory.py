@@ -20,13 +20,13 @@ from minari._base.warnings import warn
 from minari._catalog.layout import dataset_exists, ensure_namespace_directories, publish_directory, refuse_taken
 from minari._catalog.listing import walk_catalog
 from minari._model.dataset_id import DatasetId, is_dataset_id, is_part
+from minari._model.manifest import MANIFEST_NAME, Manifest
 from minari._model.metadata_json import with_id_of_place
 from minari._storages.metadata_file import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, MinariError, RemoteError, UnsafePathError
 from minari.storage.remotes.base import CloudStorage
 from minari.storage.transfer.checksums import checksums_of, read_in_pieces
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
-from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest
 from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,

@@ -15,12 +15,12 @@ from urllib.parse import quote, unquote
 from minari._base.locks import ThreadLock
 from minari._base.parallel import parallel_map
 from minari._model.dataset_id import is_dataset_id
+from minari._model.manifest import MANIFEST_NAME, Manifest
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
 from minari.storage.remotes.base import CloudStorage
 from minari.storage.remotes.http_client import HttpClient, PastTheEndError
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
 from minari.storage.transfer.limits import until_intact, with_retries
-from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest
 from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.remote_files import METADATA_NAME, SMALL_FILE_LIMIT, RemoteFile, RemoteFileNotFoundError
 from minari.storage.transfer.upload_snapshot import UploadSnapshot

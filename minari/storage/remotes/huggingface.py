@@ -20,6 +20,7 @@ from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.json_text import shortened
 from minari._base.parallel import parallel_map
 from minari._model.dataset_id import is_part
+from minari._model.manifest import MANIFEST_NAME
 from minari._model.metadata_json import parse_metadata, with_id_of_place
 from minari.errors import DatasetCorruptError, RemoteAccessError, RemoteError
 from minari.storage.remotes.base import CloudStorage
@@ -30,7 +31,6 @@ from minari.storage.remotes.hub.repository_index import datasets_in, namespaces_
 from minari.storage.remotes.hub.upload import FileAddition, UploadProgress
 from minari.storage.transfer.index import INDEX_FILE_NAME
 from minari.storage.transfer.limits import with_retries
-from minari.storage.transfer.manifest import MANIFEST_NAME
 from minari.storage.transfer.meter import Advance
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,

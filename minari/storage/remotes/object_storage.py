@@ -9,13 +9,13 @@ from functools import partial
 from minari._base.files import NAMESPACE_METADATA_FILENAME
 from minari._base.parallel import parallel_map
 from minari._model.dataset_id import is_part
+from minari._model.manifest import MANIFEST_NAME, PIECE_SIZE
 from minari.errors import DatasetBusyError, DatasetExistsError, RemoteUnreachableError
 from minari.storage.remotes.base import CloudStorage
 from minari.storage.remotes.object_index import list_indexed, put_into_index
 from minari.storage.remotes.object_store import ABSENT, ConflictError, ObjectStore
 from minari.storage.transfer.checksums import checksums_of
 from minari.storage.transfer.limits import DamagedInTransitError, until_intact, with_retries
-from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE
 from minari.storage.transfer.meter import Advance, Meter
 from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, already_there
 from minari.storage.transfer.upload_snapshot import SnapshotFile, UploadSnapshot, old_layout

@@ -13,10 +13,10 @@ from minari._base.json_text import shortened
 from minari._base.lazy import cached_property
 from minari._base.warnings import warn
 from minari._model.dataset_id import is_dataset_id
+from minari._model.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest
 from minari.errors import DatasetCorruptError
 from minari.storage.transfer.checksums import Checksum, can_compute, checksum_of
 from minari.storage.transfer.limits import until_intact, with_retries
-from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest
 from minari.storage.transfer.remote_files import (
     METADATA_NAME,
     SMALL_FILE_LIMIT,

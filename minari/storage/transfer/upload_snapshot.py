@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 from minari._base.files import METADATA_LIMIT, Directory
 from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._model.dataset_id import DatasetId
+from minari._model.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest, ManifestFile
 from minari._model.metadata_json import with_id_of_place
 from minari._storages.metadata_file import read_raw_metadata, refuse_unfinished
 from minari.errors import DatasetBusyError, DatasetNotFoundError, RemoteError
 from minari.progress import track
 from minari.storage.transfer.checksums import Checksum, checksum_of, checksums_of
-from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest, ManifestFile
 from minari.storage.transfer.remote_files import METADATA_NAME, RemoteFile, file_within, refuse_bad_names
 
 

@@ -59,6 +59,15 @@ class ReadingSuite(Suite):
         assert lengths.dtype == np.int64
         assert lengths.tolist() == list(range(1, 41))
 
+    def test_index_describes_the_data(self, tmp_path: Path) -> None:
+        """Find nothing wrong in an index that the format may keep, after every kind of change."""
+        storage, _ = self.filled(tmp_path, [2, 3])
+        storage.update_episodes([as_buffer(draw_truth(OBSERVATIONS, ACTIONS, 4, 9))])
+        storage.update_episode_metadata([{"level": 1}], [1])
+        for opened in (storage, MinariStorage.read(storage.data_path)):
+            assert list(opened.index_problems()) == []
+            assert opened.repair_index() == 0
+
     def test_no_such_episode(self, tmp_path: Path) -> None:
         """Reject numbers out of range and other values."""
         storage, _ = self.filled(tmp_path, [2, 2])

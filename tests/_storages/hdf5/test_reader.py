@@ -144,7 +144,9 @@ def test_many_members_are_read_as_by_h5py(tmp_path: Path, library: str, track_or
             group.attrs[f"attribute {number}"] = number
             group[f"infos/n{number}"] = np.full(2, number)
         for number in range(0, 300, 2):
-            del group[f"infos/n{number}"], group.attrs[f"attribute {number}"]
+            del group[f"infos/n{number}"]
+        for number in range(0, 300, 15):  # which takes long
+            del group.attrs[f"attribute {number}"]
     assert_reads_as_h5py(tmp_path / "file.h5")
 
 

@@ -151,7 +151,7 @@ def test_the_dataset_is_what_each_sub_environment_saw(
 @pytest.mark.parametrize("mode", AutoresetMode)
 @pytest.mark.parametrize("with_infos", [False, True])
 def test_episodes_longer_than_a_block(mode: AutoresetMode, with_infos: bool) -> None:
-    space = spaces.Box(0, 255, (330, 330), np.uint8)  # a block has 51 rows of three
+    space = spaces.Box(0, 1, (13_613,), np.float64)  # a block has 51 rows of three; drawn fast, and not compressed
     makers = [partial(LoggedEnv, space, spaces.Discrete(3), seed, longest=90, ends=0.004) for seed in range(3)]
     env = SyncVectorEnv(makers, autoreset_mode=mode)
     collector = VectorDataCollector(env, record_infos=with_infos)

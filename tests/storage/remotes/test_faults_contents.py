@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import minari
+from minari._model.manifest import MANIFEST_NAME, Manifest, ManifestFile
 from minari.errors import DatasetCorruptError, MinariError, RemoteError
 from minari.storage.remotes import get_cloud_storage
 from minari.storage.transfer.checksums import checksum_of
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
-from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest, ManifestFile
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.servers.backends import Backend, only
 from support.servers.moving import ID, put_in_place

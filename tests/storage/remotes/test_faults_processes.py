@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from minari._model.manifest import MANIFEST_NAME
 from minari.errors import RemoteError
-from minari.storage.transfer.manifest import MANIFEST_NAME
 from minari.testing.sharing import write_dataset
 from support.programs import start
 from support.servers.backends import Backend, only

@@ -16,6 +16,7 @@ from minari.storage.remotes import get_cloud_storage
 from minari.storage.transfer.index import INDEX_FILE_NAME, dump_index
 from minari.storage.transfer.limits import Limits
 from minari.testing.sharing import tree, write_dataset
+from support.remotes import upload_dataset
 from support.servers.gcs import GCSServer
 from support.servers.proxy import FaultyProxy
 from support.servers.token import ACCESS_TOKEN, ServiceAccount, TokenServer
@@ -33,7 +34,7 @@ def test_key_file_is_exchanged_for_an_access_token(
 ) -> None:
     key = token_server.account.write(tmp_path / "key.json")
     write_dataset(datasets_root, "x-v0")
-    minari.upload_dataset("x-v0", str(key), remote=f"gcp://{bucket}")
+    upload_dataset("x-v0", str(key), remote=f"gcp://{bucket}")
     assert token_server.given >= 1
     authorized = [e for e in gcs_proxy.exchanges if e.authorization == f"Bearer {ACCESS_TOKEN}"]
     assert len(authorized) == len(gcs_proxy.exchanges) > 3
@@ -53,7 +54,7 @@ def test_key_of_another_account_is_refused(
     write_dataset(datasets_root, "x-v0")
     begun, refused = time.monotonic(), token_server.refused
     with pytest.raises(RemoteAccessError, match="--key-path") as caught:
-        minari.upload_dataset("x-v0", str(key), remote=f"gcp://{bucket}")
+        upload_dataset("x-v0", str(key), remote=f"gcp://{bucket}")
     assert time.monotonic() - begun < 10
     assert token_server.refused > refused
     assert isinstance(caught.value, PermissionError)
@@ -102,7 +103,7 @@ def test_refused_upload_asks_for_a_key_and_is_not_retried(
     write_dataset(datasets_root, "x-v0")
     gcs_proxy.answer_with(status, times=None, method="POST")
     with pytest.raises(RemoteAccessError, match="give the path of a service-account key file"):
-        minari.upload_dataset("x-v0", remote=f"gcp://{bucket}")
+        upload_dataset("x-v0", remote=f"gcp://{bucket}")
     assert gcs_proxy.count("POST") == 1
 
 
@@ -128,7 +129,7 @@ def test_impossible_bucket_names_are_refused(name: str) -> None:
 @pytest.mark.usefixtures("gcs")
 def test_missing_bucket_is_named(datasets_root: Path) -> None:
     write_dataset(datasets_root, "x-v0")
-    for call in (minari.list_remote_datasets, lambda remote: minari.upload_dataset("x-v0", remote=remote)):
+    for call in (minari.list_remote_datasets, lambda remote: upload_dataset("x-v0", remote=remote)):
         with pytest.raises(RemoteError, match="no bucket there-is-none"):
             call("gcp://there-is-none")
 

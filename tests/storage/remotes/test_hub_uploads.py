@@ -18,6 +18,7 @@ import huggingface_hub
 import pytest
 
 import minari
+from minari._model.manifest import Manifest
 from minari.errors import DatasetBusyError, DatasetExistsError, RemoteError, RemoteUnreachableError
 from minari.progress import ProgressTask, observe_progress
 from minari.storage.remotes import CloudStorage, get_cloud_storage
@@ -26,7 +27,6 @@ from minari.storage.remotes.hub.dataset_card import CARD_MARKER
 from minari.storage.transfer import limits
 from minari.storage.transfer.index import INDEX_FILE_NAME, parse_index
 from minari.storage.transfer.limits import Limits
-from minari.storage.transfer.manifest import Manifest
 from minari.testing.sharing import tree, write_dataset, write_namespace
 from support.programs import start
 from support.servers.hub import HubServer

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minari._model.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest, ManifestFile
 from minari.errors import DatasetCorruptError, MinariError, RemoteAccessError, RemoteError, RemoteUnreachableError
 from minari.storage.transfer import limits
 from minari.storage.transfer.checksums import Checksum, checksum_of
 from minari.storage.transfer.download_plan import DownloadPlan, ExpectedFile, plan_download
 from minari.storage.transfer.downloader import fetch_files
 from minari.storage.transfer.index import dump_index, parse_index
-from minari.storage.transfer.manifest import MANIFEST_NAME, PIECE_SIZE, Manifest, ManifestFile
 from minari.storage.transfer.remote_files import RemoteDatasetNotFoundError, RemoteFile, RemoteFileNotFoundError
 
 

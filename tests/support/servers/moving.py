@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from minari._model.manifest import MANIFEST_NAME, Manifest, ManifestFile
 from minari.storage.remotes import CloudStorage
 from minari.storage.transfer.checksums import checksum_of
-from minari.storage.transfer.manifest import MANIFEST_NAME, Manifest, ManifestFile
 from minari.testing.sharing import tree, visible
 from support.servers.backends import Backend
 

@@ -1,0 +1,176 @@
+"""``minari edit``: changes of metadata, episodes and fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+from typing import Any
+
+import typer
+
+import minari
+from minari._base.json_text import parse_json, shortened
+from minari._catalog.listing import did_you_mean_local
+from minari.cli.progress import progress_bars
+from minari.cli.running import UsageError
+from minari.cli.terminal import counted, echo, print_json
+from minari.dataset.edit import EditReport
+from minari.dataset.minari_storage import MinariStorage
+from minari.dataset.validation import find_data_path
+from minari.errors import DatasetNotFoundError
+
+
+__all__ = ["Wanted", "edit"]
+
+_NUMBERS = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options that say what to change, as they were given."""
+
+    set_metadata: Sequence[str] | None
+    remove_metadata: Sequence[str] | None
+    drop_episodes: str | None
+    keep: str | None
+    drop_fields: Sequence[str] | None
+    rename_fields: Sequence[str] | None
+    episode_metadata: Sequence[tuple[str, str]] | None
+    remove_episode_metadata: Sequence[str] | None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Return whether no option is given."""
+        return all(getattr(self, each.name) is None for each in fields(self))
+
+    @property
+    def drops_data(self) -> bool:
+        """Return whether episodes or fields are to be dropped."""
+        return self.drop_episodes is not None or self.keep is not None or bool(self.drop_fields)
+
+    def arguments(self, total: int) -> dict[str, Any]:
+        """Return the arguments of :func:`minari.edit_dataset`.
+
+        Args:
+            total: the number of episodes, since a range may name any number.
+
+        Raises:
+            UsageError: an option has an invalid value.
+        """
+        of_episodes: dict[int, dict[str, Any]] = {}
+        for numbers, pair in self.episode_metadata or ():
+            for number in _below(total, _parse_numbers("--set-episode", numbers)):
+                of_episodes.setdefault(number, {}).update(_parse_pairs("--set-episode", [pair]))
+        dropped = _parse_numbers("--drop-episodes", self.drop_episodes) if self.drop_episodes is not None else ()
+        return {
+            "set_metadata": _parse_pairs("--set", self.set_metadata),
+            "remove_metadata": self.remove_metadata or (),
+            "drop_episodes": list(_below(total, dropped)),
+            "keep": self.keep,
+            "drop_fields": self.drop_fields or (),
+            "rename_fields": _parse_names("--rename-field", self.rename_fields),
+            "episode_metadata": of_episodes,
+            "remove_episode_metadata": self.remove_episode_metadata or (),
+        }
+
+
+def edit(
+    dataset: str, wanted: Wanted, new_id: str | None, dry_run: bool, without_asking: bool, as_json: bool, quiet: bool
+) -> None:
+    """Edit a dataset, once the user confirms where data would be lost."""
+    if wanted.is_nothing and new_id is None:
+        raise UsageError("Give at least one change, such as --set KEY=VALUE, --drop-episodes or --drop-field.")
+    asks = not (dry_run or without_asking or new_id is not None) and wanted.drops_data
+    with progress_bars(quiet=quiet):
+        if asks:
+            asks = _ask(_edited(dataset, wanted, new_id, dry_run=True), err=as_json)
+        report = _edited(dataset, wanted, new_id, dry_run)
+    if as_json:
+        print_json(report.as_dict())
+        return
+    for line in _lines(report)[: 1 if asks else None]:
+        echo(line)
+
+
+def _edited(dataset: str, wanted: Wanted, new_id: str | None, dry_run: bool) -> EditReport[Any]:
+    try:
+        total = MinariStorage.read(find_data_path(dataset)).total_episodes
+        return minari.edit_dataset(dataset, new_dataset_id=new_id, dry_run=dry_run, **wanted.arguments(total))
+    except DatasetNotFoundError as error:
+        raise DatasetNotFoundError(f"{error}{did_you_mean_local(dataset)}") from error
+
+
+def _ask(report: EditReport[Any], err: bool) -> bool:
+    """Ask whether data may be lost; return False if none would be."""
+    if not report.drops_data:
+        return False
+    echo(f"What is dropped from {report.dataset_id} cannot be restored:", err=err)
+    for sentence in report.sentences:
+        echo(f"  {sentence}", err=err)
+    return typer.confirm("Are you sure you want to edit it in place?", abort=True, err=err)
+
+
+def _lines(report: EditReport[Any]) -> list[str]:
+    what = f"{counted(report.episodes_after, 'episode')}, {counted(report.steps_after, 'step')}"
+    sentences = [f"  {sentence}" for sentence in report.sentences]
+    if report.dataset is None:
+        name = report.new_dataset_id or report.dataset_id
+        return [f"Dataset {name} would have {what}; nothing was changed.", *sentences]
+    place = report.dataset.storage.data_path.parent
+    if report.new_dataset_id is not None:
+        return [f"Dataset {report.new_dataset_id} made from {report.dataset_id}: {what}, at {place}", *sentences]
+    if not sentences:
+        return [f"Dataset {report.dataset_id} is like that already: {what}; nothing was changed."]
+    return [f"Dataset {report.dataset_id} edited: {what}, at {place}", *sentences]
+
+
+def _parse_pairs(option: str, texts: Iterable[str] | None) -> dict[str, Any]:
+    """Return keys and values of ``KEY=VALUE``; a value is JSON if it is valid JSON, and otherwise text."""
+    return {key: _parse_value(value) for key, value in _split(option, texts, "KEY=VALUE").items()}
+
+
+def _parse_names(option: str, texts: Iterable[str] | None) -> dict[str, str]:
+    return _split(option, texts, "OLD=NEW")
+
+
+def _split(option: str, texts: Iterable[str] | None, form: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{option} is {shortened(text)}, expected {form}.")
+        if key in found:
+            raise UsageError(f"{option} gives {shortened(key)} twice, expected it once.")
+        found[key] = value
+    return found
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError:
+        return text
+
+
+def _parse_numbers(option: str, text: str) -> Iterator[int]:
+    """Return the numbers of episodes in ``3,7,10-14``; a large range takes no memory."""
+    parts = []
+    for part in text.split(","):
+        match = _NUMBERS.fullmatch(part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise UsageError(
+                f"{option} is given {shortened(text)}, expected numbers of episodes and ranges of them, such as "
+                f"3,7,10-14."
+            )
+        parts.append(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return chain.from_iterable(parts)
+
+
+def _below(total: int, numbers: Iterable[int]) -> Iterator[int]:
+    """Yield numbers up to the first that no episode has, which is then refused."""
+    for number in numbers:
+        yield number
+        if number >= total:
+            return

@@ -1,0 +1,1 @@
+"""Edits of a dataset: the wanted changes, what they do to fields, and carrying them out."""
