@@ -58,7 +58,7 @@ class VideoFile:
             raise InterchangeError(
                 f"The video {self.where} is missing; copy or download the dataset with its videos."
             ) from error
-        except (self._av.error.FFmpegError, OSError, ValueError, LookupError) as error:
+        except (self._av.error.FFmpegError, OSError, ValueError, LookupError, AttributeError) as error:
             raise self._damaged(error) from error
         if self.codec not in _CODECS or not all(0 < side <= _LARGEST_SIDE for side in self.shape[:2]):
             raise self._damaged(f"it has {self.codec} frames of {self.shape[:2]}")

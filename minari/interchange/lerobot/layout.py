@@ -16,12 +16,14 @@ from minari.interchange.pictures import picture_shape
 from minari.interchange.video import VideoFile
 
 
-__all__ = ["INDEX_COLUMNS", "SIDE", "Episode", "Feature", "Layout", "read_layout"]
+__all__ = ["INDEX_COLUMNS", "OWN", "SIDE", "Episode", "Feature", "Layout", "read_layout"]
 
 #: Columns that number the rows, and are no data.
 INDEX_COLUMNS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 #: Prefix of the columns of the table of episodes that our export adds.
 SIDE = "minari/"
+#: The file in which our export keeps the spaces and the structure of the values.
+OWN = "meta/minari.json"
 
 _INFO = "meta/info.json"
 _INFO_V1 = "meta_data/info.json"

@@ -20,10 +20,10 @@ from minari.errors import InterchangeError
 from minari.interchange.damage import damage_as_error
 from minari.interchange.flat_rows import FlatRows
 from minari.interchange.format import FinalObservation, Format, Report, Source
-from minari.interchange.lerobot.layout import SIDE, Feature, Layout, read_layout
+from minari.interchange.lerobot.layout import OWN, SIDE, Feature, Layout, read_layout
 from minari.interchange.lerobot.rows import FeatureRows, RowStore, SideRows
-from minari.interchange.lerobot.sidecar import Sidecar, read_sidecar
 from minari.interchange.lerobot.writing import write_lerobot
+from minari.interchange.own_columns import OwnColumns
 from minari.spaces.inference import infer_action_space, infer_observation_space
 
 
@@ -33,6 +33,7 @@ _FLAGS = "next.terminated", "next.truncated"
 _OUTCOMES = ("next.reward", "next.done", *_FLAGS)
 _FINAL = f"{SIDE}final/"
 _EPISODE = f"{SIDE}episode"
+_LARGEST_OWN = 2**26
 
 Done = Literal["terminated", "truncated", "success"]
 
@@ -108,14 +109,14 @@ class LeRobot(Format):
 def _source(layout: Layout, final: FinalObservation, rewards: str, done: Done, report: Report) -> Source:
     store = RowStore(layout)
     _check_files(store, report)
-    sidecar = _fitting(read_sidecar(layout.path), layout, report)
-    trees = _trees(store, sidecar, report)
+    own = _own_columns(layout, report)
+    trees = _trees(store, own, report)
     terminated, truncated = _flags(store, done, report)
     metadata = _metadata(layout)
     rows = FlatRows(
         trees.observations,
         trees.actions,
-        _rewards(store, sidecar, rewards, report),
+        _rewards(store, own, rewards, report),
         terminated,
         truncated,
         store.bounds[:-1],
@@ -126,11 +127,11 @@ def _source(layout: Layout, final: FinalObservation, rewards: str, done: Done, r
         metadata,
     )
     rows.check_final_observation(final, layout.path)
-    if sidecar is None:
+    if own is None:
         spaces = _inferred(trees.observations), _inferred(trees.actions, infer_action_space)
         report.note("assumed", "the spaces, which the files do not have, follow from dtypes and shapes")
     else:
-        spaces = sidecar.observation_space, sidecar.action_space
+        spaces = own.observation_space, own.action_space
     episodes = _episodes(store, rows, final, report)
     return Source(*spaces, episodes, report, len(layout.episodes), {"lerobot": _facts(layout)})
 
@@ -168,13 +169,15 @@ class _Trees:
     next_infos: dict[str, Any]
 
 
-def _fitting(sidecar: Sidecar | None, layout: Layout, report: Report) -> Sidecar | None:
-    """Return the sidecar if all of its columns are still there."""
-    if sidecar is None:
+def _own_columns(layout: Layout, report: Report) -> OwnColumns | None:
+    """Return the description that our export has written, if all of its columns are still there."""
+    if not (layout.path / OWN).is_file():
         return None
-    if set(sidecar.columns) <= set(layout.features) and layout.episode_tables:
-        return sidecar
-    report.note("missing", "the spaces of meta/minari.json, which does not fit the columns: the dataset was edited")
+    content = parse_json(FilesBeneath(str(layout.path)).read(OWN, _LARGEST_OWN))
+    own = OwnColumns.from_json(content, layout.path / OWN)
+    if set(own.columns) <= set(layout.features) and layout.episode_tables:
+        return own
+    report.note("missing", f"the spaces of {OWN}, which does not fit the columns: the dataset was edited")
     return None
 
 
@@ -185,10 +188,10 @@ def _side(store: RowStore, feature: Feature, rows: FeatureRows) -> SideRows | No
     return None
 
 
-def _trees(store: RowStore, sidecar: Sidecar | None, report: Report) -> _Trees:
+def _trees(store: RowStore, own: OwnColumns | None, report: Report) -> _Trees:
     layout = store.layout
-    if sidecar is not None:
-        return _own_trees(store, sidecar)
+    if own is not None:
+        return _own_trees(store, own)
     features = [one for one in layout.features.values() if one.name not in _OUTCOMES]
     texts = [one for one in features if one.kind == "text" and one.name.startswith(("observation", "action"))]
     for feature in texts:
@@ -243,48 +246,25 @@ def _nested(store: RowStore, features: list[Feature], prefix: str, values: Mappi
     return tree
 
 
-def _own_trees(store: RowStore, sidecar: Sidecar) -> _Trees:
+def _own_trees(store: RowStore, own: OwnColumns) -> _Trees:
     """Return the rows of a dataset that our export has written."""
-    leaves: dict[tuple[Any, ...], FeatureRows] = {}
-    sides: dict[tuple[Any, ...], SideRows] = {}
-    for name, (place, shape) in sidecar.columns.items():
-        feature = store.layout.features[name]
-        leaves[place] = FeatureRows(store, feature, shape)
-        side = _side(store, feature, leaves[place])
-        if side is not None:
-            sides[place] = side
-    observed = [place for place in leaves if place[0] == "observations"]
-    has_sides = all(place in sides for place in observed)
+    features, where = store.layout.features, store.layout.path / OWN
+    rows = {name: FeatureRows(store, features[name], shape) for name, (_, shape) in own.columns.items()}
+    sides = {name: _side(store, features[name], one) for name, one in rows.items()}
+
+    def tree(section: str, values: Mapping[str, Any]) -> Any:
+        return own.tree(section, lambda name, _: values[name], where)
+
+    observed = [name for name, (place, _) in own.columns.items() if place[:1] == ("observations",)]
+    infos = {name for name, (place, _) in own.columns.items() if place[:1] == ("infos",)}
+    has_infos = all(sides[name] is not None for name in infos)
     return _Trees(
-        _like(sidecar.observation_space, leaves, ("observations",)),
-        _like(sidecar.action_space, leaves, ("actions",)),
-        _like(sidecar.observation_space, sides, ("observations",)) if has_sides else None,
-        _below(leaves, "infos"),
-        _below(sides, "infos"),
+        tree("observations", rows),
+        tree("actions", rows),
+        tree("observations", sides) if all(sides[name] is not None for name in observed) else None,
+        tree("infos", rows),
+        tree("infos", sides) if has_infos else {},
     )
-
-
-def _like(space: gym.Space[Any], leaves: Mapping[tuple[Any, ...], Any], place: tuple[Any, ...]) -> Any:
-    if isinstance(space, gym.spaces.Dict):
-        return {key: _like(part, leaves, (*place, key)) for key, part in space.spaces.items()}
-    if isinstance(space, gym.spaces.Tuple):
-        return tuple(_like(part, leaves, (*place, number)) for number, part in enumerate(space.spaces))
-    if place not in leaves:
-        raise InterchangeError(
-            f"meta/minari.json names no column of {'/'.join(map(str, place))}; remove it to read without it."
-        )
-    return leaves[place]
-
-
-def _below(leaves: Mapping[tuple[Any, ...], Any], section: str) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for (first, *outer), rows in leaves.items():
-        if first == section and outer:
-            inner = tree
-            for part in outer[:-1]:
-                inner = inner.setdefault(part, {})
-            inner[outer[-1]] = rows
-    return tree
 
 
 class _TaskRows:
@@ -311,10 +291,10 @@ def _inferred(tree: Any, infer: Any = infer_observation_space) -> gym.Space[Any]
     return space
 
 
-def _rewards(store: RowStore, sidecar: Sidecar | None, choice: str, report: Report) -> Any:
+def _rewards(store: RowStore, own: OwnColumns | None, choice: str, report: Report) -> Any:
     feature = store.layout.features.get("next.reward")
     if feature is not None:
-        shape = None if sidecar is None else sidecar.columns.get(feature.name, ((), None))[1]
+        shape = None if own is None or feature.name not in own.columns else own.columns[feature.name][1]
         return FeatureRows(store, feature, shape)
     if choice != "zeros":
         raise InterchangeError(
@@ -393,9 +373,11 @@ def _facts(layout: Layout) -> dict[str, Any]:
 def _episodes(store: RowStore, rows: FlatRows, final: FinalObservation, report: Report) -> Iterator[EpisodeBuffer]:
     """Yield the episodes, each with its own metadata if our export has stored them."""
     layout = store.layout
-    own = all(_EPISODE in table.schema.names for _, table in layout.episode_tables) and bool(layout.episode_tables)
+    has_metadata = all(_EPISODE in table.schema.names for _, table in layout.episode_tables) and bool(
+        layout.episode_tables
+    )
     with damage_as_error(layout.path):
-        if not own or rows.next_observations is None:
+        if not has_metadata or rows.next_observations is None:
             yield from rows.episodes(final, report)
             return
         for number, episode in enumerate(rows.episodes(final, report)):

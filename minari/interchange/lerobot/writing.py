@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from minari._storages.arrow.library import pa, pq
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
 from minari.interchange.format import Report
-from minari.interchange.lerobot.layout import SIDE
-from minari.interchange.lerobot.sidecar import Sidecar
+from minari.interchange.lerobot.layout import OWN, SIDE
 from minari.interchange.lerobot.statistics import Statistics, statistics_of
+from minari.interchange.own_columns import OwnColumns, Place, arrow_array, common_columns, leaves_of
 from minari.interchange.pictures import encode_png
 from minari.interchange.video import write_video
 from minari.progress import track
@@ -32,14 +32,12 @@ __all__ = ["write_lerobot"]
 _FILE_SIZE = 100  # MB
 _FILES_OF_CHUNK = 1000
 _EPISODES_AT_ONCE = 64
-_DEEPEST = 5  # axes of a value
 _SMALLEST_SIDE = 32  # of an image
 _DEFAULT_FPS = 30
-_SINGLE_NAMES = {"observations": ("observation", "state"), "actions": ("action", "")}
-_PLACES: Mapping[str, tuple[str, str]] = {
-    "rewards": ("next.reward", "rewards"),
-    "terminations": ("next.terminated", "terminations"),
-    "truncations": ("next.truncated", "truncations"),
+_OUTCOMES: Mapping[str, str] = {
+    "rewards": "next.reward",
+    "terminations": "next.terminated",
+    "truncations": "next.truncated",
 }
 _INDEX_TYPES = {
     "timestamp": "float32",
@@ -48,9 +46,6 @@ _INDEX_TYPES = {
     "index": "int64",
     "task_index": "int64",
 }
-
-#: The path of a leaf: its field and the keys below.
-Place = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +86,14 @@ class _Column:
             }
         return feature
 
-    def arrow_type(self) -> Any:
-        if self.kind in ("image", "video"):
-            return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        if self.kind == "text":
-            return pa.string()
-        element = pa.from_numpy_dtype(self.dtype)
-        if len(self.row_shape) == 1:
-            return element if self.row_shape == (1,) else pa.list_(element, self.row_shape[0])
-        for _ in self.row_shape:
-            element = pa.list_(element)
-        return element
-
     def arrow(self, values: Any) -> Any:
         """Return rows as an array of Arrow."""
         if self.kind in ("image", "video"):
             rows = [{"bytes": encode_png(frame), "path": None} for frame in values]
-            return pa.array(rows, self.arrow_type())
+            return pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
         if self.kind == "text":
             return pa.array(list(values), pa.string())
-        array = np.ascontiguousarray(values)
-        flat = pa.array(array.reshape(-1))
-        if len(self.row_shape) == 1:
-            size = self.row_shape[0]
-            return flat if size == 1 else pa.FixedSizeListArray.from_arrays(flat, size)
-        for size in reversed(self.row_shape):
-            count = len(flat) // size
-            flat = pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * size), flat)
-        return flat
+        return arrow_array(np.asarray(values).reshape(len(values), *self.row_shape))
 
 
 def write_lerobot(
@@ -130,7 +105,7 @@ def write_lerobot(
         raise InterchangeError(
             f"{dataset.id} has many agents, which LeRobot cannot hold; export for_agent(AGENT) of one of them."
         )
-    columns = _columns(dataset, images, report)
+    columns = _named(common_columns(dataset, "LeRobot", report), images, report)
     writer = _Writer(path, columns, _checked_fps(dataset, fps, report), task, report)
     for episode in track(dataset.iterate_episodes(copy=False), "exporting episodes", total=len(dataset)):
         writer.add(episode)
@@ -152,66 +127,6 @@ def _checked_fps(dataset: MinariDataset, fps: int | None, report: Report) -> int
         return int(known)
     report.note("assumed", f"{_DEFAULT_FPS} steps per second (fps), as the dataset does not say")
     return _DEFAULT_FPS
-
-
-def _leaves(values: Any, place: Place) -> Iterator[tuple[Place, Any]]:
-    if isinstance(values, Mapping):
-        for key, part in values.items():
-            yield from _leaves(part, (*place, key))
-    elif isinstance(values, tuple):
-        for number, part in enumerate(values):
-            yield from _leaves(part, (*place, number))
-    else:
-        yield place, values
-
-
-def _all_leaves(episode: EpisodeData) -> dict[Place, Any]:
-    """Return the columns of an episode by their places."""
-    found: dict[Place, Any] = {}
-    for section in ("observations", "actions", "infos"):
-        found.update(_leaves(getattr(episode, section), (section,)))
-    for section in _PLACES:
-        found[(section,)] = getattr(episode, section)
-    return found
-
-
-def _signature(values: Any) -> tuple[Any, ...] | None:
-    """Return what all rows of a column have in common; None if LeRobot has no such columns."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and values.dtype.itemsize <= 8:
-        shape = values.shape[1:]
-        return (values.dtype, shape) if len(shape) <= _DEEPEST and all(shape) else None
-    if isinstance(values, (list, np.ndarray)) and all(isinstance(text, str) for text in values):
-        return np.dtype(object), ()
-    return None
-
-
-def _columns(dataset: MinariDataset, images: str, report: Report) -> list[_Column]:
-    """Return the columns that all episodes have."""
-    known: dict[Place, Any] = {}
-    for number, episode in enumerate(dataset.iterate_episodes(copy=False)):
-        found = {place: _signature(values) for place, values in _all_leaves(episode).items()}
-        for place in {**known, **found}:
-            is_info, name = place[0] == "infos", "/".join(map(str, place))
-            if found.get(place) is None and not is_info:
-                raise InterchangeError(
-                    f"The {name} of {dataset.id} are no numbers or texts of a fixed shape, expected these as LeRobot "
-                    f"has no others; flatten them with a wrapper before recording."
-                )
-            if found.get(place) is None or (number and known.get(place) != found[place]):
-                if not is_info:
-                    raise InterchangeError(
-                        f"The {name} differ in dtype or shape between episodes, expected the same in all of them; "
-                        f"export views of episodes that are alike."
-                    )
-                known[place] = None
-            else:
-                known[place] = found[place]
-    for place in [place for place, signature in known.items() if signature is None]:
-        report.note(
-            "missing", f"{'/'.join(map(str, place))}, which not all episodes have as numbers or texts of one shape"
-        )
-        del known[place]
-    return _named(known, images, report)
 
 
 def _named(known: Mapping[Place, Any], images: str, report: Report) -> list[_Column]:
@@ -240,8 +155,8 @@ def _is_image(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
 
 
 def _name(place: Place, kind: str) -> str:
-    if place[0] in _PLACES:
-        return _PLACES[place[0]][0]
+    if place[0] in _OUTCOMES:
+        return _OUTCOMES[place[0]]
     prefix = {"observations": "observation", "actions": "action", "infos": "info"}[place[0]]
     keys = [str(key).replace("/", "_") or "_" for key in place[1:]]
     if not keys and place[0] == "observations":
@@ -277,7 +192,7 @@ class _Writer:
         if not steps:
             self.report.note("missing", "episodes without steps")
             return
-        leaves = _all_leaves(episode)
+        leaves = leaves_of(episode)
         values = {one.name: _rows(leaves[one.place], 0, steps) for one in self.columns}
         last = {one.name: _rows(leaves[one.place], steps, steps + 1) for one in self.columns if one.has_last}
         texts = self._texts(episode, steps)
@@ -420,7 +335,8 @@ class _Writer:
         self._write_json("meta/stats.json", statistics)
         self._write_json("meta/info.json", self._info(robot_type if isinstance(robot_type, str) else None))
         columns = {one.name: (one.place, one.shape) for one in self.columns}
-        Sidecar(dataset.observation_space, dataset.action_space, columns).write(self.path)
+        own = OwnColumns(dataset.observation_space, dataset.action_space, columns)
+        self._write_json(OWN, own.as_json())
         self.report.note(
             "taken", "final observations in columns minari/final/* of the table of episodes, spaces in meta/minari.json"
         )
