@@ -17,7 +17,7 @@ from minari._storages.arrow.pages import check_footer, check_levels
 from minari.errors import InterchangeError
 
 
-__all__ = ["ArrowStream", "ForeignTable", "ParquetTable", "open_table", "values_of"]
+__all__ = ["ArrowStream", "ForeignTable", "MemoryTable", "ParquetTable", "open_table", "values_of"]
 
 _MOST_LEVELS = 8  # of nested lists
 
@@ -129,6 +129,23 @@ class ArrowStream(_Table):
             ) from error
         self._table.validate(full=True)
         self.schema, self.rows = self._table.schema, self._table.num_rows
+
+    def column(self, name: str, start: int, stop: int) -> Any:
+        """Return rows of a column."""
+        self._check(name, start, stop)
+        return _one_array(self._table.column(name).slice(start, stop - start))
+
+
+class MemoryTable(_Table):
+    """A table of Arrow in memory.
+
+    Args:
+        table: the table.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self.where, self._table = "the data frame", table
+        self.schema, self.rows = table.schema, table.num_rows
 
     def column(self, name: str, start: int, stop: int) -> Any:
         """Return rows of a column."""
