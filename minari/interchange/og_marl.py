@@ -202,7 +202,7 @@ class _Leaf:
 
 @dataclass(frozen=True, slots=True)
 class _Conversion:
-    """How joint episodes become trajectories."""
+    """Parameters of the conversion of joint episodes to trajectories."""
 
     agents: list[str]
     infos: tuple[str, ...]
