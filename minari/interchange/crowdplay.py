@@ -1,13 +1,14 @@
 """CrowdPlay: an SQLite file that lists episodes, and a pickle of each, with the steps of human and AI players.
 
 The pickles are read only with ``trust_pickles=True``, by a process without privileges that builds numbers, texts,
-containers and NumPy arrays, and refuses whatever else they name; nothing that is in them is run.
+containers and NumPy arrays, and refuses whatever else they name; nothing that is in them is run. Values of the database
+are pickles too: one that is refused, such as a date, is left out.
 
 A step has, for each agent, the observation before it (``prev_obs``) and after it (``obs``), the action, the reward, and
 ``done``, which does not tell terminations from truncations: it is a termination, or with ``done="truncated"`` a
 truncation, and an agent whose last step is not done is truncated. An action that consists of ``game`` alone is that
 value. ``info`` belongs to the observation after the step. ``user_type`` and the keyword data of the database are
-metadata of agents and episodes. The layout is that of https://github.com/mgerstgrasser/crowdplay
+metadata of agents and episodes. The layout is that of https://github.com/Farama-Foundation/CrowdPlay
 (``crowdplay_datasets``).
 """
 
@@ -34,7 +35,7 @@ from minari._model.infos.values import ABSENT
 from minari.errors import InterchangeError
 from minari.interchange.damage import damage_as_error
 from minari.interchange.format import Format, Report, Source
-from minari.interchange.pickles import read_pickles
+from minari.interchange.pickles import RefusedPickle, read_pickles
 from minari.spaces.inference import infer_observation_space
 
 
@@ -145,12 +146,17 @@ def _rows(connection: sqlite3.Connection, database: Path) -> list[_Episode]:
         for episode, agent, key, value in connection.execute(query):
             if isinstance(key, str) and isinstance(value, bytes):
                 keywords.setdefault(episode, []).append((str(agent), key, value))
+    tasks: dict[Any, Any] = {}
+    if "environments" in kinds and "environment_id" in wanted:
+        tasks = dict(connection.execute("SELECT environment_id, task_id FROM environments"))
     episodes: list[_Episode] = []
     for row in connection.execute(f"SELECT {', '.join(wanted)} FROM episodes ORDER BY rowid"):
         name = row[0]
         if not isinstance(name, str) or not _ID.fullmatch(name) or len(episodes) >= _MOST_EPISODES:
             raise InterchangeError(f"{database} has an episode {shortened(name)}, expected the plain name of a file.")
         values = {key: value for key, value in zip(wanted, row, strict=True) if isinstance(value, (str, int, float))}
+        if isinstance(task := tasks.get(values.get("environment_id")), str):
+            values.setdefault("task_id", task)
         episodes.append(_Episode(name, values, keywords.get(name, [])))
     if not episodes:
         raise InterchangeError(f"{database} has no episode, expected at least one.")
@@ -166,7 +172,7 @@ def _read(path: Path, episode: _Episode) -> tuple[list[Mapping[str, Any]], list[
             f"{path} has no {episode.id}.pickle, which its database lists; copy or download it again."
         )
     parts = [files.read(name, _LARGEST_PICKLE), *(value for _, _, value in episode.keywords)]
-    steps, *keywords = read_pickles(parts, path / name)
+    steps, *keywords = read_pickles(parts, path / name, required=1)
     if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
         raise InterchangeError(
             f"{path / name} holds {type(steps).__name__}, expected a list of the steps of an episode."
@@ -278,8 +284,10 @@ def _buffer(
             about[agent]["user_type"] = kind[agent]
     further: dict[str, Any] = {}
     for (agent, key, _), value in zip(episode.keywords, keywords, strict=True):
-        target = about.get(agent, further)
-        target[key.replace("/", "_") or "_"] = value
+        if isinstance(value, RefusedPickle):
+            report.note("missing", f"{key} of the database, as its pickle is refused ({value.reason})")
+            continue
+        about.get(agent, further)[key.replace("/", "_") or "_"] = value
     metadata = {**episode.values, **({"keywords": further} if further else {}), "agents": about}
     return MultiAgentEpisodeBuffer(
         trajectories,

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from minari.errors import InterchangeError
 from minari.spaces import native
 
 
-__all__ = ["read_pickles"]
+__all__ = ["RefusedPickle", "read_pickles"]
 
 _PROGRAM = Path(__file__).with_name("restricted_pickle.py")
 _PATIENCE = 120.0  # seconds
@@ -30,7 +31,18 @@ _DTYPES = frozenset(
 _ENVIRONMENT = "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"  # without which Python does not start
 
 
-def read_pickles(parts: Sequence[bytes], where: object) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class RefusedPickle:
+    """Place of a value that was not read.
+
+    Attributes:
+        reason: of the refusal.
+    """
+
+    reason: str
+
+
+def read_pickles(parts: Sequence[bytes], where: object, required: int | None = None) -> list[Any]:
     """Return the values of pickles, which may be compressed with gzip or bzip2.
 
     They are None, numbers, strings, bytes, NumPy arrays and numbers, and lists and dicts of these; tuples and sets are
@@ -39,9 +51,11 @@ def read_pickles(parts: Sequence[bytes], where: object) -> list[Any]:
     Args:
         parts: the bytes of each pickle.
         where: the file, for messages.
+        required: the number of the first pickles that must be read; by default all. Others that are damaged or name
+            anything else are :class:`RefusedPickle`.
 
     Raises:
-        InterchangeError: one is damaged, or names anything else.
+        InterchangeError: one of those is damaged, or names anything else.
     """
     message = b"".join(piece for part in parts for piece in (struct.pack("<Q", len(part)), part))
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -64,10 +78,13 @@ def read_pickles(parts: Sequence[bytes], where: object) -> list[Any]:
     try:
         (length,) = struct.unpack_from("<Q", answer, 1)
         data = memoryview(answer)[9 + length :]
-        values = parse_json(answer[9 : 9 + length])
-        return [_decoded(value, data) for value in values]
+        values = [_decoded(value, data) for value in parse_json(answer[9 : 9 + length])]
     except (ValueError, LookupError, TypeError, struct.error) as error:
         raise _refused(where, error) from error
+    for value in values[:required]:
+        if isinstance(value, RefusedPickle):
+            raise _refused(where, value.reason)
+    return values
 
 
 def _refused(where: object, why: object) -> InterchangeError:
@@ -85,6 +102,8 @@ def _decoded(value: Any, data: memoryview) -> Any:
         return [_decoded(part, data) for part in content]
     if kind == "dict":
         return {_key(key): _decoded(part, data) for key, part in content}
+    if kind == "refused":
+        return RefusedPickle(str(content))
     if kind == "bytes":
         start, length = content
         return bytes(data[start : start + length])

@@ -273,16 +273,30 @@ def expanded(data: bytes) -> bytes:
 
 
 def converted(parts: list[bytes]) -> bytes:
-    """Return the values of pickles as the length of a JSON text, the text, and the bytes of arrays."""
-    contents = [expanded(part) for part in parts]
-    size = sum(map(len, contents))
+    """Return the values of pickles as the length of a JSON text, the text, and the bytes of arrays.
+
+    A pickle that is refused is an object with the reason.
+    """
+    contents = [attempted(expanded, part) for part in parts]
+    size = sum(len(content) for content in contents if isinstance(content, bytes))
     limit_memory(size)
     encoder = Encoder(_ALWAYS + 32 * size)
-    values = []
-    for content in contents:
-        values.append(encoder.encode(Unpickler(io.BytesIO(content), encoding="latin1").load()))
+    values = [
+        attempted(lambda content: encoder.encode(Unpickler(io.BytesIO(content), encoding="latin1").load()), content)
+        if isinstance(content, bytes)
+        else content
+        for content in contents
+    ]
     text = json.dumps(values).encode()
     return struct.pack("<Q", len(text)) + text + encoder.buffer.getvalue()
+
+
+def attempted(function: Any, content: bytes) -> Any:
+    """Return what a function makes of bytes, or why it does not."""
+    try:
+        return function(content)
+    except Exception as error:  # whatever a pickle causes
+        return {"refused": (str(error) or type(error).__name__)[:500]}
 
 
 def main() -> int:

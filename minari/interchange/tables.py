@@ -75,7 +75,7 @@ _NUMBERED = re.compile(r"(.*?)[._\[]?(\d+)\]?$")
 _OWN = b"minari"
 _BLOCK = 2**22  # bytes of CSV
 _LARGEST_HEADER = 2**20
-_ROWS_AT_ONCE = 2**16
+_GROUP = 2**25  # bytes of a group of rows
 _PREFIXES = {"observations": "observation", "actions": "action", "infos": "info"}
 _NAMES = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
 
@@ -548,21 +548,42 @@ def _inferred(tree: Any, infer: Any) -> gym.Space[Any]:
 
 def _table_of_csv(path: Path) -> ForeignTable:
     """Return a CSV file as a table: it is copied to a temporary Parquet file, as its rows can be read in order only."""
-    types = _types_of_csv(path)
     place = tempfile.NamedTemporaryFile(suffix=".parquet", prefix="minari-csv-", delete=False)  # noqa: SIM115
     copy = Path(place.name)
     place.close()
     try:
-        with _open_csv(path, types) as reader, pq.ParquetWriter(str(copy), reader.schema) as writer:
-            for batch in reader:
-                writer.write_batch(batch)
-        table = ParquetTable(copy.parent, copy.name)
+        try:
+            _copy_csv(path, copy, _types_of_first_rows(path))
+        except pa.ArrowInvalid:  # later rows have other types
+            _copy_csv(path, copy, _types_of_all_rows(path))
+        found = ParquetTable(copy.parent, copy.name)
     except BaseException:
         copy.unlink(missing_ok=True)
         raise
-    weakref.finalize(table, copy.unlink, missing_ok=True)
-    table.where = str(path)
-    return table
+    weakref.finalize(found, copy.unlink, missing_ok=True)
+    found.where = str(path)
+    return found
+
+
+def _copy_csv(path: Path, copy: Path, types: Mapping[str, Any]) -> None:
+    with (
+        _open_csv(path, types) as reader,
+        pq.ParquetWriter(str(copy), reader.schema, write_statistics=False, use_dictionary=False) as writer,
+    ):
+        for table in _collected(reader):
+            writer.write_table(table)
+
+
+def _collected(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches together, as tables of some size: the fewer groups of rows, the smaller the footer."""
+    waiting: list[Any] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(one.nbytes for one in waiting) >= _GROUP:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
 
 
 @contextmanager
@@ -574,19 +595,37 @@ def _open_csv(path: Path, types: Mapping[str, Any], *, is_first: bool = False) -
         yield reader
 
 
-def _types_of_csv(path: Path) -> dict[str, Any]:
-    """Return the type of each column, by all of its values: the first that fits of bool, int64, float64 and text."""
+def _types_of_first_rows(path: Path) -> dict[str, Any]:
+    """Return the type of each column by the first block of rows.
+
+    Raises:
+        InterchangeError: two columns have the same name.
+        pyarrow.ArrowInvalid: all rows are needed to tell.
+    """
+    with _open_csv(path, {}) as reader:
+        schema = reader.schema
+    if len(set(schema.names)) != len(schema.names):
+        raise InterchangeError(f"{path} has several columns of one name, expected different names in its first line.")
+    if any(kind not in _csv_types() for kind in schema.types):
+        raise pa.ArrowInvalid("a column has no value yet, or one of another type")
+    return dict(zip(schema.names, schema.types, strict=True))
+
+
+def _types_of_all_rows(path: Path) -> dict[str, Any]:
+    """Return the type of each column, by all of its values: the first that fits."""
     with _open_csv(path, {}) as reader:
         names = reader.schema.names
-    if len(set(names)) != len(names):
-        raise InterchangeError(f"{path} has several columns of one name, expected different names in its first line.")
-    left = {name: [pa.bool_(), pa.int64(), pa.float64(), pa.string()] for name in names}
+    left = {name: _csv_types() for name in names}
     with _open_csv(path, dict.fromkeys(names, pa.string()), is_first=True) as reader:
         for batch in reader:
             for name, column in zip(names, batch.columns, strict=True):
                 while not _fits(column, left[name][0]):
                     left[name].pop(0)
     return {name: types[0] for name, types in left.items()}
+
+
+def _csv_types() -> list[Any]:
+    return [pa.bool_(), pa.int64(), pa.float64(), pa.string()]
 
 
 def _fits(column: Any, kind: Any) -> bool:
