@@ -19,7 +19,8 @@ from minari.spaces import native
 
 __all__ = ["FeatureRows", "RowStore", "SideRows", "decoded"]
 
-_MOST_OPEN = 4  # files of each kind
+_MOST_TABLES = 2  # that are open at a time
+_MOST_VIDEOS = 16
 
 
 class RowStore:
@@ -45,7 +46,7 @@ class RowStore:
         """Return a table, of which a few are open at a time."""
         if name not in self._tables:
             self._tables[name] = open_table(self.layout.path, name)
-            if len(self._tables) > _MOST_OPEN:
+            if len(self._tables) > _MOST_TABLES:
                 self._tables.popitem(last=False)
         return self._tables[name]
 
@@ -96,7 +97,7 @@ class RowStore:
                     f"{video.where} has frames of {video.shape}, expected {feature.shape} as {feature.name}."
                 )
             self._videos[name] = video
-            if len(self._videos) > _MOST_OPEN:
+            if len(self._videos) > _MOST_VIDEOS:
                 self._videos.popitem(last=False)
         return self._videos[name]
 
