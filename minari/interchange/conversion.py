@@ -35,11 +35,11 @@ from minari.progress import progress
 __all__ = ["export_dataset", "import_dataset", "read"]
 
 
-def read(path: PathLike, format: str | None = None, **options: Any) -> Source:
+def read(path: Any, format: str | None = None, **options: Any) -> Source:
     """Return the episodes of a file or directory of another program, without making a dataset of them.
 
     Args:
-        path: the file or directory.
+        path: the file or directory, or a data frame of pandas, polars or Arrow, see the format ``"parquet"``.
         format: the name of its format; by default, the files are looked at.
         **options: options of the format, see its page.
 
@@ -52,16 +52,25 @@ def read(path: PathLike, format: str | None = None, **options: Any) -> Source:
         InterchangeError: the files are damaged, or of no known format.
         ArgumentError: the format has no such option.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentTypeError(f"path is {shortened(path)}, expected the path of a file or directory.")
-    place = Path(path).expanduser()
-    if not place.exists():
-        raise DataPathError(f"There is no file or directory {place}; give the path of what is to be imported.")
-    one = sniffed_format(place) if format is None else get_format(format)
+    if hasattr(path, "__arrow_c_stream__") or type(path).__name__ == "DataFrame":
+        place: Any = path
+        one = get_format("parquet" if format is None else format)
+    else:
+        place = _existing(path)
+        one = sniffed_format(place) if format is None else get_format(format)
     check_options(one.NAME, one.read, options)
     source = one.read(place, **options)
     source.report.options = dict(options)
     return replace(source, episodes=_counted(source.episodes, source.report))
+
+
+def _existing(path: object) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentTypeError(f"path is {shortened(path)}, expected that of a file or directory, or a data frame.")
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise DataPathError(f"There is no file or directory {place}; give the path of what is to be imported.")
+    return place
 
 
 def _counted(episodes: Iterable[AnyEpisodeBuffer], report: Report) -> Iterator[AnyEpisodeBuffer]:
@@ -72,7 +81,7 @@ def _counted(episodes: Iterable[AnyEpisodeBuffer], report: Report) -> Iterator[A
 
 
 def import_dataset(
-    path: PathLike,
+    path: Any,
     dataset_id: str,
     format: str | None = None,
     *,
@@ -91,7 +100,7 @@ def import_dataset(
     not have is invented only if an option asks for it.
 
     Args:
-        path: the file or directory.
+        path: the file or directory, or a data frame.
         dataset_id: id of the new dataset.
         format: the name of its format; by default, the files are looked at.
         env: the environment of the episodes, its id or its spec, for its spaces and to recover it.

@@ -76,6 +76,7 @@ class FlatRows:
         ends: the row after the last one of each episode, shape (E,).
         next_observations: the observation after each step, None if they are not stored.
         infos: values by nested names; the info of a row belongs to the observation before the step.
+        next_infos: values by nested names; the info of a row belongs to the observation after the step.
         metadata: metadata of each episode, empty if there is none.
     """
 
@@ -88,6 +89,7 @@ class FlatRows:
     ends: npt.NDArray[np.int64]
     next_observations: RowsTree | None = None
     infos: Mapping[str, Any] = field(default_factory=dict)
+    next_infos: Mapping[str, Any] = field(default_factory=dict)
     metadata: list[dict[str, Any]] = field(default_factory=list)
 
     def check_final_observation(self, choice: FinalObservation, where: object) -> None:
@@ -144,7 +146,7 @@ class FlatRows:
             rewards=rewards.reshape(len(rewards)) if rewards.size == len(rewards) else rewards,
             terminations=self.terminated[steps].copy(),
             truncations=truncated,
-            infos=_infos(self.infos, start, stop, end),
+            infos=_infos(self.infos, self.next_infos, start, stop, end),
             metadata=self.metadata[number] if self.metadata else None,
         )
 
@@ -190,17 +192,22 @@ _ASSUMED: Mapping[str, str] = {
 }
 
 
-def _infos(infos: Mapping[str, Any], start: int, stop: int, end: int) -> dict[str, Any]:
-    """Return the infos of an episode: one row for each observation but the last, whose row is masked if it has none."""
+def _infos(infos: Mapping[str, Any], next_infos: Mapping[str, Any], start: int, stop: int, end: int) -> dict[str, Any]:
+    """Return the infos of an episode: one row for each observation, masked where there is none."""
     found: dict[str, Any] = {}
-    for key, rows in infos.items():
-        if isinstance(rows, Mapping):
-            found[key] = _infos(rows, start, stop, end)
+    for key in {**infos, **next_infos}:
+        before, after = infos.get(key), next_infos.get(key)
+        if isinstance(before, Mapping) or isinstance(after, Mapping):
+            found[key] = _infos(before or {}, after or {}, start, stop, end)
             continue
-        if stop < end:  # the row of the step that is left out
-            found[key] = rows[start : stop + 1]
+        if before is not None and stop < end:  # the row of the step that is left out
+            found[key] = before[start : stop + 1]
             continue
-        found[key], found[f"_{key}"] = with_missing_row(rows[start:stop])
+        first = None if before is None else before[start:stop]
+        last = None if after is None else after[stop - 1 : stop] if before is not None else after[start:stop]
+        found[key] = _joined(first, last)
+        if before is None or after is None:
+            found[f"_{key}"] = np.arange(stop - start + 1) != (0 if before is None else stop - start)
     return found
 
 
@@ -208,7 +215,18 @@ def with_missing_row(values: Any) -> tuple[Any, npt.NDArray[np.bool_]]:
     """Return values of steps, an array or a list, with a filled row at the end, and the mask of those that are real."""
     mask = np.arange(len(values) + 1) < len(values)
     if isinstance(values, np.ndarray):
-        column = np.zeros((len(values) + 1, *values.shape[1:]), values.dtype)
-        column[:-1] = values
-        return column, mask
+        return np.concatenate([values, _filled_row(values)]), mask
     return [*values, values[0][:0]] if values else [], mask
+
+
+def _filled_row(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.full((1, *values.shape[1:]), "" if values.dtype == object else 0, values.dtype)
+
+
+def _joined(first: npt.NDArray[Any] | None, last: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    """Return two parts of a column after each other, with one filled row for the part that is missing."""
+    if first is not None:
+        return np.concatenate([first, _filled_row(first) if last is None else last])
+    if last is None:
+        raise ValueError("both parts are missing")
+    return np.concatenate([_filled_row(last), last])

@@ -20,6 +20,11 @@ _FORMATS: dict[str, Target] = {
     "d4rl": ("minari.interchange.d4rl:D4RL", "minari"),
     "rlds": ("minari.interchange.rlds.format:RLDS", "minari[rlds]"),
     "rl_unplugged": ("minari.interchange.rl_unplugged:RLUnplugged", "minari[rl_unplugged]"),
+    "csv": ("minari.interchange.tables:CSV", "minari[arrow]"),
+    "parquet": ("minari.interchange.tables:Parquet", "minari[arrow]"),
+    "crowdplay": ("minari.interchange.crowdplay:CrowdPlay", "minari"),
+    "og_marl": ("minari.interchange.og_marl:OGMARL", "minari[og-marl]"),
+    "lerobot": ("minari.interchange.lerobot:LeRobot", "minari[lerobot]"),
 }
 
 
