@@ -140,6 +140,23 @@ class Hdf5File:
                 names = sorted(self.names(path), reverse=True)
                 pending += [("/".join(filter(None, [inner, name])), level + 1) for name in names]
 
+    def tree(self, path: str) -> Any:
+        """Return an array, or those in a group and the groups in it as nested dicts; groups without any are left out.
+
+        Raises:
+            InterchangeError: there is nothing with that path, or an array has an unusual type.
+        """
+        if not self.is_group(path):
+            return self.array(path)
+        found: dict[str, Any] = {}
+        for inner, array in self.arrays(path):
+            *outer, last = inner.split("/")
+            place = found
+            for part in outer:
+                place = place.setdefault(part, {})
+            place[last] = array
+        return found
+
     def _links(self, group: str) -> dict[str, Link]:
         if group not in self._members:
             self._members[group] = self.guarded(members, self._messages(group))
@@ -221,6 +238,19 @@ class Hdf5Array:
 
     def __len__(self) -> int:
         return self.shape[0] if self.shape else 0
+
+    def numbers(self) -> Hdf5Array:
+        """Return the array itself, for chaining.
+
+        Raises:
+            InterchangeError: it has other values than numbers, or no dimension.
+        """
+        if self.dtype.kind not in "biuf" or not self.ndim:
+            raise InterchangeError(
+                f"{self.path} of {self.file.path} has {self.dtype} values of shape {self.shape}, expected numbers with "
+                f"a row for each step."
+            )
+        return self
 
     def read(self) -> npt.NDArray[Any]:
         """Return all values; of a scalar, an array without dimensions."""

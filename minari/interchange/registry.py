@@ -18,6 +18,7 @@ ENTRY_POINT_GROUP = "minari.interchange"
 #: Where the class of each format is, and what it needs, in the order in which files are looked at.
 _FORMATS: dict[str, Target] = {
     "d4rl": ("minari.interchange.d4rl:D4RL", "minari"),
+    "robomimic": ("minari.interchange.robomimic:Robomimic", "minari"),
 }
 
 
