@@ -19,6 +19,7 @@ ENTRY_POINT_GROUP = "minari.interchange"
 _FORMATS: dict[str, Target] = {
     "d4rl": ("minari.interchange.d4rl:D4RL", "minari"),
     "robomimic": ("minari.interchange.robomimic:Robomimic", "minari"),
+    "maniskill": ("minari.interchange.maniskill:ManiSkill", "minari"),
 }
 
 
