@@ -1,12 +1,13 @@
 """ManiSkill 3: ``trajectory.h5`` with a group ``traj_N`` for each episode, and ``trajectory.json`` beside it.
 
 ``obs`` and ``env_states`` have T+1 rows, the last of which is final; ``actions`` have T, and so do ``rewards``,
-``terminated``, ``truncated``, ``success`` and ``fail``, each after its step. Flags are taken as they are: an episode that was cut
-by a reset has none at its end. ``env_states`` become infos, ``success`` and ``fail`` become infos of the observation
-after the step. The entry of an episode in the JSON file has the number of the group as ``episode_id``; its seed and
-options of the reset become those of the episode, and its other values become metadata. ``env_info`` becomes the spec of
-the environment. Files without rewards need the option ``rewards``. Files without observations, such as the official
-demonstrations, are to be replayed first; the option ``states_as_observations`` takes ``env_states`` as observations.
+``terminated``, ``truncated``, ``success`` and ``fail``, each after its step. Flags are taken as they are: an episode
+that was cut by a reset has none at its end. ``env_states`` become infos, ``success`` and ``fail`` become infos of the
+observation after the step. The entry of an episode in the JSON file has the number of the group as ``episode_id``; its
+seed and options of the reset become those of the episode, and its other values become metadata. ``env_info`` becomes
+the spec of the environment. Files without rewards need the option ``rewards``. Files without observations, such as the
+official demonstrations, are to be replayed first; the option ``states_as_observations`` takes ``env_states`` as
+observations.
 
 Export writes the same two files into a new directory, so that import is exact. The layout is that of
 https://maniskill.readthedocs.io/en/latest/user_guide/datasets/demos.html and of ``RecordEpisode``.

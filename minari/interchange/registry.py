@@ -20,6 +20,7 @@ _FORMATS: dict[str, Target] = {
     "d4rl": ("minari.interchange.d4rl:D4RL", "minari"),
     "robomimic": ("minari.interchange.robomimic:Robomimic", "minari"),
     "maniskill": ("minari.interchange.maniskill:ManiSkill", "minari"),
+    "d3rlpy": ("minari.interchange.d3rlpy:D3rlpy", "minari"),
 }
 
 
