@@ -76,6 +76,7 @@ class FlatRows:
         ends: the row after the last one of each episode, shape (E,).
         next_observations: the observation after each step, None if they are not stored.
         infos: values by nested names; the info of a row belongs to the observation before the step.
+        infos_after: values by nested names, none of which is in ``infos``; they belong to the observation after it.
         metadata: metadata of each episode, empty if there is none.
     """
 
@@ -88,6 +89,7 @@ class FlatRows:
     ends: npt.NDArray[np.int64]
     next_observations: RowsTree | None = None
     infos: Mapping[str, Any] = field(default_factory=dict)
+    infos_after: Mapping[str, Any] = field(default_factory=dict)
     metadata: list[dict[str, Any]] = field(default_factory=list)
 
     def check_final_observation(self, choice: FinalObservation, where: object) -> None:
@@ -144,7 +146,7 @@ class FlatRows:
             rewards=rewards.reshape(len(rewards)) if rewards.size == len(rewards) else rewards,
             terminations=self.terminated[steps].copy(),
             truncations=truncated,
-            infos=_infos(self.infos, start, stop, end),
+            infos={**_infos(self.infos, start, stop, end), **_infos_after(self.infos_after, start, stop)},
             metadata=self.metadata[number] if self.metadata else None,
         )
 
@@ -204,4 +206,18 @@ def _infos(infos: Mapping[str, Any], start: int, stop: int, end: int) -> dict[st
         column = np.zeros((len(values) + 1, *values.shape[1:]), values.dtype)
         column[:-1] = values
         found[key], found[f"_{key}"] = column, np.arange(len(column)) < len(values)
+    return found
+
+
+def _infos_after(infos: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """Return the infos of an episode: one row for each observation, the first of which is masked."""
+    found: dict[str, Any] = {}
+    for key, rows in infos.items():
+        if isinstance(rows, Mapping):
+            found[key] = _infos_after(rows, start, stop)
+            continue
+        values = rows[start:stop]
+        column = np.zeros((len(values) + 1, *values.shape[1:]), values.dtype)
+        column[1:] = values
+        found[key], found[f"_{key}"] = column, np.arange(len(column)) > 0
     return found

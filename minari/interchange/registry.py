@@ -21,6 +21,7 @@ _FORMATS: dict[str, Target] = {
     "robomimic": ("minari.interchange.robomimic:Robomimic", "minari"),
     "maniskill": ("minari.interchange.maniskill:ManiSkill", "minari"),
     "d3rlpy": ("minari.interchange.d3rlpy:D3rlpy", "minari"),
+    "tianshou": ("minari.interchange.tianshou:Tianshou", "minari"),
 }
 
 
