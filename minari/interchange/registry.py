@@ -22,6 +22,7 @@ _FORMATS: dict[str, Target] = {
     "maniskill": ("minari.interchange.maniskill:ManiSkill", "minari"),
     "d3rlpy": ("minari.interchange.d3rlpy:D3rlpy", "minari"),
     "tianshou": ("minari.interchange.tianshou:Tianshou", "minari"),
+    "torchrl": ("minari.interchange.torchrl:TorchRL", "minari"),
 }
 
 
