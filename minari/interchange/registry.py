@@ -23,6 +23,7 @@ _FORMATS: dict[str, Target] = {
     "d3rlpy": ("minari.interchange.d3rlpy:D3rlpy", "minari"),
     "tianshou": ("minari.interchange.tianshou:Tianshou", "minari"),
     "torchrl": ("minari.interchange.torchrl:TorchRL", "minari"),
+    "imitation": ("minari.interchange.imitation:Imitation", "minari"),
 }
 
 
