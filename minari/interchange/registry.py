@@ -23,6 +23,8 @@ _FORMATS: dict[str, Target] = {
     "d3rlpy": ("minari.interchange.d3rlpy:D3rlpy", "minari"),
     "tianshou": ("minari.interchange.tianshou:Tianshou", "minari"),
     "torchrl": ("minari.interchange.torchrl:TorchRL", "minari"),
+    "rllib": ("minari.interchange.rllib:RLlib", "minari"),
+    "sb3": ("minari.interchange.sb3:SB3", "minari"),
     "imitation": ("minari.interchange.imitation:Imitation", "minari"),
 }
 

@@ -26,6 +26,7 @@ from minari.errors import InterchangeError
 from minari.interchange.flat_rows import FlatRows, flags_of, map_rows
 from minari.interchange.foreign_hdf5 import Hdf5Array, Hdf5File, is_hdf5
 from minari.interchange.format import Format, Report, Source
+from minari.interchange.pickles import is_pickle_of
 from minari.interchange.rings import Ring, cut_episodes, in_order
 from minari.interchange.trajectories import (
     NUMBERS,
@@ -54,7 +55,9 @@ class Tianshou(Format):
 
     def sniff(self, path: Path) -> bool:
         """Return whether a file has the columns of a replay buffer below ``_meta``."""
-        return is_hdf5(path) and set(_REQUIRED) <= set(Hdf5File(path).names(_META))
+        if is_hdf5(path):
+            return set(_REQUIRED) <= set(Hdf5File(path).names(_META))
+        return is_pickle_of(path, "tianshou")
 
     def read(
         self, path: Path, *, final_observation: FinalObservationOfEpisode = "error", done: Done = "error"
@@ -69,6 +72,11 @@ class Tianshou(Format):
         Raises:
             InterchangeError: the file is damaged, or lacks something.
         """
+        if is_pickle_of(path, "tianshou"):
+            raise InterchangeError(
+                f"{path} is a pickle, which is not read, as it could run any program; load it with Tianshou yourself "
+                f"if you trust it, and convert the live buffer with minari.integrations.tianshou.from_replay_buffer."
+            )
         file, report = Hdf5File(path), Report(self.NAME, "import")
         report.note("assumed", "the spaces, which the file does not have, follow from dtypes, shapes and values")
         return _Buffer(file, report).source(final_observation, done)
