@@ -250,12 +250,16 @@ class _Reader:
         if kept.get("episode_seed") == seed:
             kept.pop("episode_seed", None)
         options = reset.get("options")
+        kept_options = self._checked(options, "options of resets") if isinstance(options, dict) else None
+        return seed, kept_options, self._checked(kept, "metadata of episodes") or {}
+
+    def _checked(self, values: dict[str, Any], what: str) -> dict[str, Any] | None:
+        """Return values if the metadata of an episode can hold them."""
         try:
-            metadata = checked_metadata(kept)
+            return checked_metadata(values)
         except MetadataError:
-            self.report.note("missing", "metadata of episodes of kinds that no metadata has")
-            metadata = {}
-        return seed, options if isinstance(options, dict) else None, metadata
+            self.report.note("missing", f"{what} with names or values that metadata cannot have")
+            return None
 
     def metadata(self) -> dict[str, Any]:
         """Return metadata of the dataset."""

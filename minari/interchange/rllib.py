@@ -207,6 +207,9 @@ class _Reader:
         for name, column in found.items():
             if len(column) != steps:
                 raise InterchangeError(f"{where} has {steps} rewards and {len(column)} {name}, expected as many.")
+        for name in ("eps_id", "t"):
+            if name in found and (found[name].ndim > 1 or found[name].dtype.kind not in "iu"):
+                raise InterchangeError(f"{where} has the {name} {shortened(batch[name])}, expected integers.")
         if "eps_id" not in found:
             raise InterchangeError(f"{where} has no eps_id, expected the number of the episode of each row.")
         if len(np.unique(found.get("agent_index", 0))) > 1:

@@ -152,6 +152,8 @@ class _Reader:
         self.file, self.report, self.rewards, self.done = file, report, rewards, done
         self.takes_states = states_as_observations
         self.attributes = file.attributes("data") if "data" in file else {}
+        mark = self.attributes.get(_MARK)
+        self.is_flat = isinstance(mark, str) and mark == "array"
         self.env_args = self._env_args()
         numbered = [(int(found[1]), name) for name in file.names("data") if (found := _DEMO.match(name))]
         demos = [f"data/{name}" for _, name in sorted(numbered)]
@@ -243,7 +245,7 @@ class _Reader:
         if self.takes_states:
             return self.file.array(f"{demo}/states")
         found = self.file.tree(f"{demo}/obs")
-        return found[_FLAT] if self.attributes.get(_MARK) == "array" and set(found) == {_FLAT} else found
+        return found[_FLAT] if self.is_flat and set(found) == {_FLAT} else found
 
     def _actions(self, demo: str) -> Any:
         if self.file.is_array(f"{demo}/actions") or not self.takes_states:

@@ -166,7 +166,7 @@ class _Buffer:
 
     def _is_pickled(self, array: Hdf5Array) -> bool:
         kind = self.file.attributes(array.path).get(_TYPE)
-        return kind not in _READABLE or array.dtype.kind not in NUMBERS
+        return not isinstance(kind, str) or kind not in _READABLE or array.dtype.kind not in NUMBERS
 
     def _check_rows(self, array: Hdf5Array) -> None:
         if array.numbers().shape[0] != self.size:
