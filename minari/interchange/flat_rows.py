@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -17,7 +18,7 @@ from minari.interchange.format import FINAL_OBSERVATIONS, FinalObservation, Repo
 
 __all__ = ["FlatRows", "Rows", "flags_of", "map_rows"]
 
-_AT_ONCE = 4096  # rows
+_AT_ONCE = 2**24  # bytes of the rows that are compared
 
 
 class Rows(Protocol):
@@ -76,7 +77,7 @@ class FlatRows:
         ends: the row after the last one of each episode, shape (E,).
         next_observations: the observation after each step, None if they are not stored.
         infos: values by nested names; the info of a row belongs to the observation before the step.
-        infos_after: values by nested names, none of which is in ``infos``; they belong to the observation after it.
+        next_infos: values by nested names; the info of a row belongs to the observation after the step.
         metadata: metadata of each episode, empty if there is none.
     """
 
@@ -89,7 +90,7 @@ class FlatRows:
     ends: npt.NDArray[np.int64]
     next_observations: RowsTree | None = None
     infos: Mapping[str, Any] = field(default_factory=dict)
-    infos_after: Mapping[str, Any] = field(default_factory=dict)
+    next_infos: Mapping[str, Any] = field(default_factory=dict)
     metadata: list[dict[str, Any]] = field(default_factory=list)
 
     def check_final_observation(self, choice: FinalObservation, where: object) -> None:
@@ -146,7 +147,7 @@ class FlatRows:
             rewards=rewards.reshape(len(rewards)) if rewards.size == len(rewards) else rewards,
             terminations=self.terminated[steps].copy(),
             truncations=truncated,
-            infos={**_infos(self.infos, start, stop, end), **_infos_after(self.infos_after, start, stop)},
+            infos=_infos(self.infos, self.next_infos, start, stop, end),
             metadata=self.metadata[number] if self.metadata else None,
         )
 
@@ -170,12 +171,17 @@ class FlatRows:
         found[-1:] = True
         if self.next_observations is None:
             return found
-        for first in range(0, total - 1, _AT_ONCE):
-            stop = min(first + _AT_ONCE, total - 1)
+        sizes: list[int] = []
+        map_rows(lambda rows: sizes.append(math.prod(rows.shape[1:], start=rows.dtype.itemsize)), self.observations)
+        count = max(1, _AT_ONCE // max(1, *sizes))
+        for first in range(0, total - 1, count):
+            stop = min(first + count, total - 1)
 
             def differ(after: Rows, before: Rows, first: int = first, stop: int = stop) -> None:
                 a, b = after[first:stop], before[first + 1 : stop + 1]
-                unequal = (a != b) & ~((a != a) & (b != b))  # NaN is not equal to itself
+                unequal = a != b
+                if a.dtype.kind in "fc":
+                    unequal &= ~((a != a) & (b != b))  # NaN is not equal to itself
                 found[first:stop] |= unequal.reshape(stop - first, -1).any(axis=1)
 
             map_rows(differ, self.next_observations, self.observations)
@@ -192,32 +198,31 @@ _ASSUMED: Mapping[str, str] = {
 }
 
 
-def _infos(infos: Mapping[str, Any], start: int, stop: int, end: int) -> dict[str, Any]:
-    """Return the infos of an episode: one row for each observation but the last, whose row is masked if it has none."""
+def _infos(infos: Mapping[str, Any], next_infos: Mapping[str, Any], start: int, stop: int, end: int) -> dict[str, Any]:
+    """Return the infos of an episode: one row for each observation, masked where there is none."""
     found: dict[str, Any] = {}
-    for key, rows in infos.items():
-        if isinstance(rows, Mapping):
-            found[key] = _infos(rows, start, stop, end)
+    for key in {**infos, **next_infos}:
+        before, after = infos.get(key), next_infos.get(key)
+        if isinstance(before, Mapping) or isinstance(after, Mapping):
+            found[key] = _infos(before or {}, after or {}, start, stop, end)
             continue
-        if stop < end:  # the row of the step that is left out
-            found[key] = rows[start : stop + 1]
+        if before is not None and stop < end:  # the row of the step that is left out
+            found[key] = before[start : stop + 1]
             continue
-        values = rows[start:stop]
-        column = np.zeros((len(values) + 1, *values.shape[1:]), values.dtype)
-        column[:-1] = values
-        found[key], found[f"_{key}"] = column, np.arange(len(column)) < len(values)
+        first = None if before is None else before[start:stop]
+        last = None if after is None else after[stop - 1 : stop] if before is not None else after[start:stop]
+        found[key] = _joined(first, last)
+        if before is None or after is None:
+            found[f"_{key}"] = np.arange(stop - start + 1) != (0 if before is None else stop - start)
     return found
 
 
-def _infos_after(infos: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """Return the infos of an episode: one row for each observation, the first of which is masked."""
-    found: dict[str, Any] = {}
-    for key, rows in infos.items():
-        if isinstance(rows, Mapping):
-            found[key] = _infos_after(rows, start, stop)
-            continue
-        values = rows[start:stop]
-        column = np.zeros((len(values) + 1, *values.shape[1:]), values.dtype)
-        column[1:] = values
-        found[key], found[f"_{key}"] = column, np.arange(len(column)) > 0
-    return found
+def _joined(first: npt.NDArray[Any] | None, last: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    """Return two parts of a column after each other, with one empty row for the part that is missing."""
+    if first is not None and last is not None:
+        return np.concatenate([first, last])
+    values = first if last is None else last
+    if values is None:
+        raise ValueError("both parts are missing")
+    empty = np.full((1, *values.shape[1:]), "" if values.dtype == object else 0, values.dtype)
+    return np.concatenate([values, empty] if last is None else [empty, values])

@@ -25,7 +25,7 @@ _FORMATS: dict[str, Target] = {
     "torchrl": ("minari.interchange.torchrl:TorchRL", "minari"),
     "rllib": ("minari.interchange.rllib:RLlib", "minari"),
     "sb3": ("minari.interchange.sb3:SB3", "minari"),
-    "imitation": ("minari.interchange.imitation:Imitation", "minari"),
+    "imitation": ("minari.interchange.imitation.format:Imitation", "minari"),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minari.errors import InterchangeError
 from minari.interchange.format import Format, Source
-from minari.interchange.pickles import is_pickle_of
+from minari.interchange.pickle_files import is_pickle_of
 
 
 __all__ = ["SB3"]

@@ -26,7 +26,7 @@ from minari.errors import InterchangeError
 from minari.interchange.flat_rows import FlatRows, flags_of, map_rows
 from minari.interchange.foreign_hdf5 import Hdf5Array, Hdf5File, is_hdf5
 from minari.interchange.format import Format, Report, Source
-from minari.interchange.pickles import is_pickle_of
+from minari.interchange.pickle_files import is_pickle_of
 from minari.interchange.rings import Ring, cut_episodes, in_order
 from minari.interchange.trajectories import (
     NUMBERS,

@@ -36,4 +36,4 @@ def test_samples_are_recognized_by_their_format_alone(pattern: str, name: str) -
     assert paths
     for path in paths:
         found = sniffed_format(path)
-        assert found.NAME == name, path
+        assert str(found.NAME) == name, path

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minari
-from interchange.checks import assert_like_truth, assert_read_or_refused, assert_same_episodes, damaged_copies, fresh
+from interchange.checks import (
+    assert_like_truth,
+    assert_read_or_refused,
+    assert_same_episodes,
+    damaged_copies,
+    fresh,
+    run_library,
+)
 from interchange.conftest import sample
 from minari.data_collector import EpisodeBuffer
 from minari.errors import ArgumentError, InterchangeError
@@ -277,6 +284,45 @@ def test_samples_survive_a_round_trip(directory: str, name: str, tmp_path: Path)
             ours, theirs = ours["env_args"], theirs["env_args"]
         assert ours == theirs
     assert [one.metadata["model_file"] for one in again] == [one.metadata["model_file"] for one in dataset]
+
+
+LOAD = """
+import sys, json
+import numpy as np
+from robomimic.utils import obs_utils
+from robomimic.utils.dataset import SequenceDataset
+path, keys, split = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3] or None
+obs_utils.initialize_obs_utils_with_obs_specs({"obs": {"low_dim": keys, "rgb": []}})
+dataset = SequenceDataset(
+    path, obs_keys=keys, dataset_keys=("actions", "rewards", "dones"), filter_by_attribute=split, hdf5_use_swmr=False
+)
+steps = [dataset[number] for number in range(len(dataset))]
+found = [[step[part][key] for step in steps] for part in ("obs", "next_obs") for key in keys]
+found += [[step[name] for step in steps] for name in ("actions", "rewards")]
+sums = [[float(value.astype(np.float64).sum()) for value in values] for values in found]
+print("found", json.dumps([dataset.n_demos, *sums]))
+"""
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_robomimic_reads_exports(split: str, tmp_path: Path) -> None:
+    dataset = import_dataset(sample("robomimic-hdf5", "low_dim_v141", ".hdf5").path, "robomimic/sample-v0")
+    assert isinstance(dataset, minari.MinariDataset)
+    export_dataset(dataset, tmp_path / "a.hdf5", "robomimic")
+    keys = ["object", "robot0_eef_pos"]
+    printed = run_library("MINARI_ROBOMIMIC_PYTHON", LOAD, tmp_path / "a.hdf5", json.dumps(keys), split)
+    found = json.loads(next(line.removeprefix("found") for line in printed.splitlines() if line.startswith("found")))
+    view = dataset[dataset.storage.metadata["splits"][split]] if split else dataset
+    expected = [
+        *([one.observations[key][:-1] for one in view] for key in keys),
+        *([one.observations[key][1:] for one in view] for key in keys),
+        [one.actions for one in view],
+        [one.rewards[:, None] for one in view],
+    ]
+    assert found[0] == len(view)
+    for ours, theirs in zip(expected, found[1:], strict=True):
+        sums = np.concatenate([rows.sum(axis=1) for rows in ours])
+        np.testing.assert_allclose(theirs, sums, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

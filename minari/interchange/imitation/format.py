@@ -29,7 +29,7 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
 from minari.interchange.flat_rows import flags_of
 from minari.interchange.format import Format, Report, Source
-from minari.interchange.npz_rows import NpzFile, is_npz
+from minari.interchange.imitation.npz import NpzFile, is_npz
 from minari.interchange.trajectories import MissingRewards, Trajectory, after_steps, episodes_of, missing_rewards
 from minari.spaces.inference import infer_action_space, infer_observation_space
 
@@ -39,7 +39,7 @@ __all__ = ["Imitation"]
 #: How a trajectory that is terminal ended.
 Terminal: TypeAlias = Literal["terminated", "truncated"]
 
-_ARROW: Final[Target] = ("minari.interchange.imitation_arrow:ArrowTrajectories", "minari[arrow]")
+_ARROW: Final[Target] = ("minari.interchange.imitation.arrow:ArrowTrajectories", "minari[arrow]")
 _NPZ: Final = {"obs", "acts", "indices", "terminal"}
 _FEATURES: Final = {"obs", "acts", "terminal"}
 _ARRAY_SPACES: Final = gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary
@@ -127,7 +127,7 @@ class Imitation(Format):
                     f"The {name} of {dataset.id} are of the space {shortened(space)}, expected one array a step; "
                     f"flatten them with a wrapper before recording."
                 )
-        load_class(("minari.interchange.imitation_arrow:write", "minari[arrow]"), "Directories of imitation need")(
+        load_class(("minari.interchange.imitation.arrow:write", "minari[arrow]"), "Directories of imitation need")(
             dataset, path, report
         )
         report.note("missing", "infos, spaces, seeds, options and other metadata of episodes and of the dataset")
