@@ -16,13 +16,12 @@ from minari._base.data_file import DataFile
 from minari._storages.hdf5.format.arrays import (
     ArrayObject,
     Chunk,
-    chunks_of,
+    checked_chunks,
     decode_array,
     is_array,
     read_array,
 )
 from minari._storages.hdf5.format.chunks import Piece, fill_from_chunks
-from minari._storages.hdf5.format.filters import is_known
 from minari._storages.hdf5.format.groups import Link, is_group, members
 from minari._storages.hdf5.format.headers import Messages, read_attributes, read_messages
 from minari._storages.hdf5.format.objects import UNDEFINED
@@ -292,10 +291,10 @@ class Hdf5Array:
 
     def _row_of_chunks(self, source: Source, first: int, length: int) -> npt.NDArray[Any]:
         array, chunking = self._array, self._array.chunking
-        if chunking is None or not is_known(chunking.filters):
-            raise NotUnderstood("chunks that went through other filters than those of every HDF5 library")
+        if chunking is None:
+            raise ValueError("an array without chunks")
         if self._chunks is None:
-            self._chunks = chunks_of(source, array)
+            self._chunks = checked_chunks(source, array, chunking)
         here = [chunk for chunk in self._chunks if chunk.corner[0] == first]
         shape = (min(length, len(self) - first), *array.shape[1:])
         size = int(np.prod(shape, dtype=np.float64)) * array.dtype.itemsize

@@ -136,6 +136,14 @@ def test_other_contents_are_refused(tmp_path: Path, changes: dict[str, Any], mes
         list(read(write_version_1(tmp_path / "a.h5", **changes), "d3rlpy", **REPEAT).episodes)
 
 
+def test_claimed_rows_that_were_never_written_allocate_nothing(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in ("observations", "actions", "rewards", "terminals", "episode_terminals"):
+            file.create_dataset(name, (10**12,), np.float32, chunks=(1024,), compression="gzip")
+    with pytest.raises(InterchangeError, match="that were never written"):
+        read(tmp_path / "a.h5", "d3rlpy", **REPEAT)
+
+
 def test_damaged_files_give_one_clear_error(tmp_path: Path) -> None:
     for name in ("cartpole_online", "tuple_obs"):
         data = sample("d3rlpy-2.x", name, ".h5").path.read_bytes()
