@@ -47,7 +47,8 @@ class D4RL(Format):
 
     def sniff(self, path: Path) -> bool:
         """Return whether a file has the arrays of D4RL at its root."""
-        return is_hdf5(path) and set(_REQUIRED) <= set(Hdf5File(path).names())
+        names = set(Hdf5File(path).names()) if is_hdf5(path) else set()
+        return set(_REQUIRED) <= names and "episode_terminals" not in names  # which files of d3rlpy have
 
     def read(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -17,7 +18,7 @@ from minari.interchange.format import FINAL_OBSERVATIONS, FinalObservation, Repo
 
 __all__ = ["FlatRows", "Rows", "flags_of", "map_rows", "with_missing_row"]
 
-_AT_ONCE = 4096  # rows
+_AT_ONCE = 2**24  # bytes of the rows that are compared
 
 
 class Rows(Protocol):
@@ -170,12 +171,17 @@ class FlatRows:
         found[-1:] = True
         if self.next_observations is None:
             return found
-        for first in range(0, total - 1, _AT_ONCE):
-            stop = min(first + _AT_ONCE, total - 1)
+        sizes: list[int] = []
+        map_rows(lambda rows: sizes.append(math.prod(rows.shape[1:], start=rows.dtype.itemsize)), self.observations)
+        count = max(1, _AT_ONCE // max(1, *sizes))
+        for first in range(0, total - 1, count):
+            stop = min(first + count, total - 1)
 
             def differ(after: Rows, before: Rows, first: int = first, stop: int = stop) -> None:
                 a, b = after[first:stop], before[first + 1 : stop + 1]
-                unequal = (a != b) & ~((a != a) & (b != b))  # NaN is not equal to itself
+                unequal = a != b
+                if a.dtype.kind in "fc":
+                    unequal &= ~((a != a) & (b != b))  # NaN is not equal to itself
                 found[first:stop] |= unequal.reshape(stop - first, -1).any(axis=1)
 
             map_rows(differ, self.next_observations, self.observations)

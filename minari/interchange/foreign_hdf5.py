@@ -16,13 +16,12 @@ from minari._base.data_file import DataFile
 from minari._storages.hdf5.format.arrays import (
     ArrayObject,
     Chunk,
-    chunks_of,
+    checked_chunks,
     decode_array,
     is_array,
     read_array,
 )
 from minari._storages.hdf5.format.chunks import Piece, fill_from_chunks
-from minari._storages.hdf5.format.filters import is_known
 from minari._storages.hdf5.format.groups import Link, is_group, members
 from minari._storages.hdf5.format.headers import Messages, read_attributes, read_messages
 from minari._storages.hdf5.format.objects import UNDEFINED
@@ -140,6 +139,23 @@ class Hdf5File:
                 names = sorted(self.names(path), reverse=True)
                 pending += [("/".join(filter(None, [inner, name])), level + 1) for name in names]
 
+    def tree(self, path: str) -> Any:
+        """Return an array, or those in a group and the groups in it as nested dicts; groups without any are left out.
+
+        Raises:
+            InterchangeError: there is nothing with that path, or an array has an unusual type.
+        """
+        if not self.is_group(path):
+            return self.array(path)
+        found: dict[str, Any] = {}
+        for inner, array in self.arrays(path):
+            *outer, last = inner.split("/")
+            place = found
+            for part in outer:
+                place = place.setdefault(part, {})
+            place[last] = array
+        return found
+
     def _links(self, group: str) -> dict[str, Link]:
         if group not in self._members:
             self._members[group] = self.guarded(members, self._messages(group))
@@ -222,6 +238,19 @@ class Hdf5Array:
     def __len__(self) -> int:
         return self.shape[0] if self.shape else 0
 
+    def numbers(self) -> Hdf5Array:
+        """Return the array itself, for chaining.
+
+        Raises:
+            InterchangeError: it has other values than numbers, or no dimension.
+        """
+        if self.dtype.kind not in "biuf" or not self.ndim:
+            raise InterchangeError(
+                f"{self.path} of {self.file.path} has {self.dtype} values of shape {self.shape}, expected numbers with "
+                f"a row for each step."
+            )
+        return self
+
     def read(self) -> npt.NDArray[Any]:
         """Return all values; of a scalar, an array without dimensions."""
         is_text = isinstance(self._array.kind, str) and not self.shape
@@ -262,10 +291,10 @@ class Hdf5Array:
 
     def _row_of_chunks(self, source: Source, first: int, length: int) -> npt.NDArray[Any]:
         array, chunking = self._array, self._array.chunking
-        if chunking is None or not is_known(chunking.filters):
-            raise NotUnderstood("chunks that went through other filters than those of every HDF5 library")
+        if chunking is None:
+            raise ValueError("an array without chunks")
         if self._chunks is None:
-            self._chunks = chunks_of(source, array)
+            self._chunks = checked_chunks(source, array, chunking)
         here = [chunk for chunk in self._chunks if chunk.corner[0] == first]
         shape = (min(length, len(self) - first), *array.shape[1:])
         size = int(np.prod(shape, dtype=np.float64)) * array.dtype.itemsize

@@ -1,21 +1,23 @@
-"""HDF5 files that are written column by column, for formats that consist of them."""
+"""HDF5 files that are written for other programs: column by column, or group by group."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import numpy.typing as npt
 
 from minari.errors import InterchangeError
 
 
-__all__ = ["FlatOutput", "open_hdf5_output"]
+__all__ = ["FlatOutput", "TreeOutput", "open_hdf5_output", "open_hdf5_tree"]
 
 _CHUNK = 2**20  # bytes
+_LEAST_COMPRESSED = 2**12  # bytes of an array
 
 
 class FlatOutput:
@@ -91,3 +93,50 @@ def open_hdf5_output(path: Path, total: int) -> Iterator[FlatOutput]:
     """
     with h5py.File(path, "w-", libver=("earliest", "v110")) as file:
         yield FlatOutput(file, total)
+
+
+class TreeOutput:
+    """Groups of arrays, each written at once.
+
+    Args:
+        file: the open file.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, path: str, values: Any, *, compress: bool = False) -> None:
+        """Write an array or text, or nested dicts of them as groups.
+
+        Args:
+            path: path in the file.
+            values: what is written; a dict that is empty becomes an empty group.
+            compress: True to compress arrays that are not small with gzip.
+        """
+        if isinstance(values, Mapping):
+            self._file.require_group(path)
+            for key, part in values.items():
+                self.write(f"{path}/{key}", part, compress=compress)
+        elif compress and isinstance(values, np.ndarray) and values.ndim and values.nbytes >= _LEAST_COMPRESSED:
+            rows = max(1, min(len(values), _CHUNK * len(values) // values.nbytes))
+            chunks = (rows, *values.shape[1:])
+            self._file.create_dataset(path, data=values, chunks=chunks, compression="gzip", compression_opts=4)
+        else:
+            self._file.create_dataset(path, data=values)
+
+    def set_attributes(self, path: str, attributes: Mapping[str, Any]) -> None:
+        """Set attributes of a group, which is made if there is none."""
+        group = self._file.require_group(path) if path else self._file
+        for key, value in attributes.items():
+            group.attrs[key] = value
+
+
+@contextmanager
+def open_hdf5_tree(path: Path) -> Iterator[TreeOutput]:
+    """Open a new file for groups of arrays.
+
+    Args:
+        path: the new file.
+    """
+    with h5py.File(path, "w-", libver=("earliest", "v110")) as file:
+        yield TreeOutput(file)

@@ -18,6 +18,14 @@ ENTRY_POINT_GROUP = "minari.interchange"
 #: Where the class of each format is, and what it needs, in the order in which files are looked at.
 _FORMATS: dict[str, Target] = {
     "d4rl": ("minari.interchange.d4rl:D4RL", "minari"),
+    "robomimic": ("minari.interchange.robomimic:Robomimic", "minari"),
+    "maniskill": ("minari.interchange.maniskill:ManiSkill", "minari"),
+    "d3rlpy": ("minari.interchange.d3rlpy:D3rlpy", "minari"),
+    "tianshou": ("minari.interchange.tianshou:Tianshou", "minari"),
+    "torchrl": ("minari.interchange.torchrl:TorchRL", "minari"),
+    "rllib": ("minari.interchange.rllib:RLlib", "minari"),
+    "sb3": ("minari.interchange.sb3:SB3", "minari"),
+    "imitation": ("minari.interchange.imitation.format:Imitation", "minari"),
     "rlds": ("minari.interchange.rlds.format:RLDS", "minari[rlds]"),
     "rl_unplugged": ("minari.interchange.rl_unplugged:RLUnplugged", "minari[rl_unplugged]"),
     "csv": ("minari.interchange.tables:CSV", "minari[arrow]"),
