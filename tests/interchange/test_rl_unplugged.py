@@ -219,8 +219,10 @@ def test_records_that_inflate_too_much_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x1f\x8b", b"no gzip", gzip.compress(b"no record"), zlib.compress(bytes(100))]
-)  # fmt: skip
+    "data",
+    [b"", b"\x1f\x8b", b"no gzip", gzip.compress(b"no record"), zlib.compress(bytes(100))],
+    ids=["empty", "cut", "text", "no-record", "zlib"],
+)
 def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a").write_bytes(data)
     with pytest.raises(InterchangeError):
