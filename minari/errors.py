@@ -245,6 +245,10 @@ class CombineError(MinariError, ValueError):
     """The datasets cannot be combined into one."""
 
 
+class InterchangeError(MinariError, ValueError):
+    """Files of another program are damaged or cannot be converted, or their format cannot hold a dataset."""
+
+
 class ScoreError(MinariError, ValueError):
     """A reference score is missing or ambiguous."""
 

@@ -20,11 +20,25 @@ from minari.cli.terminal import echo
 
 
 if TYPE_CHECKING:
-    from minari.cli import changing, diff, edit, listing, record, recovery, sharing, show, split, validate, verify
+    from minari.cli import (
+        changing,
+        diff,
+        edit,
+        interchange,
+        listing,
+        record,
+        recovery,
+        sharing,
+        show,
+        split,
+        validate,
+        verify,
+    )
 else:
     changing = LazyModule("minari.cli.changing")
     diff = LazyModule("minari.cli.diff")
     edit = LazyModule("minari.cli.edit")
+    interchange = LazyModule("minari.cli.interchange")
     listing = LazyModule("minari.cli.listing")
     record = LazyModule("minari.cli.record")
     recovery = LazyModule("minari.cli.recovery")
@@ -748,6 +762,106 @@ def _verify(
             as_json=as_json,
             quiet=quiet,
         )
+    )
+
+
+_OF_FORMATS = {"ignore_unknown_options": True}
+
+
+@app.command(
+    "import",
+    context_settings=_OF_FORMATS,
+    epilog="Example: minari import d4rl hopper.hdf5 --dataset-id hopper/medium-v0 --final-observation repeat",
+)
+def _import(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FORMAT] PATH [OPTION...]",
+            help="Name of the format, the file or directory, and options of the format, see --formats. Without the "
+            "name, the files are looked at.",
+        ),
+    ] = None,
+    dataset_id: Annotated[str | None, typer.Option(metavar="ID", help="Id of the new dataset.")] = None,
+    data_format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORMAT", help="Storage: hdf5 (default), arrow, parquet or zarr."),
+    ] = None,
+    compression: Compression = None,
+    env: Annotated[
+        str | None, typer.Option(metavar="ENV_ID", help="Id of the environment, for its spaces and to recover it.")
+    ] = None,
+    author: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Author; may be repeated.")] = None,
+    author_email: Annotated[
+        list[str] | None, typer.Option(metavar="EMAIL", help="Email address; may be repeated.")
+    ] = None,
+    algorithm_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Algorithm that chose the actions.")
+    ] = None,
+    code_permalink: Annotated[
+        str | None, typer.Option(metavar="URL", help="Link to the code that made the data.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="Description, in Markdown.")] = None,
+    license: Annotated[str | None, typer.Option(metavar="NAME", help="License, such as cc-by-4.0.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read everything, write nothing, print the report.")
+    ] = False,
+    list_formats: Annotated[bool, typer.Option("--formats", help="List the formats with their options.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a dataset of files of another program: D4RL, LeRobot, RLDS and others.
+
+    The report says what was taken, what was assumed and what is missing; it is stored with the dataset.
+    """
+    if list_formats:
+        interchange.list_formats(as_json=as_json)
+        return
+    given = {
+        "author": author,
+        "author_email": author_email,
+        "algorithm_name": algorithm_name,
+        "code_permalink": code_permalink,
+        "description": description,
+        "license": license,
+    }
+    interchange.run_import(
+        arguments=arguments or [],
+        dataset_id=dataset_id,
+        data_format=data_format,
+        compression=compression,
+        env=env,
+        metadata={name: value for name, value in given.items() if value is not None},
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@app.command("export", context_settings=_OF_FORMATS, epilog="Example: minari export hopper/medium-v0 d4rl hopper.hdf5")
+def _export(
+    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")],
+    format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="Name of the format.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The new file or directory.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OPTION...]", help="Options of the format, see `minari import --formats`."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Keep nothing of what is written, print the report.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a dataset in the format of another program, and say what the format cannot hold."""
+    interchange.run_export(
+        dataset_id=dataset_id,
+        format_name=format_name,
+        path=path,
+        rest=options or [],
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
     )
 
 

@@ -1,6 +1,7 @@
-"""Conformance tests for packages with their own storage formats or remotes.
+"""Conformance tests for packages with their own storage formats, remotes, or formats of other programs.
 
-:class:`StorageConformance` and :class:`RemoteConformance` are test classes to inherit from;
+:class:`StorageConformance`, :class:`RemoteConformance` and :class:`InterchangeConformance` are test classes to inherit
+from;
 :class:`MemoryStorage` is the format that others are compared with.
 
 Example::
@@ -20,9 +21,22 @@ from minari.testing.storage_conformance import StorageConformance
 
 
 if TYPE_CHECKING:
+    from minari.testing.interchange_conformance import InterchangeConformance
     from minari.testing.remote_conformance import RemoteConformance
 else:
-    # Imports pytest, which the formats do not require.
-    __getattr__, __dir__ = lazy_package(__name__, {"minari.testing.remote_conformance": ("RemoteConformance",)})
+    # They import pytest, which the formats do not require.
+    __getattr__, __dir__ = lazy_package(
+        __name__,
+        {
+            "minari.testing.interchange_conformance": ("InterchangeConformance",),
+            "minari.testing.remote_conformance": ("RemoteConformance",),
+        },
+    )
 
-__all__ = ["MemoryStorage", "RemoteConformance", "StorageConformance", "register_memory_storage"]
+__all__ = [
+    "InterchangeConformance",
+    "MemoryStorage",
+    "RemoteConformance",
+    "StorageConformance",
+    "register_memory_storage",
+]

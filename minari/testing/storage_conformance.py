@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from minari.testing._agents import MultiAgentSuite
-from minari.testing._compression import CompressionSuite
-from minari.testing._frames import FrameStackSuite, ImagesSuite
-from minari.testing._metadata import MetadataSuite
-from minari.testing._reading import ReadingSuite
-from minari.testing._values import ValuesSuite
-from minari.testing._writing import WritingSuite
+from minari.testing.storage_suites.agents import MultiAgentSuite
+from minari.testing.storage_suites.compression import CompressionSuite
+from minari.testing.storage_suites.frames import FrameStackSuite, ImagesSuite
+from minari.testing.storage_suites.metadata import MetadataSuite
+from minari.testing.storage_suites.reading import ReadingSuite
+from minari.testing.storage_suites.values import ValuesSuite
+from minari.testing.storage_suites.writing import WritingSuite
 
 
 class StorageConformance(

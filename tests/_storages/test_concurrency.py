@@ -22,8 +22,8 @@ from minari._base.locks import LOCK_NAME, folder_lock, is_locked, lock, waiting_
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetBusyError, UnsafePathError
-from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.examples import as_buffer, as_continuation
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS
 from support.programs import run
 from support.stored import TRUTHS, plain_buffer, store
 

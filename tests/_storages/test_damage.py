@@ -17,8 +17,8 @@ from minari._storages.hdf5.index import INDEX_NAME
 from minari._storages.journal import JOURNAL_NAME
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
 from minari.errors import DataPathError, DatasetCorruptError
-from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.examples import as_buffer, draw_truth
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS
 from support.copies import require_format
 from support.killing import killed
 from support.stored import (

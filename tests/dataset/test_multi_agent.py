@@ -24,7 +24,7 @@ from minari.errors import (
     SpaceError,
     StorageError,
 )
-from minari.testing._agents import draw_agents
+from minari.testing.storage_suites.agents import draw_agents
 from support.copies import is_installed
 
 

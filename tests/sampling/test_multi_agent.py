@@ -17,7 +17,7 @@ import minari
 from minari import MinariDataset
 from minari.errors import ArgumentError, SpaceError
 from minari.sampling import JointTransitions
-from minari.testing._agents import draw_agents
+from minari.testing.storage_suites.agents import draw_agents
 from support.copies import is_installed
 from support.programs import run
 from support.sampling_model import assert_same, row, stacked

@@ -16,8 +16,8 @@ from minari._base.files import METADATA_FILE_NAME
 from minari._storages.base import MinariStorage
 from minari.errors import DatasetCorruptError, MinariError
 from minari.spaces import EpisodeColumns
-from minari.testing._agents import draw_agents
 from minari.testing.examples import as_buffer, draw_truth
+from minari.testing.storage_suites.agents import draw_agents
 from support.copies import is_installed
 
 

@@ -24,9 +24,9 @@ from minari._storages.json_metadata import from_json
 from minari.dataset.compression import Codec
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import ChecksumError, DatasetCorruptError, MinariError, RemoteUnreachableError, UnsafePathError
-from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_episode
 from minari.testing.examples import as_buffer, draw_truth
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS
 
 
 zarr = pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")

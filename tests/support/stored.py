@@ -14,9 +14,9 @@ from minari._base.data_file import DataFile
 from minari._storages.hdf5.index import INDEX_NAME, identity_of, index_checksum
 from minari.dataset.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_storage import METADATA_FILE_NAME, MinariStorage
-from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_episode
 from minari.testing.examples import Truth, as_buffer, draw_truth
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS
 from support.copies import require_format
 
 

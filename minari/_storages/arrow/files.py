@@ -249,7 +249,7 @@ class ParquetFiles(TableFiles):
 
     def decode(self, data: Any, rows: int | None = None) -> Table:
         footer = check_footer(data, rows)
-        with _open_parquet(data) as file:
+        with open_parquet(data) as file:
             check_types(file.schema_arrow)
             columns = map(file.schema.column, range(len(file.schema)))
             check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
@@ -257,7 +257,7 @@ class ParquetFiles(TableFiles):
 
     def decode_schema(self, data: Any) -> Schema:
         check_footer(data)
-        with _open_parquet(data) as file:
+        with open_parquet(data) as file:
             return file.schema_arrow
 
     def encode(self, table: Table, codecs: Sequence[Codec | None]) -> Any:
@@ -285,7 +285,7 @@ class ParquetFiles(TableFiles):
         return sink.getvalue()
 
     def places(self, data: Any, arrays: Sequence[Array]) -> list[Place] | None:
-        with _open_parquet(data) as file:
+        with open_parquet(data) as file:
             metadata = file.metadata
         if metadata.num_row_groups != 1 or metadata.num_columns != len(arrays):
             return None
@@ -308,7 +308,7 @@ class ParquetFiles(TableFiles):
         return places
 
 
-def _open_parquet(data: Any) -> Any:
+def open_parquet(data: Any) -> Any:
     """Open a file whose footer has been checked."""
     return pq.ParquetFile(
         pa.BufferReader(pa.py_buffer(data)),

@@ -7,13 +7,15 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pyarrow
 import pyarrow.compute
+import pyarrow.csv
 import pyarrow.parquet
 
 
-__all__ = ["Array", "DataType", "Field", "Schema", "Table", "pa", "pq"]
+__all__ = ["Array", "DataType", "Field", "Schema", "Table", "csv", "pa", "pq"]
 
 pa: Final[Any] = pyarrow
 pq: Final[Any] = pyarrow.parquet
+csv: Final[Any] = pyarrow.csv
 
 Table: TypeAlias = Any
 Schema: TypeAlias = Any

@@ -50,6 +50,11 @@ def check_messages(data: Any, rows: int | None) -> None:
     """
     messages = _Messages(data)
     _check_schema(messages)
+    check_rows(_check_batches(messages), rows)
+
+
+def _check_batches(messages: _Messages) -> int:
+    """Check the record batches, and return the number of their rows."""
     found = expanded = 0
     while (message := messages.next()) is not None:
         kind, batch, body = message
@@ -58,14 +63,32 @@ def check_messages(data: Any, rows: int | None) -> None:
         found += batch.number(0, "q")
         expanded += _expanded_size(batch, body)
         check_expansion(expanded, messages.size)
-    check_rows(found, rows)
+    return found
+
+
+def check_stream(data: Any) -> None:
+    """Check the messages of an Arrow stream of another program, which may have extension types.
+
+    Raises:
+        ValueError: as for :func:`check_messages`.
+    """
+    messages = _Messages(data, is_stream=True)
+    metadata = messages.next_metadata()
+    if metadata is None:
+        raise ValueError("it does not begin with a schema")
+    messages.skip_body(_check_schema_metadata(bytes(metadata), extensions=True))
+    _check_batches(messages)
 
 
 class _Messages:
     """The messages of a file, in order."""
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Any, *, is_stream: bool = False) -> None:
         self._view = memoryview(data).cast("B")
+        self._is_stream = is_stream
+        if is_stream:
+            self._place, self.size = 0, len(self._view)
+            return
         self._place = MESSAGES
         self.size = len(self._view)
         begin, end = bytes(self._view[: len(_MAGIC)]), bytes(self._view[-len(_MAGIC) :])
@@ -82,6 +105,8 @@ class _Messages:
 
     def next_metadata(self) -> memoryview | None:
         """Return the bytes before the body of the next message, which must be skipped; None after the last one."""
+        if self._is_stream and self._place == self.size:  # the mark of the end may be missing
+            return None
         continuation, length = _at(self._view, "<I", self._place), _at(self._view, "<i", self._place + 4)
         if continuation != _CONTINUATION or length < 0:
             raise ValueError(f"no message begins at byte {self._place:,}")
@@ -108,13 +133,13 @@ def _check_schema(messages: _Messages) -> None:
     messages.skip_body(check(bytes(metadata)))
 
 
-def _check_schema_metadata(metadata: bytes) -> int:
+def _check_schema_metadata(metadata: bytes, extensions: bool = False) -> int:
     """Check the message of a schema, and return the length of its body."""
     view = memoryview(metadata)
     message = _Table(view, _at(view, "<I", 0))
     if message.number(1, "B") != _SCHEMA:
         raise ValueError("it does not begin with a schema")
-    _check_fields(message.table(2))
+    _check_fields(message.table(2), extensions)
     return message.number(3, "q")
 
 
@@ -122,7 +147,7 @@ def _check_schema_metadata(metadata: bytes) -> int:
 _check_known: Final = lru_cache(maxsize=64)(_check_schema_metadata)
 
 
-def _check_fields(schema: _Table) -> None:
+def _check_fields(schema: _Table, extensions: bool) -> None:
     fields = [(field, 1) for field in schema.tables(1)]
     count = 0
     while fields:
@@ -132,7 +157,7 @@ def _check_fields(schema: _Table) -> None:
             raise ValueError(f"its schema has more than {_MOST_FIELDS:,} fields, or is nested too deeply")
         if field.has(4):
             raise ValueError("it has a column with a dictionary, which no dataset has")
-        if any(key.text(0).startswith(_EXTENSION) for key in field.tables(6)):
+        if not extensions and any(key.text(0).startswith(_EXTENSION) for key in field.tables(6)):
             raise ValueError("it has a column of an extension type, which no dataset has")
         fields += [(child, depth + 1) for child in field.tables(5)]
 

@@ -15,6 +15,7 @@ from minari._storages.arrow.limits import check_expansion, check_rows
 
 
 _LARGEST_FOOTER: Final = 2**22
+_LARGEST_FOREIGN_FOOTER: Final = 2**26
 _MAGIC: Final = b"PAR1"
 _BYTES_OF_VALUE: Final = 8  # at most, unless it is text, which the pages have
 # Found wherever Arrow's schema, which a footer holds in base 64, names an extension type.
@@ -40,19 +41,20 @@ _BOOLEANS: Final = (_TRUE, _FALSE)
 _LISTS: Final = (9, 10)
 
 
-def check_footer(data: Any, rows: int | None = None) -> dict[int, Any]:
+def check_footer(data: Any, rows: int | None = None, *, is_foreign: bool = False) -> dict[int, Any]:
     """Check and return the footer of a Parquet file, before pyarrow opens it.
 
     Args:
         data: the bytes of the file.
         rows: the number that the table must have; None if that is not known.
+        is_foreign: True for a file of another program, which may have extension types and a large footer.
 
     Raises:
         ValueError: the file is damaged, has another number of rows, names an extension type, or would expand
             to far more memory than it has bytes.
     """
     view = memoryview(data).cast("B")
-    footer = _footer(view)
+    footer = _footer(view, is_foreign)
     found = expanded = 0
     for group in _items(footer, _GROUPS):
         found += _integer(group, _GROUP_ROWS)
@@ -92,14 +94,14 @@ def check_levels(footer: dict[int, Any], levels: list[tuple[int, int]]) -> None:
                     raise ValueError(f"a column has statistics of {len(counts)} levels, expected {level + 1}")
 
 
-def _footer(view: memoryview) -> dict[int, Any]:
+def _footer(view: memoryview, is_foreign: bool) -> dict[int, Any]:
     if len(view) < 12 or bytes(view[:4]) != _MAGIC or bytes(view[-4:]) != _MAGIC:
         raise ValueError("it does not begin and end as a Parquet file does")
     size = int.from_bytes(view[-8:-4], "little")
-    if size > min(len(view) - 12, _LARGEST_FOOTER):
+    if size > min(len(view) - 12, _LARGEST_FOREIGN_FOOTER if is_foreign else _LARGEST_FOOTER):
         raise ValueError(f"it claims a footer of {size:,} bytes")
     footer = bytes(view[-8 - size : -8])
-    if any(name in footer for name in _EXTENSIONS):
+    if not is_foreign and any(name in footer for name in _EXTENSIONS):
         raise ValueError("it has a column of an extension type, which no dataset has")
     return _read_struct(footer)[0]
 

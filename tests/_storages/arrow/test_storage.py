@@ -14,9 +14,9 @@ from gymnasium import spaces
 
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError, MetadataError
-from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_same
 from minari.testing.examples import as_buffer, as_continuation, draw_truth
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS
 from support.programs import run
 from support.stored import TRUTHS, assert_holds, plain_buffer, read_all, store
 

@@ -14,7 +14,7 @@ from gymnasium import spaces
 import minari
 from minari._storages.base import MinariStorage
 from minari._storages.hdf5 import process
-from minari.testing._agents import AGENTS, draw_agents
+from minari.testing.storage_suites.agents import AGENTS, draw_agents
 
 
 ACTIONS = dict.fromkeys(AGENTS, spaces.Discrete(3))

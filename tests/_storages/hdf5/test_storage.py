@@ -20,9 +20,9 @@ from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import from_hdf5_name, group_name, to_hdf5_name
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetBusyError, DatasetCorruptError
-from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_episode, assert_same
 from minari.testing.examples import as_buffer, as_continuation, draw_truth
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS
 from support.programs import run
 from support.stored import (
     TRUTHS,

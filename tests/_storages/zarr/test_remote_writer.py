@@ -21,8 +21,8 @@ from minari.errors import (
     MetadataError,
     MinariError,
 )
-from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.examples import Truth, as_buffer, as_continuation, draw_truth
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS
 from support.stored import TRUTHS
 from support.stored import assert_holds as holds
 

@@ -15,9 +15,9 @@ from gymnasium import spaces
 from minari._base.files import Directory
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError, EpisodeTypeError
-from minari.testing._suite import ACTIONS, OBSERVATIONS
 from minari.testing.comparison import assert_same
 from minari.testing.examples import as_buffer, draw_truth
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS
 from support.stored import TRUTHS, assert_holds, read_all, store
 
 

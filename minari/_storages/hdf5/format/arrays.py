@@ -412,7 +412,13 @@ def _filled(array: ArrayObject) -> npt.NDArray[Any]:
     return np.full(array.shape, np.frombuffer(array.fill, dtype)[0], dtype)
 
 
-def _chunked_elements(source: Source, array: ArrayObject, chunking: Chunking, map_chunks: Map) -> npt.NDArray[Any]:
+def checked_chunks(source: Source, array: ArrayObject, chunking: Chunking) -> list[Chunk]:
+    """Return the chunks of an array like :func:`chunks_of`, if the bytes in the file can be the whole array.
+
+    Raises:
+        ValueError: they are damaged, or too few for the array.
+        NotUnderstood: they went through other filters than those of every HDF5 library.
+    """
     chunks = chunks_of(source, array)
     if not is_known(chunking.filters):
         raise NotUnderstood("chunks that went through other filters than those of every HDF5 library")
@@ -423,6 +429,12 @@ def _chunked_elements(source: Source, array: ArrayObject, chunking: Chunking, ma
         _check_room(source, missing)
     if len(chunks) * size > times * stored:
         raise ValueError(f"{stored} bytes cannot become chunks of {len(chunks) * size}")
+    return chunks
+
+
+def _chunked_elements(source: Source, array: ArrayObject, chunking: Chunking, map_chunks: Map) -> npt.NDArray[Any]:
+    chunks = checked_chunks(source, array, chunking)
+    missing = array.nbytes - len(chunks) * chunking.size(array.dtype)
     pieces = [Piece(source.read(chunk.address, chunk.size), chunk.skipped) for chunk in chunks]
     values = _filled(array) if missing > 0 else np.empty(array.shape, array.dtype)
     fill_from_chunks(values, chunking, zip((chunk.corner for chunk in chunks), pieces, strict=True), map_chunks)

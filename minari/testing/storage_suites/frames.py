@@ -12,9 +12,9 @@ from gymnasium import spaces
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
-from minari.testing._suite import ACTIONS, Suite
 from minari.testing.comparison import assert_same
 from minari.testing.examples import Truth, as_buffer, as_continuation
+from minari.testing.storage_suites.suite import ACTIONS, Suite
 
 
 def _picture(*shape: int, low: int = 0, high: int = 255) -> spaces.Box:
@@ -203,6 +203,7 @@ class FrameStackSuite(Suite):
             assert_same(opened.read_rows(requests), keep.read_rows(requests))
 
     def test_stacks_are_stored_once_and_read_exactly(self, tmp_path: Path) -> None:
+        """Each frame is stored once where stacks can be rebuilt, and all values come back."""
         keep, once = self._filled(tmp_path)
         self._assert_equal(keep, once, 2)
         stored = [set(columns) for _, columns in once.stored_columns(range(3))]
@@ -210,6 +211,7 @@ class FrameStackSuite(Suite):
         assert [(_STACK in paths, frames in paths) for paths in stored] == [(False, True), (True, False), (False, True)]
 
     def test_stacks_are_continued(self, tmp_path: Path) -> None:
+        """Further steps extend frames or stacks, whichever an episode has."""
         keep, once = self._filled(tmp_path)
         whole = _stack_episode(9, 0)
         further: Any = whole.observations["stack"][0][6:]
@@ -221,6 +223,7 @@ class FrameStackSuite(Suite):
         self._assert_equal(keep, once, 1)
 
     def test_stacks_are_copied_and_repacked(self, tmp_path: Path) -> None:
+        """Copies and rewritten storages have the same values."""
         keep, once = self._filled(tmp_path)
         for source in (keep, once):
             copy = self.new(tmp_path, _STACK_SPACE, ACTIONS, frame_stack="deduplicate")

@@ -17,9 +17,9 @@ from minari._model.compression import NONE, Codec, Codecs
 from minari._storages.base import MinariStorage
 from minari._storages.registry import get_minari_storage
 from minari.errors import CompressionError, MetadataError, MissingDependencyError, UnknownFormatError
-from minari.testing._suite import ACTIONS, Suite, refused
 from minari.testing.comparison import assert_metadata
 from minari.testing.examples import SPACES, Truth, as_buffer, as_continuation, draw_truth
+from minari.testing.storage_suites.suite import ACTIONS, Suite, refused
 
 
 _PIXELS = spaces.Box(0, 255, (40, 36, 3), np.uint8)

@@ -13,10 +13,10 @@ from gymnasium import spaces
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._storages.base import MinariStorage
 from minari.errors import CombineError, DatasetBusyError, DatasetExistsError, EpisodeError
-from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_episode, assert_metadata
 from minari.testing.examples import SPACES, as_buffer, as_continuation, draw_truth
 from minari.testing.memory_storage import register_memory_storage
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS, Suite, refused
 
 
 class WritingSuite(Suite):

@@ -15,9 +15,9 @@ from minari._model.episode_codec import window_of
 from minari._storages.base import MinariStorage
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import EpisodeIndexError
-from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_episode, assert_same
 from minari.testing.examples import SPACES, as_buffer, draw_truth
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS, Suite, refused
 
 
 class ReadingSuite(Suite):

@@ -11,9 +11,9 @@ from gymnasium import spaces
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._storages.base import MinariStorage
 from minari.errors import EpisodeError, EpisodeTypeError
-from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_same
 from minari.testing.examples import INFOS, SPACES, as_buffer, draw_truth, nested
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS, Suite, refused
 
 
 class ValuesSuite(Suite):

@@ -17,10 +17,10 @@ from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
 from minari._storages.write_session import append_encoded
 from minari.errors import CombineError, EpisodeError, SpaceError
-from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_episode, assert_metadata, assert_same
 from minari.testing.examples import SPACES, as_buffer, draw_truth
 from minari.testing.memory_storage import register_memory_storage
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS, Suite, refused
 
 
 _ACTIONS = spaces.Discrete(3)

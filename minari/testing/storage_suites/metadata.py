@@ -13,9 +13,9 @@ from gymnasium.envs.registration import EnvSpec
 from minari._base.files import METADATA_FILE_NAME
 from minari._storages.base import MinariStorage
 from minari.errors import MetadataError
-from minari.testing._suite import ACTIONS, OBSERVATIONS, Suite, refused
 from minari.testing.comparison import assert_metadata
 from minari.testing.examples import as_buffer
+from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS, Suite, refused
 
 
 #: Metadata of an episode by what is special about it.

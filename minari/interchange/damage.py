@@ -1,0 +1,38 @@
+"""Errors about files of other programs that are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from minari._base.json_text import shortened
+from minari.errors import DatasetCorruptError, InterchangeError, MinariError
+
+
+__all__ = ["damage_as_error"]
+
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError, RuntimeError)
+
+
+@contextmanager
+def damage_as_error(where: object) -> Iterator[None]:
+    """Raise errors about bytes that cannot be read as :class:`InterchangeError`, in one sentence.
+
+    Args:
+        where: the file or directory, for the message.
+
+    Raises:
+        InterchangeError: a reader has raised an error about the bytes.
+    """
+    try:
+        yield
+    except DatasetCorruptError as error:
+        raise InterchangeError(str(error)) from error
+    except MinariError:
+        raise
+    except _DAMAGE as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InterchangeError(
+            f"{where} cannot be read ({shortened(text)[1:-1]}); it is damaged, incomplete or of another kind, so copy "
+            f"or download it again."
+        ) from error

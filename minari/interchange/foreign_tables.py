@@ -1,0 +1,208 @@
+"""Tables of other programs, as Parquet files and Arrow streams, read by rows and columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.files import FilesBeneath
+from minari._base.json_text import shortened
+from minari._storages.arrow.files import open_parquet, view_part
+from minari._storages.arrow.library import pa
+from minari._storages.arrow.messages import check_stream
+from minari._storages.arrow.pages import check_footer, check_levels
+from minari.errors import InterchangeError
+
+
+__all__ = ["ArrowStream", "ForeignTable", "MemoryTable", "ParquetTable", "open_table", "values_of"]
+
+_MOST_LEVELS = 8  # of nested lists
+
+
+class ForeignTable(Protocol):
+    """A table in a file, whose values are read when they are asked for.
+
+    Attributes:
+        where: the path of the file, for messages.
+        schema: Arrow's schema.
+        rows: the number of rows.
+    """
+
+    where: str
+    schema: Any
+    rows: int
+
+    def column(self, name: str, start: int, stop: int) -> Any:
+        """Return rows of a column as an array of Arrow.
+
+        Raises:
+            InterchangeError: the table has no such column, or not so many rows.
+        """
+
+
+class _Table:
+    where: str
+    schema: Any
+    rows: int
+
+    def _check(self, name: str, start: int, stop: int) -> None:
+        if name not in self.schema.names:
+            raise InterchangeError(
+                f"{self.where} has no column {name!r}, expected one of {shortened(list(self.schema.names))}."
+            )
+        if not 0 <= start <= stop <= self.rows:
+            raise InterchangeError(
+                f"{self.where} has {self.rows} rows, and the rows {start} to {stop} are asked for; it is cut off, or "
+                f"does not belong to the files beside it."
+            )
+
+
+class ParquetTable(_Table):
+    """A Parquet file, checked before pyarrow decodes it; of each column one row group is kept.
+
+    Args:
+        directory: the directory in which the file must lie.
+        name: its name there.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.where = str(directory / name)
+        data = view_part(FilesBeneath(str(directory)), name)
+        try:
+            footer = check_footer(data, is_foreign=True)
+            self._file = open_parquet(data)
+            columns = map(self._file.schema.column, range(len(self._file.schema)))
+            check_levels(footer, [(one.max_repetition_level, one.max_definition_level) for one in columns])
+        except (ValueError, LookupError, OSError) as error:
+            raise InterchangeError(
+                f"{self.where} cannot be read as Parquet ({' '.join(str(error).split())}); it is damaged, or the "
+                f"program that wrote it ended before it was complete."
+            ) from error
+        self.schema = self._file.schema_arrow
+        sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.metadata.num_row_groups)]
+        self._bounds = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        self.rows = int(self._bounds[-1])
+        self._kept: dict[str, tuple[int, Any]] = {}
+
+    def column(self, name: str, start: int, stop: int) -> Any:
+        """Return rows of a column."""
+        self._check(name, start, stop)
+        first = int(np.searchsorted(self._bounds, start, "right")) - 1
+        parts = []
+        while first < len(self._bounds) - 1 and self._bounds[first] < stop:
+            begin = int(self._bounds[first])
+            parts.append(self._group(name, first).slice(max(0, start - begin), stop - max(start, begin)))
+            first += 1
+        return pa.concat_arrays(parts) if parts else _one_array(pa.chunked_array([], self.schema.field(name).type))
+
+    def _group(self, name: str, number: int) -> Any:
+        kept, array = self._kept.get(name, (-1, None))
+        if kept != number:
+            table = self._file.read_row_group(number, columns=[name], use_threads=False)
+            array = _one_array(table.column(name))
+            array.validate(full=True)
+            self._kept[name] = number, array
+        return array
+
+
+class ArrowStream(_Table):
+    """An Arrow stream, as the library ``datasets`` writes, checked before pyarrow decodes it.
+
+    Args:
+        directory: the directory in which the file must lie.
+        name: its name there.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.where = str(directory / name)
+        data = view_part(FilesBeneath(str(directory)), name)
+        try:
+            check_stream(data)
+            self._table = pa.ipc.open_stream(pa.py_buffer(data)).read_all()
+        except (ValueError, LookupError, OSError) as error:
+            raise InterchangeError(
+                f"{self.where} cannot be read as an Arrow stream ({' '.join(str(error).split())}); it is damaged or "
+                f"cut off, so copy or download it again."
+            ) from error
+        self._table.validate(full=True)
+        self.schema, self.rows = self._table.schema, self._table.num_rows
+
+    def column(self, name: str, start: int, stop: int) -> Any:
+        """Return rows of a column."""
+        self._check(name, start, stop)
+        return _one_array(self._table.column(name).slice(start, stop - start))
+
+
+class MemoryTable(_Table):
+    """A table of Arrow in memory.
+
+    Args:
+        table: the table.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self.where, self._table = "the data frame", table
+        self.schema, self.rows = table.schema, table.num_rows
+
+    def column(self, name: str, start: int, stop: int) -> Any:
+        """Return rows of a column."""
+        self._check(name, start, stop)
+        return _one_array(self._table.column(name).slice(start, stop - start))
+
+
+def open_table(directory: Path, name: str) -> ForeignTable:
+    """Open a table by its name: ``.arrow`` is a stream, and everything else Parquet."""
+    return ArrowStream(directory, name) if name.endswith(".arrow") else ParquetTable(directory, name)
+
+
+def _one_array(column: Any) -> Any:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    return array.storage if isinstance(array.type, pa.BaseExtensionType) else array
+
+
+def values_of(array: Any, what: object) -> npt.NDArray[Any]:
+    """Return the values of a column: numbers with time first, nested lists as further axes, and texts as objects.
+
+    Args:
+        array: array of Arrow.
+        what: the column, for messages.
+
+    Raises:
+        InterchangeError: values are missing, of another type, or lists of different lengths.
+    """
+    return _values(array, what, 0)
+
+
+def _values(array: Any, what: object, level: int) -> npt.NDArray[Any]:
+    kind, types = array.type, pa.types
+    if array.null_count:
+        raise InterchangeError(f"{what} has {array.null_count} rows without a value, expected a value in each row.")
+    if level > _MOST_LEVELS:
+        raise InterchangeError(f"{what} has lists nested more than {_MOST_LEVELS} levels deep, expected fewer.")
+    if types.is_fixed_size_list(kind):
+        return _nested(_values(array.flatten(), what, level + 1), len(array), kind.list_size)
+    if types.is_list(kind) or types.is_large_list(kind):
+        lengths = np.diff(array.offsets.to_numpy())
+        if len(lengths) and (lengths != lengths[0]).any():
+            raise InterchangeError(
+                f"{what} has lists of {lengths.min()} to {lengths.max()} values, expected one number."
+            )
+        size = int(lengths[0]) if len(lengths) else 0
+        return _nested(_values(array.flatten(), what, level + 1), len(array), size)
+    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
+        values: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+        return values
+    if types.is_string(kind) or types.is_large_string(kind):
+        texts = np.empty(len(array), object)
+        texts[:] = array.to_pylist()
+        return texts
+    raise InterchangeError(f"{what} has values of the type {shortened(str(kind))}, expected numbers, lists or texts.")
+
+
+def _nested(inner: npt.NDArray[Any], count: int, size: int) -> npt.NDArray[Any]:
+    return inner.reshape(count, size, *inner.shape[1:])

@@ -1,0 +1,1 @@
+"""RLDS: directories of TensorFlow Datasets with one record for each episode."""

@@ -1,0 +1,707 @@
+"""Tables: one CSV or Parquet file, or a data frame, with a row for each step.
+
+A row has the observation before a step, the action, and the reward and flags after it. The columns are named by options
+(``observations="x,y"``, ``actions="force*"``), or found by convention: ``observation`` (``obs``, ``state``) and
+``action``, alone or followed by ``.``, ``_`` or ``/`` and a name or number; ``reward``; ``terminated`` (``terminal``),
+``truncated`` (``timeout``), ``done``; ``episode`` (``episode_id``, ``trajectory``). Numbered columns, as ``obs_0``,
+``obs_1``, and columns that an option names are a vector; columns with further names are dicts.
+
+Episodes are bounded by changes in the episode column or, without one, by the flags. ``done`` is a termination, or with
+``done_is="truncated"`` a truncation; an episode without a flag is truncated. The observation after the last step comes
+from ``next_observation`` columns in the same form, or from the option ``final_observation``. Other columns are infos of
+the observation before the step. Rewards that are missing are zeros only with ``rewards_are="zeros"``.
+
+The export writes all of these columns, ``next_observation`` included. Parquet keeps dtypes, shapes and spaces too; CSV
+has whole numbers, floats, ``true`` and ``false``, and texts, and arrays of several axes as vectors. There is no
+standard for such tables; the names are those of Gymnasium, D4RL, Minari and their predecessors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.files import open_regular
+from minari._base.json_text import parse_json, shortened
+from minari._model.episode import EpisodeData
+from minari._storages.arrow.library import csv, pa, pq
+from minari.dataset.minari_dataset import MinariDataset
+from minari.errors import InterchangeError
+from minari.interchange.damage import damage_as_error
+from minari.interchange.flat_rows import FlatRows, Rows, flags_of
+from minari.interchange.foreign_tables import ForeignTable, MemoryTable, ParquetTable, values_of
+from minari.interchange.format import FinalObservation, Format, Report, Source
+from minari.interchange.own_columns import OwnColumns, arrow_array, common_columns, leaves_of
+from minari.progress import track
+from minari.spaces import native
+from minari.spaces.inference import infer_action_space, infer_observation_space
+
+
+__all__ = ["CSV", "Parquet"]
+
+#: Names of columns, separated by commas, or in a list; a name may end in ``*``.
+Columns: TypeAlias = str | Sequence[str] | None
+DoneIs: TypeAlias = Literal["terminated", "truncated"]
+
+_SECTIONS: Mapping[str, re.Pattern[str]] = {
+    "next_observations": re.compile(
+        r"(?:next_observations?|next_obs|next_states?|observations?_next|obs_next)(?:[._/](.+))?$"
+    ),
+    "observations": re.compile(r"(?:observations?|obs|states?)(?:[._/](.+))?$"),
+    "actions": re.compile(r"(?:actions?|act)(?:[._/](.+))?$"),
+    "infos": re.compile(r"infos?[./](.+)$"),
+}
+_SINGLE: Mapping[str, tuple[str, ...]] = {
+    "rewards": ("reward", "rewards", "rew", "next.reward"),
+    "terminated": ("terminated", "terminations", "terminal", "terminals", "next.terminated"),
+    "truncated": ("truncated", "truncations", "timeout", "timeouts", "next.truncated"),
+    "done": ("done", "dones", "next.done"),
+    "episode": ("episode", "episode_id", "episode_index", "trajectory", "trajectory_id", "traj_id", "eps_id"),
+}
+_NUMBERED = re.compile(r"(.*?)[._\[]?(\d+)\]?$")
+_OWN = b"minari"
+_BLOCK = 2**22  # bytes of CSV
+_LARGEST_HEADER = 2**20
+_GROUP = 2**25  # bytes of a group of rows
+_PREFIXES = {"observations": "observation", "actions": "action", "infos": "info"}
+_NAMES = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
+
+
+class _Tables(Format):
+    """Base of the formats of tables."""
+
+    def _open(self, path: Path) -> ForeignTable:
+        raise NotImplementedError
+
+    def read(
+        self,
+        path: Path,
+        *,
+        observations: Columns = None,
+        actions: Columns = None,
+        next_observations: Columns = None,
+        rewards: str | None = None,
+        terminated: str | None = None,
+        truncated: str | None = None,
+        done: str | None = None,
+        episode: str | None = None,
+        done_is: DoneIs = "terminated",
+        rewards_are: Literal["error", "zeros"] = "error",
+        final_observation: FinalObservation = "error",
+    ) -> Source:
+        """Return the episodes of a table.
+
+        Args:
+            path: the file, or a data frame (of pandas, polars or Arrow).
+            observations: the columns of the observations, as ``"x,y"`` or ``"joint_*"``; by default by convention.
+            actions: the columns of the actions.
+            next_observations: the columns of the observations after the step.
+            rewards: the column of the rewards.
+            terminated: the column with terminations.
+            truncated: the column with truncations.
+            done: the column with ends of both kinds, if these two are missing.
+            episode: the column whose value differs between episodes.
+            done_is: the meaning of ``done``.
+            rewards_are: ``"zeros"`` for rewards of 0 where there are none.
+            final_observation: where the observation after the last step of an episode comes from without
+                ``next_observations``.
+
+        Raises:
+            InterchangeError: the file is damaged, or lacks something.
+        """
+        with damage_as_error(path if isinstance(path, Path) else "The data frame"):
+            table = self._open(path) if isinstance(path, Path) else _table_of_frame(path)
+            return self._source(
+                table,
+                {"observations": observations, "actions": actions, "next_observations": next_observations},
+                {
+                    "rewards": rewards,
+                    "terminated": terminated,
+                    "truncated": truncated,
+                    "done": done,
+                    "episode": episode,
+                },
+                done_is,
+                rewards_are,
+                final_observation,
+            )
+
+    def _source(
+        self,
+        table: ForeignTable,
+        groups: Mapping[str, Columns],
+        singles: Mapping[str, str | None],
+        done_is: DoneIs,
+        rewards_are: str,
+        final: FinalObservation,
+    ) -> Source:
+        report = Report(self.NAME, "import")
+        if not table.rows:
+            raise InterchangeError(f"{table.where} has no rows, expected a row for each step.")
+        own = None if any(groups.values()) else _own_columns(table)
+        chosen = _chosen(table, groups, singles, own)
+        rows = _flat_rows(table, chosen, own, done_is, rewards_are, report)
+        rows.check_final_observation(final, table.where)
+        if own is None:
+            report.note("assumed", "the spaces, which a table does not have, follow from dtypes, shapes and values")
+            spaces = _inferred(rows.observations, infer_observation_space), _inferred(rows.actions, infer_action_space)
+        else:
+            spaces = own.observation_space, own.action_space
+        return Source(*spaces, _guarded(rows.episodes(final, report), table.where), report, len(rows.starts))
+
+
+class CSV(_Tables):
+    """Format of tables with commas."""
+
+    NAME = "csv"
+
+    def sniff(self, path: Path) -> bool:
+        """Return whether a file has a first line with columns of observations and actions."""
+        if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            header = file.readline(_LARGEST_HEADER).decode("utf-8", "replace")
+        names = [name.strip().strip('"') for name in header.split("\t" if path.suffix.lower() == ".tsv" else ",")]
+        return _looks_right(names)
+
+    def _open(self, path: Path) -> ForeignTable:
+        return _table_of_csv(path)
+
+    def write(self, dataset: MinariDataset, path: Path) -> Report:
+        """Write the episodes with a row for each step.
+
+        Args:
+            dataset: its observations and actions are numbers and texts of fixed shapes.
+            path: the new file.
+
+        Raises:
+            InterchangeError: they are others.
+        """
+        report = Report(self.NAME, "export")
+        columns = _written_columns(dataset, report)
+        report.note(
+            "missing", "dtypes and spaces, which CSV does not have: floats are read as float64, integers as int64"
+        )
+        if any(len(shape) > 1 for _, (_, shape) in columns.items()):
+            report.note("missing", "shapes of arrays of several axes, which are vectors")
+        writer: Any = None
+        try:
+            for table in _tables_of(dataset, columns, report):
+                flat = _flattened(table, columns)
+                if writer is None:
+                    writer = csv.CSVWriter(str(path), flat.schema)
+                writer.write_table(flat)
+        finally:
+            if writer is not None:
+                writer.close()
+        return report
+
+
+class Parquet(_Tables):
+    """Format of Parquet tables, and of data frames."""
+
+    NAME = "parquet"
+
+    def sniff(self, path: Path) -> bool:
+        """Return whether a file is Parquet with columns of observations and actions."""
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            if file.read(4) != b"PAR1":
+                return False
+        return _looks_right(ParquetTable(path.parent, path.name).schema.names)
+
+    def _open(self, path: Path) -> ForeignTable:
+        return ParquetTable(path.parent, path.name)
+
+    def write(self, dataset: MinariDataset, path: Path) -> Report:
+        """Write the episodes with a row for each step, and the spaces into the metadata of the file.
+
+        Args:
+            dataset: its observations and actions are numbers and texts of fixed shapes.
+            path: the new file.
+
+        Raises:
+            InterchangeError: they are others.
+        """
+        report = Report(self.NAME, "export")
+        columns = _written_columns(dataset, report)
+        own = OwnColumns(dataset.observation_space, dataset.action_space, columns)
+        writer: Any = None
+        try:
+            for table in _tables_of(dataset, columns, report):
+                if writer is None:
+                    schema = table.schema.with_metadata({_OWN: json.dumps(own.as_json())})
+                    writer = pq.ParquetWriter(str(path), schema, compression="zstd")
+                writer.write_table(table.cast(writer.schema), row_group_size=max(1, table.num_rows))
+        finally:
+            if writer is not None:
+                writer.close()
+        return report
+
+
+def _table_of_frame(frame: Any) -> ForeignTable:
+    is_pandas = type(frame).__module__.partition(".")[0] == "pandas"
+    return MemoryTable(pa.Table.from_pandas(frame, preserve_index=False) if is_pandas else pa.table(frame))
+
+
+def _guarded(episodes: Iterable[Any], where: object) -> Iterator[Any]:
+    with damage_as_error(where):
+        yield from episodes
+
+
+def _looks_right(names: Iterable[str]) -> bool:
+    found = {section for name in names for section in ("observations", "actions") if _SECTIONS[section].match(name)}
+    return len(found) == 2
+
+
+def _own_columns(table: ForeignTable) -> OwnColumns | None:
+    """Return the description that our export has written, if its columns are there."""
+    text = (table.schema.metadata or {}).get(_OWN)
+    if text is None:
+        return None
+    own = OwnColumns.from_json(parse_json(text), f"The metadata {_OWN.decode()!r} of {table.where}")
+    return own if set(own.columns) <= set(table.schema.names) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The columns of each kind: names, those of vectors in tuples, in nested dicts."""
+
+    groups: Mapping[str, Any]
+    singles: Mapping[str, str | None]
+    rest: Sequence[str]
+
+
+def _chosen(
+    table: ForeignTable, groups: Mapping[str, Columns], singles: Mapping[str, str | None], own: OwnColumns | None
+) -> _Chosen:
+    """Return the columns that options name, and those that have conventional names."""
+    names = list(table.schema.names)
+    if len(set(names)) != len(names):
+        raise InterchangeError(f"{table.where} has several columns of one name, expected different names.")
+    found = {section: _named(table, section, wanted) for section, wanted in groups.items() if wanted is not None}
+    for kind, name in singles.items():
+        if name is not None and name not in names:
+            raise _no_column(table, kind, name)
+    alone = {
+        kind: wanted if wanted is not None else next((name for name in _SINGLE[kind] if name in names), None)
+        for kind, wanted in singles.items()
+    }
+    used = {name for tree in found.values() for name in _flat(tree)} | set(alone.values())
+    for section in ("next_observations", "observations", "actions"):
+        if section not in found:
+            found[section] = _by_convention(section, [name for name in names if name not in used])
+            used |= set(_flat(found[section]))
+    for section in ("observations", "actions"):
+        if not found[section]:
+            raise InterchangeError(
+                f"{table.where} has no columns of {section}, expected names such as {_PREFIXES[section]}_0; name them "
+                f"with {section}=, of {shortened(names)}."
+            )
+    own_names = set() if own is None else set(own.columns)
+    return _Chosen(found, alone, [name for name in names if name not in used | own_names])
+
+
+def _no_column(table: ForeignTable, what: str, name: str) -> InterchangeError:
+    return InterchangeError(
+        f"{table.where} has no column {name!r} for {what}, expected one of {shortened(list(table.schema.names))}."
+    )
+
+
+def _named(table: ForeignTable, section: str, wanted: Columns) -> Any:
+    parts = [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else list(wanted or ())
+    chosen: list[str] = []
+    for part in parts:
+        names = [part] if part in table.schema.names else [n for n in table.schema.names if fnmatchcase(n, part)]
+        if not names:
+            raise _no_column(table, section, part)
+        chosen += sorted(names, key=_natural) if len(names) > 1 else names
+    return chosen[0] if len(chosen) == 1 else tuple(chosen)
+
+
+def _natural(name: str) -> list[Any]:
+    """Return a key that sorts numbers in names by their value."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _by_convention(section: str, names: Sequence[str]) -> Any:
+    keys = {name: match[1] or "" for name in names if (match := _SECTIONS[section].match(name))}
+    vectors: dict[str, dict[int, str]] = {}
+    for name, key in keys.items():
+        if match := _NUMBERED.match(key):
+            vectors.setdefault(match[1], {})[int(match[2])] = name
+    tree: dict[str, Any] = {}
+    for name, key in keys.items():
+        match = _NUMBERED.match(key)
+        vector = vectors.get(match[1], {}) if match else {}
+        if match and sorted(vector) == list(range(len(vector))):
+            tree[match[1]] = tuple(vector[number] for number in range(len(vector)))
+        else:
+            tree[key] = name
+    if "" in tree:  # `action` is all of it, and `action_mask` something else
+        return tree[""]
+    nested: dict[str, Any] = {}
+    for key, value in tree.items():
+        *outer, last = re.split(r"[./]", key) if all(re.split(r"[./]", key)) else [key or section]
+        inner = nested
+        for part in outer:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                return tree
+        if last in inner:
+            return tree
+        inner[last] = value
+    return nested
+
+
+def _flat(tree: Any) -> list[str]:
+    if isinstance(tree, Mapping):
+        return [name for part in tree.values() for name in _flat(part)]
+    return list(tree) if isinstance(tree, tuple) else [tree]
+
+
+class _ColumnRows:
+    """The rows of one column, or of several as a vector."""
+
+    def __init__(self, table: ForeignTable, names: str | tuple[str, ...], shape: tuple[int, ...] | None = None) -> None:
+        self._table, self._names = table, (names,) if isinstance(names, str) else names
+        self._is_vector = not isinstance(names, str)
+        first = self._values(slice(0, 1))
+        self.shape = (table.rows, *(first.shape[1:] if shape is None else shape))
+        if shape is not None and np.prod(first.shape[1:], dtype=int) != np.prod(shape, dtype=int):
+            raise InterchangeError(f"{names} of {table.where} has values of {first.shape[1:]}, expected {shape}.")
+        self.dtype = first.dtype
+
+    def _values(self, rows: slice) -> npt.NDArray[Any]:
+        start, stop, _ = rows.indices(self._table.rows)
+        parts = [self._column(name, start, stop) for name in self._names]
+        if not self._is_vector:
+            return parts[0]
+        if any(part.ndim > 1 or part.dtype.kind not in "biuf" for part in parts):
+            raise InterchangeError(f"The columns {shortened(self._names)} are no numbers, expected these for a vector.")
+        return np.stack(parts, axis=1)
+
+    def _column(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        array = self._table.column(name, start, stop)
+        if array.null_count and pa.types.is_floating(array.type):  # an empty cell is NaN, as pandas writes it
+            values: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
+            return values
+        return native(values_of(array, f"Column {name!r} of {self._table.where}"))
+
+    def __getitem__(self, rows: slice) -> npt.NDArray[Any]:
+        values = self._values(rows)
+        return values.reshape(len(values), *self.shape[1:])
+
+
+def _rows_of(table: ForeignTable, tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _rows_of(table, part) for key, part in tree.items()}
+    return _ColumnRows(table, tree)
+
+
+def _flat_rows(
+    table: ForeignTable, chosen: _Chosen, own: OwnColumns | None, done_is: DoneIs, rewards_are: str, report: Report
+) -> FlatRows:
+    if own is None:
+        trees = {section: _rows_of(table, tree) for section, tree in chosen.groups.items()}
+        infos = _infos(table, chosen.rest, report)
+    else:
+
+        def tree(section: str, prefix: str = "") -> Any:
+            return own.tree(section, lambda name, shape: _ColumnRows(table, f"{prefix}{name}", shape), table.where)
+
+        has_next = all(
+            f"next_{name}" in table.schema.names
+            for name, (place, _) in own.columns.items()
+            if place[:1] == ("observations",)
+        )
+        trees = {section: tree(section) for section in ("observations", "actions")}
+        trees["next_observations"] = tree("observations", "next_") if has_next else {}
+        infos = {**_infos(table, chosen.rest, report), **tree("infos")}
+    rewards = _rewards(table, chosen, own, rewards_are, report)
+    terminated, truncated, starts, ends = _bounds(table, chosen.singles, done_is, report)
+    after = trees["next_observations"] if trees["next_observations"] != {} else None
+    if after is not None and _structure(after) != _structure(trees["observations"]):
+        report.note("missing", "the columns of next observations, which are not like those of the observations")
+        after = None
+    return FlatRows(trees["observations"], trees["actions"], rewards, terminated, truncated, starts, ends, after, infos)
+
+
+def _structure(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _structure(part) for key, part in tree.items()}
+    return tuple(map(_structure, tree)) if isinstance(tree, tuple) else tree.shape
+
+
+def _infos(table: ForeignTable, names: Sequence[str], report: Report) -> dict[str, Any]:
+    """Return the columns without another meaning."""
+    infos: dict[str, Any] = {}
+    for name in names:
+        try:
+            rows = _ColumnRows(table, name)
+        except InterchangeError as error:
+            report.note("missing", f"the column {name}: {error}")
+            continue
+        match = _SECTIONS["infos"].match(name)
+        *outer, last = (match[1] if match else name).split(".")
+        inner = infos
+        for part in outer:
+            inner = inner.setdefault(part, {}) if isinstance(inner, dict) else inner
+        if not isinstance(inner, dict) or last in inner:
+            infos[name] = rows
+        else:
+            inner[last] = rows
+    if infos:
+        report.note("taken", f"{', '.join(infos)} as infos of the observation before each step")
+    return infos
+
+
+def _rewards(table: ForeignTable, chosen: _Chosen, own: OwnColumns | None, rewards_are: str, report: Report) -> Rows:
+    name = chosen.singles["rewards"]
+    if name is not None:
+        place = own.columns.get(name) if own is not None else None
+        rows = _ColumnRows(table, name, None if place is None else place[1])
+        if rows.dtype.kind not in "biuf":
+            raise InterchangeError(f"The rewards {name!r} of {table.where} are {rows.dtype}, expected numbers.")
+        return rows
+    if rewards_are != "zeros":
+        raise InterchangeError(
+            f"{table.where} has no rewards, expected a column 'reward'; name it with rewards=, or give "
+            f"rewards_are='zeros' for rewards of 0."
+        )
+    report.note("assumed", "rewards are 0, as there are none (rewards_are='zeros')")
+    return np.zeros(table.rows)
+
+
+def _bounds(
+    table: ForeignTable, singles: Mapping[str, str | None], done_is: DoneIs, report: Report
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return flags and bounds of the episodes."""
+
+    def flags(kind: str) -> npt.NDArray[np.bool_] | None:
+        name = singles[kind]
+        return None if name is None else flags_of(name, _ColumnRows(table, name), table.where)
+
+    ended: dict[str, Any] = {kind: flags(kind) for kind in ("terminated", "truncated")}
+    if ended["terminated"] is None and ended["truncated"] is None and singles["done"] is not None:
+        ended[done_is] = flags("done")
+        report.note("assumed", f"{singles['done']} means {done_is} (done_is={done_is!r})")
+    has_flags = any(values is not None for values in ended.values())
+    terminated, truncated = (np.zeros(table.rows, np.bool_) if values is None else values for values in ended.values())
+    if singles["episode"] is not None:
+        ends = _changes(table, singles["episode"])
+    elif has_flags:
+        ends = np.flatnonzero(terminated | truncated) + 1
+        if not len(ends) or ends[-1] != table.rows:
+            ends = np.append(ends, table.rows)
+    else:
+        raise InterchangeError(
+            f"{table.where} does not say where episodes end, expected a column 'episode', 'done', or 'terminated' and "
+            f"'truncated'; name it with episode= or done=."
+        )
+    unfinished = ends[~(terminated[ends - 1] | truncated[ends - 1])] - 1
+    if len(unfinished) and singles["truncated"] is None:
+        truncated[unfinished] = True
+        report.note("assumed", f"{len(unfinished)} episodes that no flag ends are truncated")
+    return terminated, truncated, np.concatenate([[0], ends[:-1]]), ends
+
+
+def _changes(table: ForeignTable, name: str) -> npt.NDArray[np.int64]:
+    """Return the row after each run of equal values of a column.
+
+    Raises:
+        InterchangeError: a value comes back later.
+    """
+    values = values_of(table.column(name, 0, table.rows), f"Column {name!r} of {table.where}")
+    if values.ndim != 1:
+        raise InterchangeError(f"The episodes {name!r} of {table.where} are lists, expected a number or text a row.")
+    ends: npt.NDArray[np.int64] = np.append(np.flatnonzero(values[1:] != values[:-1]) + 1, len(values))
+    if len(set(values[ends - 1].tolist())) != len(ends):
+        raise InterchangeError(
+            f"The rows of an episode of {table.where} are not one after the other ({name!r} takes a value again); sort "
+            f"the table by it."
+        )
+    return ends
+
+
+def _inferred(tree: Any, infer: Any) -> gym.Space[Any]:
+    if isinstance(tree, Mapping):
+        return gym.spaces.Dict({key: _inferred(part, infer) for key, part in tree.items()})
+    is_whole = tree.dtype.kind == "O" or (infer is infer_action_space and len(tree.shape) == 1)
+    space: gym.Space[Any] = infer(tree[:] if is_whole else tree[:1])
+    return space
+
+
+def _table_of_csv(path: Path) -> ForeignTable:
+    """Return a CSV file as a table: it is copied to a temporary Parquet file, as its rows can be read in order only."""
+    place = tempfile.NamedTemporaryFile(suffix=".parquet", prefix="minari-csv-", delete=False)  # noqa: SIM115
+    copy = Path(place.name)
+    place.close()
+    try:
+        try:
+            _copy_csv(path, copy, _types_of_first_rows(path))
+        except pa.ArrowInvalid:  # later rows have other types
+            _copy_csv(path, copy, _types_of_all_rows(path))
+        found = ParquetTable(copy.parent, copy.name)
+    except BaseException:
+        copy.unlink(missing_ok=True)
+        raise
+    weakref.finalize(found, copy.unlink, missing_ok=True)
+    found.where = str(path)
+    return found
+
+
+def _copy_csv(path: Path, copy: Path, types: Mapping[str, Any]) -> None:
+    with (
+        _open_csv(path, types) as reader,
+        pq.ParquetWriter(str(copy), reader.schema, write_statistics=False, use_dictionary=False) as writer,
+    ):
+        for table in _collected(reader):
+            writer.write_table(table)
+
+
+def _collected(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches together, as tables of some size: the fewer groups of rows, the smaller the footer."""
+    waiting: list[Any] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(one.nbytes for one in waiting) >= _GROUP:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+@contextmanager
+def _open_csv(path: Path, types: Mapping[str, Any], *, is_first: bool = False) -> Iterator[Any]:
+    options = csv.ConvertOptions(column_types=dict(types), null_values=[""], strings_can_be_null=is_first)
+    parse = csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True)
+    read = csv.ReadOptions(block_size=_BLOCK, use_threads=False)
+    with os.fdopen(open_regular(path), "rb") as file, csv.open_csv(file, read, parse, options) as reader:
+        yield reader
+
+
+def _types_of_first_rows(path: Path) -> dict[str, Any]:
+    """Return the type of each column by the first block of rows.
+
+    Raises:
+        InterchangeError: two columns have the same name.
+        pyarrow.ArrowInvalid: all rows are needed to tell.
+    """
+    with _open_csv(path, {}) as reader:
+        schema = reader.schema
+    if len(set(schema.names)) != len(schema.names):
+        raise InterchangeError(f"{path} has several columns of one name, expected different names in its first line.")
+    if any(kind not in _csv_types() for kind in schema.types):
+        raise pa.ArrowInvalid("a column has no value yet, or one of another type")
+    return dict(zip(schema.names, schema.types, strict=True))
+
+
+def _types_of_all_rows(path: Path) -> dict[str, Any]:
+    """Return the type of each column, by all of its values: the first that fits."""
+    with _open_csv(path, {}) as reader:
+        names = reader.schema.names
+    left = {name: _csv_types() for name in names}
+    with _open_csv(path, dict.fromkeys(names, pa.string()), is_first=True) as reader:
+        for batch in reader:
+            for name, column in zip(names, batch.columns, strict=True):
+                while not _fits(column, left[name][0]):
+                    left[name].pop(0)
+    return {name: types[0] for name, types in left.items()}
+
+
+def _csv_types() -> list[Any]:
+    return [pa.bool_(), pa.int64(), pa.float64(), pa.string()]
+
+
+def _fits(column: Any, kind: Any) -> bool:
+    if kind == pa.string():
+        return True
+    if kind == pa.bool_():
+        return set(column.unique().to_pylist()) <= {"true", "false", "True", "False", None}
+    try:
+        column.cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _written_columns(dataset: MinariDataset, report: Report) -> dict[str, tuple[Any, tuple[int, ...]]]:
+    """Return the columns of an export: the place and shape of the values of each."""
+    if dataset.agents:
+        raise InterchangeError(
+            f"{dataset.id} has many agents, which a table cannot hold; export for_agent(AGENT) of one of them."
+        )
+    columns: dict[str, tuple[Any, tuple[int, ...]]] = {}
+    for place, (_, shape) in common_columns(dataset, "tables", report).items():
+        keys = [str(key) for key in place[1:]]
+        name = base = _NAMES.get(place[0]) or ".".join([_PREFIXES[place[0]], *keys])
+        number = 2
+        while name in columns:
+            name, number = f"{base}-{number}", number + 1
+        columns[name] = place, shape
+    if any(place[0] == "infos" for place, _ in columns.values()):
+        report.note("missing", "the infos of the last observation of each episode")
+    report.note("missing", "seeds, options and other metadata of episodes and of the dataset")
+    return columns
+
+
+def _tables_of(dataset: MinariDataset, columns: Mapping[str, Any], report: Report) -> Iterator[Any]:
+    """Yield the rows of each episode as a table of Arrow."""
+    number = 0
+    for episode in track(dataset.iterate_episodes(copy=False), "exporting episodes", total=len(dataset)):
+        if len(episode):
+            yield _table_of(episode, number, columns)
+            number += 1
+        else:
+            report.note("missing", "episodes without steps")
+    if not number:
+        raise InterchangeError(f"{dataset.id} has no episode with steps, expected at least one.")
+
+
+def _table_of(episode: EpisodeData, number: int, columns: Mapping[str, Any]) -> Any:
+    leaves, steps = leaves_of(episode), len(episode)
+    arrays = {"episode": pa.array(np.full(steps, number))}
+    after = {}
+    for name, (place, _) in columns.items():
+        values = leaves[place]
+        if not isinstance(values, np.ndarray):
+            texts = np.empty(len(values), object)
+            texts[:] = values
+            values = texts
+        arrays[name] = arrow_array(values[:steps])
+        if place[0] == "observations":
+            after[f"next_{name}"] = arrow_array(values[1:])
+    return pa.table({**arrays, **after})
+
+
+def _flattened(table: Any, columns: Mapping[str, Any]) -> Any:
+    """Return a table with a column for each number of a list."""
+    arrays: dict[str, Any] = {}
+    for name in table.schema.names:
+        column = table.column(name).combine_chunks()
+        column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        _, shape = columns.get(name) or columns.get(name.removeprefix("next_")) or ((), ())
+        if not shape:
+            arrays[name] = column
+            continue
+        values = values_of(column, name).reshape(table.num_rows, -1)
+        for number in range(values.shape[1]):
+            arrays[f"{name}_{number}"] = pa.array(np.ascontiguousarray(values[:, number]))
+    # As float64 all digits of a value are written, so that it is read back exactly.
+    is_float = {name: pa.types.is_floating(array.type) for name, array in arrays.items()}
+    return pa.table({name: array.cast(pa.float64()) if is_float[name] else array for name, array in arrays.items()})
