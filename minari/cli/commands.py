@@ -120,6 +120,9 @@ KeyPath = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="File that holds the token or the service-account key, if one is needed."),
 ]
+LocalDataset = Annotated[
+    str, typer.Argument(metavar="ID|PATH", help="Id of a local dataset, or path of its directory.")
+]
 MaxWorkers = Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of files transferred concurrently.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress bars; print a line now and then instead.")]
 Remote = Annotated[
@@ -314,7 +317,7 @@ def _show(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="ID",
+            metavar="ID|PATH|URL",
             help="Id of a local dataset, path of its directory, or an address such as "
             "hf://farama-minari/D4RL/door/human-v2, of which only the metadata is fetched.",
         ),
@@ -339,7 +342,7 @@ def _combine(
 
 @app.command("split", epilog="Example: minari split cartpole/random-v0 --fractions 0.8,0.2 --seed 0")
 def _split(
-    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")],
+    dataset: LocalDataset,
     fractions: Annotated[
         str | None, typer.Option(metavar="F,F...", help="Fraction of the episodes in each part, such as 0.8,0.2.")
     ] = None,
@@ -366,7 +369,7 @@ def _split(
 ) -> None:
     """Create new datasets of the parts of a dataset, all or none, without common episodes."""
     split.split(
-        dataset_id=dataset_id,
+        dataset=dataset,
         fractions=fractions,
         sizes=sizes,
         by=by.value,
@@ -447,7 +450,7 @@ def _as_given(value: Any) -> Any:
 
 @app.command("edit", cls=_EditCommand, epilog="Example: minari edit cartpole/a-v0 --drop-episodes 3,7,10-14 --dry-run")
 def _edit(
-    dataset: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset, or path of its directory.")],
+    dataset: LocalDataset,
     set_metadata: Annotated[
         list[str] | None,
         typer.Option(
@@ -696,7 +699,7 @@ def _validate(
 
 @app.command("verify", epilog="Example: minari verify cartpole/random-v0 --sample 20")
 def _verify(
-    dataset: Annotated[str, typer.Argument(metavar="ID|PATH", help="Id of a local dataset, or path of its directory.")],
+    dataset: LocalDataset,
     episodes: Annotated[
         str | None, typer.Option(metavar="NUMBERS", help="Numbers of episodes, such as 3,7,10-14; by default all.")
     ] = None,

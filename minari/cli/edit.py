@@ -12,14 +12,12 @@ import typer
 
 import minari
 from minari._base.json_text import parse_json, shortened
-from minari._catalog.listing import did_you_mean_local
+from minari.cli.local_datasets import find_dataset
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError
 from minari.cli.terminal import counted, echo, print_json
 from minari.dataset.edit import EditReport
 from minari.dataset.minari_storage import MinariStorage
-from minari.dataset.validation import find_data_path
-from minari.errors import DatasetNotFoundError
 
 
 __all__ = ["Wanted", "edit"]
@@ -95,11 +93,8 @@ def edit(
 
 
 def _edited(dataset: str, wanted: Wanted, new_id: str | None, dry_run: bool) -> EditReport[Any]:
-    try:
-        total = MinariStorage.read(find_data_path(dataset)).total_episodes
-        return minari.edit_dataset(dataset, new_dataset_id=new_id, dry_run=dry_run, **wanted.arguments(total))
-    except DatasetNotFoundError as error:
-        raise DatasetNotFoundError(f"{error}{did_you_mean_local(dataset)}") from error
+    total = MinariStorage.read(find_dataset(dataset)).total_episodes
+    return minari.edit_dataset(dataset, new_dataset_id=new_id, dry_run=dry_run, **wanted.arguments(total))
 
 
 def _ask(report: EditReport[Any], err: bool) -> bool:

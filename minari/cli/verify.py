@@ -10,12 +10,11 @@ from pathlib import Path
 import typer
 
 import minari
-from minari._catalog.listing import did_you_mean_local
+from minari.cli.local_datasets import suggesting_ids
 from minari.cli.options import parse_env_kwargs, parse_episodes
 from minari.cli.progress import progress_bars
 from minari.cli.terminal import counted, echo, print_json
 from minari.data_collector.verification import VerificationReport
-from minari.errors import DatasetNotFoundError
 
 
 __all__ = ["Plan", "verify"]
@@ -45,21 +44,18 @@ def verify(plan: Plan) -> None:
     sys.path.insert(0, str(Path.cwd()))  # where the user's own environments are
     env_kwargs = parse_env_kwargs(plan.env_kwargs)
     episodes = None if plan.episodes is None else parse_episodes(plan.episodes)
-    with progress_bars(quiet=plan.quiet):
-        try:
-            report = minari.verify(
-                plan.dataset,
-                episodes=episodes,
-                sample=plan.sample,
-                seed=plan.seed,
-                tolerance=plan.tolerance,
-                env=plan.env,
-                env_kwargs=env_kwargs,
-                processes=plan.processes,
-                keep_report=plan.keeps_report,
-            )
-        except DatasetNotFoundError as error:
-            raise DatasetNotFoundError(f"{error}{did_you_mean_local(plan.dataset)}") from error
+    with progress_bars(quiet=plan.quiet), suggesting_ids(plan.dataset):
+        report = minari.verify(
+            plan.dataset,
+            episodes=episodes,
+            sample=plan.sample,
+            seed=plan.seed,
+            tolerance=plan.tolerance,
+            env=plan.env,
+            env_kwargs=env_kwargs,
+            processes=plan.processes,
+            keep_report=plan.keeps_report,
+        )
     if plan.as_json:
         print_json(report.as_dict())
     else:
