@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from itertools import chain
 from typing import Any
-
-import typer
 
 import minari
 from minari._base.json_text import parse_json, shortened
 from minari.cli.local_datasets import find_dataset
+from minari.cli.options import parse_episodes
 from minari.cli.progress import progress_bars
-from minari.cli.running import UsageError
+from minari.cli.running import UsageError, confirm
 from minari.cli.terminal import counted, echo, print_json
 from minari.dataset.edit import EditReport
 from minari.dataset.minari_storage import MinariStorage
 
 
 __all__ = ["Wanted", "edit"]
-
-_NUMBERS = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -59,13 +54,13 @@ class Wanted:
         """
         of_episodes: dict[int, dict[str, Any]] = {}
         for numbers, pair in self.episode_metadata or ():
-            for number in _below(total, _parse_numbers("--set-episode", numbers)):
+            for number in parse_episodes("--set-episode", numbers, total):
                 of_episodes.setdefault(number, {}).update(_parse_pairs("--set-episode", [pair]))
-        dropped = _parse_numbers("--drop-episodes", self.drop_episodes) if self.drop_episodes is not None else ()
+        dropped = self.drop_episodes
         return {
             "set_metadata": _parse_pairs("--set", self.set_metadata),
             "remove_metadata": self.remove_metadata or (),
-            "drop_episodes": list(_below(total, dropped)),
+            "drop_episodes": [] if dropped is None else parse_episodes("--drop-episodes", dropped, total),
             "keep": self.keep,
             "drop_fields": self.drop_fields or (),
             "rename_fields": _parse_names("--rename-field", self.rename_fields),
@@ -104,7 +99,8 @@ def _ask(report: EditReport[Any], err: bool) -> bool:
     echo(f"What is dropped from {report.dataset_id} cannot be restored:", err=err)
     for sentence in report.sentences:
         echo(f"  {sentence}", err=err)
-    return typer.confirm("Are you sure you want to edit it in place?", abort=True, err=err)
+    confirm("Are you sure you want to edit it in place?", err=err)
+    return True
 
 
 def _lines(report: EditReport[Any]) -> list[str]:
@@ -147,25 +143,3 @@ def _parse_value(text: str) -> Any:
         return parse_json(text)
     except ValueError:
         return text
-
-
-def _parse_numbers(option: str, text: str) -> Iterator[int]:
-    """Return the numbers of episodes in ``3,7,10-14``; a large range takes no memory."""
-    parts = []
-    for part in text.split(","):
-        match = _NUMBERS.fullmatch(part)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(
-                f"{option} is given {shortened(text)}, expected numbers of episodes and ranges of them, such as "
-                f"3,7,10-14."
-            )
-        parts.append(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return chain.from_iterable(parts)
-
-
-def _below(total: int, numbers: Iterable[int]) -> Iterator[int]:
-    """Yield numbers up to the first that no episode has, which is then refused."""
-    for number in numbers:
-        yield number
-        if number >= total:
-            return

@@ -10,11 +10,12 @@ from pathlib import Path
 import typer
 
 import minari
-from minari.cli.local_datasets import suggesting_ids
+from minari.cli.local_datasets import find_dataset, suggesting_ids
 from minari.cli.options import parse_env_kwargs, parse_episodes
 from minari.cli.progress import progress_bars
 from minari.cli.terminal import counted, echo, print_json
 from minari.data_collector.verification import VerificationReport
+from minari.dataset.minari_storage import MinariStorage
 
 
 __all__ = ["Plan", "verify"]
@@ -43,7 +44,10 @@ def verify(plan: Plan) -> None:
     """Verify a dataset, and exit with status 1 if an episode has diverged."""
     sys.path.insert(0, str(Path.cwd()))  # where the user's own environments are
     env_kwargs = parse_env_kwargs(plan.env_kwargs)
-    episodes = None if plan.episodes is None else parse_episodes(plan.episodes)
+    episodes: list[int] | None = None
+    if plan.episodes is not None:
+        total = MinariStorage.read(find_dataset(plan.dataset)).total_episodes
+        episodes = parse_episodes("--episodes", plan.episodes, total)
     with progress_bars(quiet=plan.quiet), suggesting_ids(plan.dataset):
         report = minari.verify(
             plan.dataset,
