@@ -100,7 +100,7 @@ class _App(typer.Typer):
 
 app = _App(
     cls=_Group,
-    help="Record, list, show, combine and share datasets of reinforcement-learning episodes.",
+    help="Record, inspect, check, edit and share datasets of reinforcement-learning episodes.",
     epilog="Example: minari record CartPole-v1 --dataset-id cartpole/a-v0",
     pretty_exceptions_enable=False,
 )
@@ -110,7 +110,7 @@ Compression = Annotated[
     typer.Option(
         metavar="CODEC",
         help="Codec for all columns (gzip, gzip:9, none, ...), or COLUMN=CODEC for one of them, such as "
-        "observations/pixels=gzip:9; may be repeated. By default, frames are compressed losslessly and other "
+        "observations=gzip:9; may be repeated. By default, frames are compressed losslessly and other "
         "columns are not compressed.",
     ),
 ]
@@ -232,7 +232,7 @@ def _record_dataset(
         typer.Option(
             metavar="MODULE:FUNCTION",
             help="Function that makes an environment of many agents, such as "
-            "pettingzoo.butterfly.pistonball_v6:parallel_env; ENV_ID is then just its name, and a policy is called "
+            "my_games:parallel_env; ENV_ID is then just its name, and a policy is called "
             "with an observation and the agent.",
         ),
     ] = None,
@@ -367,7 +367,7 @@ def _split(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Create new datasets of the parts of a dataset, all or none, without common episodes."""
+    """Split a dataset into new datasets without common episodes, all or none of which appear."""
     split.split(
         dataset=dataset,
         fractions=fractions,
@@ -486,7 +486,7 @@ def _edit(
         list[str] | None,
         typer.Option(
             metavar="OLD=NEW",
-            help="Field to rename: its last part changes, as in observations/cam=observations/camera; may be repeated.",
+            help="Field to rename: its last part changes, as in infos/t=infos/time; may be repeated.",
         ),
     ] = None,
     set_episode: Annotated[
@@ -677,7 +677,7 @@ def _validate(
     ] = False,
     profile: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Compare with a standard: 'hub' is that of a dataset for others."),
+        typer.Option(metavar="NAME", help="Standard to compare with: 'hub', what others expect of a shared dataset."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -721,7 +721,7 @@ def _verify(
         typer.Option(
             metavar="MODULE:FUNCTION",
             help="Function that makes the environment, or its id; by default the environment that the dataset names. "
-            "Required for many agents, such as pettingzoo.butterfly.pistonball_v6:parallel_env.",
+            "Required for many agents, such as my_games:parallel_env.",
         ),
     ] = None,
     env_kwargs: Annotated[

@@ -46,7 +46,8 @@ def _compared(a: str, b: str, ignore_metadata: bool, quiet: bool) -> DatasetDiff
 
 def _lines(found: DatasetDiff, a: str, b: str) -> Iterator[str]:
     verdict = "are equal" if found.equal else "differ"
-    yield f"{a} and {b} {verdict}: {_size(found.a)}, and {_size(found.b)}"
+    sizes = dict.fromkeys((_size(found.a), _size(found.b)))
+    yield f"{a} and {b} {verdict}: {', and '.join(sizes)}{'' if len(sizes) > 1 or found.equal else ' each'}"
     for title, lines in (
         ("Metadata", list(_metadata(found.metadata, a, b))),
         ("Spaces", list(found.spaces)),

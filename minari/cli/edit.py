@@ -13,6 +13,7 @@ from minari.cli.options import parse_episodes
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, confirm
 from minari.cli.terminal import counted, echo, print_json
+from minari.dataset.condition import FLAGS, NAMES
 from minari.dataset.edit import EditReport
 from minari.dataset.minari_storage import MinariStorage
 
@@ -75,6 +76,11 @@ def edit(
     """Edit a dataset, once the user confirms where data would be lost."""
     if wanted.is_nothing and new_id is None:
         raise UsageError("Give at least one change, such as --set KEY=VALUE, --drop-episodes or --drop-field.")
+    if wanted.keep is not None and wanted.keep.strip() in NAMES and wanted.keep.strip() not in FLAGS:
+        raise UsageError(
+            f"--keep is {shortened(wanted.keep)}, which is not a condition; put the whole condition in quotes, as in "
+            f"--keep 'return > 100'."
+        )
     asks = not (dry_run or without_asking or new_id is not None) and wanted.drops_data
     with progress_bars(quiet=quiet):
         if asks:

@@ -26,7 +26,7 @@ from minari._base.json_text import shortened
 from minari.errors import ArgumentError, ArgumentTypeError
 
 
-__all__ = ["FUNCTIONS", "NAMES", "Condition", "Lookup", "aggregate", "find", "unknown"]
+__all__ = ["FLAGS", "FUNCTIONS", "NAMES", "Condition", "Lookup", "aggregate", "find", "unknown"]
 
 #: The path of a value: a name, and the keys and positions inside of it.
 Lookup: TypeAlias = tuple[str | int, ...]
@@ -35,10 +35,11 @@ Values: TypeAlias = Mapping[Any, Any]
 
 #: The names with a meaning of their own; all others are keys of the metadata of an episode.
 NAMES: Final = ("id", "length", "return", "seed", "terminated", "truncated", "metadata", "agents")
+#: Those of them that are conditions by themselves.
+FLAGS: Final = frozenset({"terminated", "truncated"})
 #: The functions of all values of a field, or of a list.
 FUNCTIONS: Final = ("min", "max", "mean", "std", "sum", "any", "all")
 
-_FLAGS = frozenset({"terminated", "truncated"})
 _LONGEST_TEXT = 2000  # characters
 _MOST_TOKENS = 500
 _MOST_LEVELS = 50
@@ -391,7 +392,7 @@ class _Parser:
         lookup = self._path(node)
         self.lookups.add(lookup)
         kind: _Kind = "unknown"
-        if lookup[0] in _FLAGS:
+        if lookup[0] in FLAGS:
             kind = "bool" if len(lookup) == 1 else "unknown"
         elif lookup[0] in NAMES and lookup[0] not in ("metadata", "agents"):
             kind = "other"

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 def test_equal_datasets(run: Minari, make_dataset: MakeDataset, tmp_path: Path, datasets_root: Path) -> None:
     make_dataset("toy/a-v0", [3, 5]).convert("toy/b-v0", compression=next(installed_codecs("hdf5")))
-    sizes = "2 episodes, 8 steps, and 2 episodes, 8 steps"
+    sizes = "2 episodes, 8 steps"
     run("diff", "toy/a-v0", "toy/b-v0").assert_done(
         f"toy/a-v0 and toy/b-v0 are equal: {sizes}",
         "Metadata",
@@ -111,7 +111,7 @@ def test_diff_of_the_real_dataset(run: Minari, real_root: Path) -> None:
     minari.load_dataset("D4RL/door/human-v2").convert("door/table-v0", "parquet")
     done = run("diff", "D4RL/door/human-v2", "door/table-v0")
     assert done.code == 0
-    assert done.lines[0].endswith("are equal: 25 episodes, 6729 steps, and 25 episodes, 6729 steps")
+    assert done.lines[0].endswith("are equal: 25 episodes, 6729 steps")
 
 
 # split

@@ -155,6 +155,9 @@ def test_fields(run: Minari) -> None:
             for text in ("", "a", "1,", "1 2", "-1", "1--2", "²", "9" * 30)
         ),
         (["--drop-episodes", "1, 3-2"], ["--drop-episodes is '1, 3-2', in which a range goes backwards", "2-3"], 2),
+        (["--keep", "return"], ["--keep is 'return', which is not a condition; put the whole condition in quotes"], 2),
+        (["--keep", "retrun > 3"], ["No episode has 'retrun'", "'return'"], 1),
+        (["--drop-field", "info/x"], ["toy/a-v0 has no field 'info/x', expected an info such as 'infos/success'."], 1),
         (["--drop-episodes", "3-999999999999999999"], ["There is no episode 4 in toy/a-v0"], 1),
         (["--drop-episodes", "0-3"], ["None of the 4 episodes"], 1),
         (["--drop-field", "infos/x"], ["No episode of toy/a-v0 has 'infos/x'"], 1),
