@@ -125,7 +125,7 @@ def _lines(report: EditReport[Any]) -> list[str]:
 
 def _parse_pairs(option: str, texts: Iterable[str] | None) -> dict[str, Any]:
     """Return keys and values of ``KEY=VALUE``; a value is JSON if it is valid JSON, and otherwise text."""
-    return {key: _parse_value(value) for key, value in _split(option, texts, "KEY=VALUE").items()}
+    return {key: _parse_value(option, key, value) for key, value in _split(option, texts, "KEY=VALUE").items()}
 
 
 def _parse_names(option: str, texts: Iterable[str] | None) -> dict[str, str]:
@@ -138,14 +138,22 @@ def _split(option: str, texts: Iterable[str] | None, form: str) -> dict[str, str
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(f"{option} is {shortened(text)}, expected {form}.")
+        if key != key.strip():
+            raise UsageError(f"{option} is {shortened(text)}, expected {form} without spaces around the '='.")
         if key in found:
-            raise UsageError(f"{option} gives {shortened(key)} twice, expected it once.")
+            several = ', or a list such as \'author=["Ada", "Grace"]\'' if form == "KEY=VALUE" else ""
+            raise UsageError(f"{option} gives {shortened(key)} twice, expected it once{several}.")
         found[key] = value
     return found
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(option: str, key: str, text: str) -> Any:
     try:
         return parse_json(text)
-    except ValueError:
+    except ValueError as error:
+        if text[:1] + text[-1:] in ("[]", "{}"):  # such as a list with the quotes of Python, or without any
+            raise UsageError(
+                f"{option} gives {shortened(key)} the value {shortened(text)}, which is not valid JSON; text in a list "
+                f'needs double quotes, and single quotes around the whole, as in \'author=["Ada", "Grace"]\'.'
+            ) from error
         return text

@@ -155,6 +155,10 @@ def test_fields(run: Minari) -> None:
             for text in ("", "a", "1,", "1 2", "-1", "1--2", "²", "9" * 30)
         ),
         (["--drop-episodes", "1, 3-2"], ["--drop-episodes is '1, 3-2', in which a range goes backwards", "2-3"], 2),
+        (["--set", "author = Ada"], ["--set is 'author = Ada', expected KEY=VALUE without spaces"], 2),
+        (["--set", "author=['Ada']"], ["--set gives 'author' the value", "is not valid JSON", "double quotes"], 2),
+        (["--set-episode", "0", "goal=[x]"], ["--set-episode gives 'goal' the value '[x]', which is not"], 2),
+        (["--set", "author=Ada", "--set", "author=B"], ["gives 'author' twice", "list such as 'author=["], 2),
         (["--keep", "return"], ["--keep is 'return', which is not a condition; put the whole condition in quotes"], 2),
         (["--keep", "retrun > 3"], ["No episode has 'retrun'", "'return'"], 1),
         (["--drop-field", "info/x"], ["toy/a-v0 has no field 'info/x', expected an info such as 'infos/success'."], 1),
