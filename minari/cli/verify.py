@@ -77,7 +77,7 @@ def _lines(report: VerificationReport) -> list[str]:
     notes = Counter((one.status, one.note) for one in report.episodes if one.note and one.status != "diverged")
     for (status, note), count in notes.items():
         lines.append(f"{counted(count, 'episode')} {status}: {note}")
-    lines += report.notes
+    lines += [" ".join(note.split()) for note in report.notes]
     differing = report.differing_versions
     if differing:
         pairs = ", ".join(f"{name} {before} (now {now})" for name, (before, now) in differing.items())
