@@ -487,7 +487,7 @@ def test_dataset_without_an_environment() -> None:
     assert statuses(minari.verify(dataset)) == ["not reproducible"]
     dataset.storage.update_episode_metadata([{"seed": 1}])
     with pytest.raises(
-        EnvironmentSpecError, match="has no env_spec to make its environment of; give a function .* as env "
+        EnvironmentSpecError, match=r"has no env_spec to make its environment of; give a function .* as env "
     ):
         minari.verify(dataset)
 
