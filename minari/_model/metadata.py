@@ -337,7 +337,7 @@ def _protected(key: str) -> MetadataError:
 def _stored_value(key: str, value: Any) -> Any:
     if key in SPACES and isinstance(value, spaces.Space):
         return serialize_space(value)
-    if key in _NAME_SETS and isinstance(value, str):
+    if key in (*_NAME_SETS, "requirements") and isinstance(value, str):
         return [value]
     stored = json_value(value, key)
     is_list = isinstance(stored, list) and all(isinstance(item, str) for item in stored)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import typer
-
 import minari
 from minari._base.settings import get_datasets_root
 from minari._catalog.layout import dataset_exists, get_dataset_path
@@ -18,6 +16,7 @@ from minari._storages.metadata_file import read_raw_metadata, with_measured_size
 from minari.cli.listing import dataset_rows, dataset_table
 from minari.cli.options import parse_compression
 from minari.cli.progress import progress_bars
+from minari.cli.running import confirm
 from minari.cli.terminal import counted, echo, show, warn
 from minari.errors import DatasetNotFoundError, MinariError
 
@@ -88,7 +87,7 @@ def delete(dataset_ids: Sequence[str], without_asking: bool) -> None:
     echo("Delete local Minari datasets")
     show(dataset_table(rows))
     if not without_asking:
-        typer.confirm("Are you sure you want to delete these local datasets?", abort=True)
+        confirm("Are you sure you want to delete these local datasets?")
     for dataset_id in dataset_ids:
         minari.delete_dataset(dataset_id)
         echo(f"Dataset {dataset_id} deleted!")

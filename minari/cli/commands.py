@@ -114,7 +114,7 @@ class _App(typer.Typer):
 
 app = _App(
     cls=_Group,
-    help="Record, list, show, combine and share datasets of reinforcement-learning episodes.",
+    help="Record, inspect, check, edit and share datasets of reinforcement-learning episodes.",
     epilog="Example: minari record CartPole-v1 --dataset-id cartpole/a-v0",
     pretty_exceptions_enable=False,
 )
@@ -124,7 +124,7 @@ Compression = Annotated[
     typer.Option(
         metavar="CODEC",
         help="Codec for all columns (gzip, gzip:9, none, ...), or COLUMN=CODEC for one of them, such as "
-        "observations/pixels=gzip:9; may be repeated. By default, frames are compressed losslessly and other "
+        "observations=gzip:9; may be repeated. By default, frames are compressed losslessly and other "
         "columns are not compressed.",
     ),
 ]
@@ -133,6 +133,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 KeyPath = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="File that holds the token or the service-account key, if one is needed."),
+]
+LocalDataset = Annotated[
+    str, typer.Argument(metavar="ID|PATH", help="Id of a local dataset, or path of its directory.")
 ]
 MaxWorkers = Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of files transferred concurrently.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Draw no progress bars; print a line now and then instead.")]
@@ -243,7 +246,7 @@ def _record_dataset(
         typer.Option(
             metavar="MODULE:FUNCTION",
             help="Function that makes an environment of many agents, such as "
-            "pettingzoo.butterfly.pistonball_v6:parallel_env; ENV_ID is then just its name, and a policy is called "
+            "my_games:parallel_env; ENV_ID is then just its name, and a policy is called "
             "with an observation and the agent.",
         ),
     ] = None,
@@ -328,7 +331,7 @@ def _show(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="ID",
+            metavar="ID|PATH|URL",
             help="Id of a local dataset, path of its directory, or an address such as "
             "hf://farama-minari/D4RL/door/human-v2, of which only the metadata is fetched.",
         ),
@@ -353,7 +356,7 @@ def _combine(
 
 @app.command("split", epilog="Example: minari split cartpole/random-v0 --fractions 0.8,0.2 --seed 0")
 def _split(
-    dataset_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")],
+    dataset: LocalDataset,
     fractions: Annotated[
         str | None, typer.Option(metavar="F,F...", help="Fraction of the episodes in each part, such as 0.8,0.2.")
     ] = None,
@@ -378,9 +381,9 @@ def _split(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Create new datasets of the parts of a dataset, all or none, without common episodes."""
+    """Split a dataset into new datasets without common episodes, all or none of which appear."""
     split.split(
-        dataset_id=dataset_id,
+        dataset=dataset,
         fractions=fractions,
         sizes=sizes,
         by=by.value,
@@ -461,7 +464,7 @@ def _as_given(value: Any) -> Any:
 
 @app.command("edit", cls=_EditCommand, epilog="Example: minari edit cartpole/a-v0 --drop-episodes 3,7,10-14 --dry-run")
 def _edit(
-    dataset: Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset, or path of its directory.")],
+    dataset: LocalDataset,
     set_metadata: Annotated[
         list[str] | None,
         typer.Option(
@@ -497,7 +500,7 @@ def _edit(
         list[str] | None,
         typer.Option(
             metavar="OLD=NEW",
-            help="Field to rename: its last part changes, as in observations/cam=observations/camera; may be repeated.",
+            help="Field to rename: its last part changes, as in infos/t=infos/time; may be repeated.",
         ),
     ] = None,
     set_episode: Annotated[
@@ -688,7 +691,7 @@ def _validate(
     ] = False,
     profile: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Compare with a standard: 'hub' is that of a dataset for others."),
+        typer.Option(metavar="NAME", help="Standard to compare with: 'hub', what others expect of a shared dataset."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -710,7 +713,7 @@ def _validate(
 
 @app.command("verify", epilog="Example: minari verify cartpole/random-v0 --sample 20")
 def _verify(
-    dataset: Annotated[str, typer.Argument(metavar="ID|PATH", help="Id of a local dataset, or path of its directory.")],
+    dataset: LocalDataset,
     episodes: Annotated[
         str | None, typer.Option(metavar="NUMBERS", help="Numbers of episodes, such as 3,7,10-14; by default all.")
     ] = None,
@@ -732,7 +735,7 @@ def _verify(
         typer.Option(
             metavar="MODULE:FUNCTION",
             help="Function that makes the environment, or its id; by default the environment that the dataset names. "
-            "Required for many agents, such as pettingzoo.butterfly.pistonball_v6:parallel_env.",
+            "Required for many agents, such as my_games:parallel_env.",
         ),
     ] = None,
     env_kwargs: Annotated[

@@ -8,17 +8,12 @@ from typing import Any
 import typer
 
 import minari
-from minari._base.addresses import plain_text
 from minari._base.json_text import parse_json, shortened
-from minari._base.settings import get_datasets_root
-from minari._catalog.listing import did_you_mean_local
+from minari.cli.local_datasets import open_dataset
 from minari.cli.progress import progress_bars
 from minari.cli.running import run_command
 from minari.cli.terminal import counted, echo, print_json
 from minari.dataset.diff import DatasetDiff, EpisodesDiff, MetadataDiff
-from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.validation import find_data_path
-from minari.errors import DataPathError, DatasetNotFoundError, MinariError
 from minari.spaces.differences import differing_key
 
 
@@ -44,33 +39,15 @@ def diff(a: str, b: str, ignore_metadata: bool, as_json: bool, quiet: bool) -> N
 
 
 def _compared(a: str, b: str, ignore_metadata: bool, quiet: bool) -> DatasetDiff:
-    one, other = _opened(a), _opened(b)
+    one, other = open_dataset(a), open_dataset(b)
     with progress_bars(quiet=quiet):
         return minari.diff_datasets(one, other, ignore_metadata=ignore_metadata)
 
 
-def _opened(name: str) -> MinariDataset:
-    try:
-        return MinariDataset(find_data_path(name))
-    except DatasetNotFoundError:
-        raise DatasetNotFoundError(
-            f"There is no dataset {name} in {get_datasets_root()}; `minari list local --all` shows which there are."
-            f"{did_you_mean_local(name)}"
-        ) from None
-    except (MinariError, OSError):
-        raise
-    except Exception as error:  # of the client of a remote, which may raise anything
-        if "://" not in name:
-            raise
-        raise DataPathError(
-            f"{plain_text(name)} cannot be opened ({type(error).__name__}: {plain_text(error)}); download the dataset "
-            f"and give its id."
-        ) from error
-
-
 def _lines(found: DatasetDiff, a: str, b: str) -> Iterator[str]:
     verdict = "are equal" if found.equal else "differ"
-    yield f"{a} and {b} {verdict}: {_size(found.a)}, and {_size(found.b)}"
+    sizes = dict.fromkeys((_size(found.a), _size(found.b)))
+    yield f"{a} and {b} {verdict}: {', and '.join(sizes)}{'' if len(sizes) > 1 or found.equal else ' each'}"
     for title, lines in (
         ("Metadata", list(_metadata(found.metadata, a, b))),
         ("Spaces", list(found.spaces)),

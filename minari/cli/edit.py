@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from itertools import chain
 from typing import Any
-
-import typer
 
 import minari
 from minari._base.json_text import parse_json, shortened
-from minari._catalog.listing import did_you_mean_local
+from minari.cli.local_datasets import find_dataset
+from minari.cli.options import parse_episodes
 from minari.cli.progress import progress_bars
-from minari.cli.running import UsageError
+from minari.cli.running import UsageError, confirm
 from minari.cli.terminal import counted, echo, print_json
+from minari.dataset.condition import FLAGS, NAMES
 from minari.dataset.edit import EditReport
 from minari.dataset.minari_storage import MinariStorage
-from minari.dataset.validation import find_data_path
-from minari.errors import DatasetNotFoundError
 
 
 __all__ = ["Wanted", "edit"]
-
-_NUMBERS = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,13 +55,13 @@ class Wanted:
         """
         of_episodes: dict[int, dict[str, Any]] = {}
         for numbers, pair in self.episode_metadata or ():
-            for number in _below(total, _parse_numbers("--set-episode", numbers)):
+            for number in parse_episodes("--set-episode", numbers, total):
                 of_episodes.setdefault(number, {}).update(_parse_pairs("--set-episode", [pair]))
-        dropped = _parse_numbers("--drop-episodes", self.drop_episodes) if self.drop_episodes is not None else ()
+        dropped = self.drop_episodes
         return {
             "set_metadata": _parse_pairs("--set", self.set_metadata),
             "remove_metadata": self.remove_metadata or (),
-            "drop_episodes": list(_below(total, dropped)),
+            "drop_episodes": [] if dropped is None else parse_episodes("--drop-episodes", dropped, total),
             "keep": self.keep,
             "drop_fields": self.drop_fields or (),
             "rename_fields": _parse_names("--rename-field", self.rename_fields),
@@ -82,6 +76,11 @@ def edit(
     """Edit a dataset, once the user confirms where data would be lost."""
     if wanted.is_nothing and new_id is None:
         raise UsageError("Give at least one change, such as --set KEY=VALUE, --drop-episodes or --drop-field.")
+    if wanted.keep is not None and wanted.keep.strip() in NAMES and wanted.keep.strip() not in FLAGS:
+        raise UsageError(
+            f"--keep is {shortened(wanted.keep)}, which is not a condition; put the whole condition in quotes, as in "
+            f"--keep 'return > 100'."
+        )
     asks = not (dry_run or without_asking or new_id is not None) and wanted.drops_data
     with progress_bars(quiet=quiet):
         if asks:
@@ -95,11 +94,8 @@ def edit(
 
 
 def _edited(dataset: str, wanted: Wanted, new_id: str | None, dry_run: bool) -> EditReport[Any]:
-    try:
-        total = MinariStorage.read(find_data_path(dataset)).total_episodes
-        return minari.edit_dataset(dataset, new_dataset_id=new_id, dry_run=dry_run, **wanted.arguments(total))
-    except DatasetNotFoundError as error:
-        raise DatasetNotFoundError(f"{error}{did_you_mean_local(dataset)}") from error
+    total = MinariStorage.read(find_dataset(dataset)).total_episodes
+    return minari.edit_dataset(dataset, new_dataset_id=new_id, dry_run=dry_run, **wanted.arguments(total))
 
 
 def _ask(report: EditReport[Any], err: bool) -> bool:
@@ -109,7 +105,8 @@ def _ask(report: EditReport[Any], err: bool) -> bool:
     echo(f"What is dropped from {report.dataset_id} cannot be restored:", err=err)
     for sentence in report.sentences:
         echo(f"  {sentence}", err=err)
-    return typer.confirm("Are you sure you want to edit it in place?", abort=True, err=err)
+    confirm("Are you sure you want to edit it in place?", err=err)
+    return True
 
 
 def _lines(report: EditReport[Any]) -> list[str]:
@@ -128,7 +125,7 @@ def _lines(report: EditReport[Any]) -> list[str]:
 
 def _parse_pairs(option: str, texts: Iterable[str] | None) -> dict[str, Any]:
     """Return keys and values of ``KEY=VALUE``; a value is JSON if it is valid JSON, and otherwise text."""
-    return {key: _parse_value(value) for key, value in _split(option, texts, "KEY=VALUE").items()}
+    return {key: _parse_value(option, key, value) for key, value in _split(option, texts, "KEY=VALUE").items()}
 
 
 def _parse_names(option: str, texts: Iterable[str] | None) -> dict[str, str]:
@@ -141,36 +138,22 @@ def _split(option: str, texts: Iterable[str] | None, form: str) -> dict[str, str
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(f"{option} is {shortened(text)}, expected {form}.")
+        if key != key.strip():
+            raise UsageError(f"{option} is {shortened(text)}, expected {form} without spaces around the '='.")
         if key in found:
-            raise UsageError(f"{option} gives {shortened(key)} twice, expected it once.")
+            several = ', or a list such as \'author=["Ada", "Grace"]\'' if form == "KEY=VALUE" else ""
+            raise UsageError(f"{option} gives {shortened(key)} twice, expected it once{several}.")
         found[key] = value
     return found
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(option: str, key: str, text: str) -> Any:
     try:
         return parse_json(text)
-    except ValueError:
-        return text
-
-
-def _parse_numbers(option: str, text: str) -> Iterator[int]:
-    """Return the numbers of episodes in ``3,7,10-14``; a large range takes no memory."""
-    parts = []
-    for part in text.split(","):
-        match = _NUMBERS.fullmatch(part)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
+    except ValueError as error:
+        if text[:1] + text[-1:] in ("[]", "{}"):  # such as a list with the quotes of Python, or without any
             raise UsageError(
-                f"{option} is given {shortened(text)}, expected numbers of episodes and ranges of them, such as "
-                f"3,7,10-14."
-            )
-        parts.append(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return chain.from_iterable(parts)
-
-
-def _below(total: int, numbers: Iterable[int]) -> Iterator[int]:
-    """Yield numbers up to the first that no episode has, which is then refused."""
-    for number in numbers:
-        yield number
-        if number >= total:
-            return
+                f"{option} gives {shortened(key)} the value {shortened(text)}, which is not valid JSON; text in a list "
+                f'needs double quotes, and single quotes around the whole, as in \'author=["Ada", "Grace"]\'.'
+            ) from error
+        return text

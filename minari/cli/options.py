@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import minari
+from minari._base.json_text import shortened
 from minari.cli.running import UsageError
 
 
 __all__ = ["parse_compression", "parse_env_kwargs", "parse_episodes", "read_credentials"]
 
-_MOST_EPISODES = 10_000_000  # in a range
+_NUMBERS = re.compile(r"\s*(\d{1,18})(?:\s*-\s*(\d{1,18}))?\s*", re.ASCII)
 
 
 def parse_compression(texts: list[str] | None) -> str | dict[str, str] | None:
@@ -56,22 +57,33 @@ def parse_env_kwargs(text: str | None) -> dict[str, Any]:
     return arguments
 
 
-def parse_episodes(text: str) -> list[int]:
-    """Return numbers of episodes.
+def parse_episodes(option: str, text: str, total: int) -> list[int]:
+    """Return numbers of episodes; of a range, those up to the first that no episode has, which is refused later.
 
-    >>> parse_episodes("3,7,10-14")
-    [3, 7, 10, 11, 12, 13, 14]
+    >>> parse_episodes("--episodes", "3, 7,10-14", 20), parse_episodes("--episodes", "1-999999999", 3)
+    ([3, 7, 10, 11, 12, 13, 14], [1, 2, 3])
+
+    Args:
+        option: the name of the option, for the message.
+        text: numbers and ranges of them.
+        total: the number of episodes.
 
     Raises:
         UsageError: the text is neither numbers nor ranges of them.
     """
     numbers: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,18})(?:\s*-\s*([0-9]{1,18}))?\s*", part)
+        match = _NUMBERS.fullmatch(part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
-        if not 0 <= last - first < _MOST_EPISODES:
-            raise UsageError(f"--episodes is {text!r}, expected numbers and ranges such as 3,7,10-14.")
-        numbers += range(first, last + 1)
+        if match is None:
+            raise UsageError(
+                f"{option} is {shortened(text)}, expected numbers of episodes and ranges of them, such as 3,7,10-14."
+            )
+        if last < first:
+            raise UsageError(
+                f"{option} is {shortened(text)}, in which a range goes backwards; write {last}-{first} for it."
+            )
+        numbers += range(first, min(last, max(first, total)) + 1)
     return numbers
 
 

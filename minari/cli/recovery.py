@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-import typer
-
 from minari._base.lazy import LazyModule
 from minari._base.settings import get_datasets_root
 from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._catalog.recordings import Recording, find_recording, list_recordings
 from minari._model.dataset_id import DatasetId
-from minari.cli.running import UsageError, for_each
+from minari.cli.running import UsageError, confirm, for_each
 from minari.cli.terminal import UNKNOWN, counted, echo, print_json, show
 from minari.errors import DatasetBusyError, DatasetIdError
 from minari.storage.cleaning import find_leftovers, remove
@@ -125,7 +123,7 @@ def _discard(recording: Recording, without_asking: bool) -> None:
         raise DatasetBusyError(f"The recording {recording.name} is {recording.status}; end that program first.")
     show(_recording_table("Delete a recording", [recording]))
     if not without_asking:
-        typer.confirm("Are you sure you want to delete this recording?", abort=True)
+        confirm("Are you sure you want to delete this recording?")
     recording.discard()
     echo(f"Recording {recording.name} deleted.")
 
@@ -219,6 +217,6 @@ def clean(
     if dry_run or not found:
         return
     if not without_asking:
-        typer.confirm("Are you sure you want to do this?", abort=True)
+        confirm("Are you sure you want to do this?")
     for_each(found, remove)
     echo(f"Cleaned {len(found)} of {len(found)}, {sum(leftover.size for leftover in found) / 1e6:.1f} MB.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from minari.cli.terminal import echo, printable, warn
 from minari.errors import MinariError
 
 
-__all__ = ["UsageError", "for_each", "run_command"]
+__all__ = ["UsageError", "confirm", "for_each", "run_command"]
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -54,6 +55,30 @@ def for_each(items: Iterable[T], action: Callable[[T], None]) -> None:
             worst = max(worst, failed.exit_code)
     if worst:
         raise typer.Exit(worst)
+
+
+def confirm(question: str, *, err: bool = False) -> None:
+    """Ask a question, and end the command unless the answer is yes.
+
+    Args:
+        question: the question.
+        err: whether it is asked on standard error.
+
+    Raises:
+        typer.Abort: the answer is no, or Ctrl-C.
+        MinariError: there is no answer, as in a script without a terminal.
+    """
+    try:
+        agreed = typer.confirm(question, err=err)
+    except typer.Abort as aborted:
+        if not isinstance(aborted.__context__, EOFError) or sys.stdin.isatty():
+            raise
+        echo("", err=err)
+        raise MinariError(
+            "Nothing was changed, since there is no answer on standard input; --yes skips the question."
+        ) from None
+    if not agreed:
+        raise typer.Abort
 
 
 @contextmanager

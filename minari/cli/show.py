@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,20 +14,18 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
-from minari._base.settings import get_datasets_root
-from minari._catalog.listing import did_you_mean_local
 from minari._model.dataset_id import dataset_id_at
 from minari._model.env_spec import parse_env_spec
 from minari._model.metadata import DatasetMetadata
 from minari._model.multi_agent import AgentSpaces, agent_name
 from minari._storages.core import read_metadata
+from minari.cli.local_datasets import find_dataset
 from minari.cli.options import read_credentials
 from minari.cli.progress import progress_bars
 from minari.cli.terminal import open_console, page_width, print_json, printable, warn
 from minari.dataset.description import Fact, agents_of, dataset_facts, env_facts
 from minari.dataset.minari_dataset import MinariDataset
-from minari.dataset.validation import find_data_path
-from minari.errors import DatasetNotFoundError, MinariError
+from minari.errors import MinariError
 from minari.sampling.episode_statistics import DatasetStatistics
 from minari.spaces.serialization import serialize_space
 from minari.storage.remotes import get_cloud_storage, split_address
@@ -89,7 +86,7 @@ class _Page:
 
 
 def _local_page(dataset: str, quiet: bool) -> _Page:
-    data_path = _data_path(dataset)
+    data_path = find_dataset(dataset)
     metadata = read_metadata(data_path)
     episodes: DatasetStatistics | None = None
     described = metadata.raw
@@ -102,17 +99,6 @@ def _local_page(dataset: str, quiet: bool) -> _Page:
         warn(f"The episodes cannot be read: {error}")
     described["dataset_id"] = dataset_id_at(data_path.absolute().parent, metadata.dataset_id)
     return _Page(metadata, described, {"data_path": str(data_path)}, str(described["dataset_id"]), episodes)
-
-
-def _data_path(dataset: str) -> Path:
-    """Return the data directory of a dataset that is given by id or directory."""
-    try:
-        return find_data_path(dataset)
-    except DatasetNotFoundError:
-        raise DatasetNotFoundError(
-            f"There is no dataset {dataset} in {get_datasets_root()}; `minari list local --all` shows which there "
-            f"are.{did_you_mean_local(dataset)}"
-        ) from None
 
 
 def _summaries(episodes: DatasetStatistics | None) -> dict[str, Any]:

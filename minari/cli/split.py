@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import minari
 from minari._catalog.layout import get_dataset_path
 from minari._model.dataset_id import DatasetId
-from minari.cli.changing import refuse_unknown
+from minari.cli.local_datasets import open_dataset
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError
 from minari.cli.terminal import counted, echo
@@ -21,7 +21,7 @@ Number = TypeVar("Number", int, float)
 
 
 def split(
-    dataset_id: str,
+    dataset: str,
     fractions: str | None,
     sizes: str | None,
     by: Literal["episode", "return"],
@@ -39,22 +39,21 @@ def split(
         raise UsageError("--by return draws nothing at random; leave out --seed.")
     if new_ids and len(new_ids) != len(chosen):
         raise UsageError(
-            f"--as is given {len(new_ids)} times for {counted(len(chosen), 'part')}; give it once for each part."
+            f"--as gives {counted(len(new_ids), 'id')} for {counted(len(chosen), 'part')}; give it once for each part."
         )
-    refuse_unknown([dataset_id], "split")
-    ids = list(new_ids) if new_ids else _default_ids(dataset_id, len(chosen))
-    dataset = minari.load_dataset(dataset_id)
+    whole = open_dataset(dataset)
+    ids = list(new_ids) if new_ids else _default_ids(whole.id, len(chosen))
     with progress_bars(quiet=quiet):
-        parts = minari.split_dataset(dataset, chosen, seed, by=by)
+        parts = minari.split_dataset(whole, chosen, seed, by=by)
         origin = {"by": by, "fractions" if fractions is not None else "sizes": chosen}
         new = save_parts(parts, ids, origin if seed is None else {**origin, "seed": seed})
     for number, (new_id, part) in enumerate(zip(ids, new, strict=True), 1):
         episodes, steps = counted(part.total_episodes, "episode"), counted(part.total_steps, "step")
         place = get_dataset_path(new_id)
-        echo(f"Dataset {new_id} is part {number} of {len(new)} of {dataset_id}: {episodes}, {steps}, at {place}")
-    left = len(dataset) - sum(map(len, new))
+        echo(f"Dataset {new_id} is part {number} of {len(new)} of {whole.id}: {episodes}, {steps}, at {place}")
+    left = len(whole) - sum(map(len, new))
     if left:
-        echo(f"{counted(left, 'episode')} of {dataset_id} {'is' if left == 1 else 'are'} in no part.")
+        echo(f"{counted(left, 'episode')} of {whole.id} {'is' if left == 1 else 'are'} in no part.")
 
 
 def _numbers(option: str, text: str | None, kind: Callable[[str], Number]) -> list[Number]:

@@ -9,12 +9,12 @@ import typer
 
 import minari
 from minari._base.settings import get_listed_root
-from minari._catalog.listing import did_you_mean_local, walk_catalog
+from minari._catalog.listing import walk_catalog
+from minari.cli.local_datasets import suggesting_ids
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError, for_each
 from minari.cli.terminal import counted, echo, print_json
 from minari.dataset.validation import LEVELS, PROFILES, Report, repair
-from minari.errors import DatasetNotFoundError
 
 
 __all__ = ["validate"]
@@ -45,12 +45,10 @@ def validate(
     reports: list[Report] = []
 
     def examine(name: str) -> None:
-        done = repair(name) if fix else []
-        with progress_bars(quiet=quiet):
-            try:
+        with suggesting_ids(name):
+            done = repair(name) if fix else []
+            with progress_bars(quiet=quiet):
                 report = minari.validate(name, checksums=checksums, profile=profile)
-            except DatasetNotFoundError as error:
-                raise DatasetNotFoundError(f"{error}{did_you_mean_local(name)}") from error
         reports.append(report)
         if not as_json:
             for line in [*done, *_lines(report)]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import typer
 
 import minari
-from minari._catalog.listing import did_you_mean_local
+from minari.cli.local_datasets import find_dataset, suggesting_ids
 from minari.cli.options import parse_env_kwargs, parse_episodes
 from minari.cli.progress import progress_bars
 from minari.cli.terminal import counted, echo, print_json
 from minari.data_collector.verification import VerificationReport
-from minari.errors import DatasetNotFoundError
+from minari.dataset.minari_storage import MinariStorage
 
 
 __all__ = ["Plan", "verify"]
@@ -44,22 +44,22 @@ def verify(plan: Plan) -> None:
     """Verify a dataset, and exit with status 1 if an episode has diverged."""
     sys.path.insert(0, str(Path.cwd()))  # where the user's own environments are
     env_kwargs = parse_env_kwargs(plan.env_kwargs)
-    episodes = None if plan.episodes is None else parse_episodes(plan.episodes)
-    with progress_bars(quiet=plan.quiet):
-        try:
-            report = minari.verify(
-                plan.dataset,
-                episodes=episodes,
-                sample=plan.sample,
-                seed=plan.seed,
-                tolerance=plan.tolerance,
-                env=plan.env,
-                env_kwargs=env_kwargs,
-                processes=plan.processes,
-                keep_report=plan.keeps_report,
-            )
-        except DatasetNotFoundError as error:
-            raise DatasetNotFoundError(f"{error}{did_you_mean_local(plan.dataset)}") from error
+    episodes: list[int] | None = None
+    if plan.episodes is not None:
+        total = MinariStorage.read(find_dataset(plan.dataset)).total_episodes
+        episodes = parse_episodes("--episodes", plan.episodes, total)
+    with progress_bars(quiet=plan.quiet), suggesting_ids(plan.dataset):
+        report = minari.verify(
+            plan.dataset,
+            episodes=episodes,
+            sample=plan.sample,
+            seed=plan.seed,
+            tolerance=plan.tolerance,
+            env=plan.env,
+            env_kwargs=env_kwargs,
+            processes=plan.processes,
+            keep_report=plan.keeps_report,
+        )
     if plan.as_json:
         print_json(report.as_dict())
     else:
@@ -77,7 +77,7 @@ def _lines(report: VerificationReport) -> list[str]:
     notes = Counter((one.status, one.note) for one in report.episodes if one.note and one.status != "diverged")
     for (status, note), count in notes.items():
         lines.append(f"{counted(count, 'episode')} {status}: {note}")
-    lines += report.notes
+    lines += [" ".join(note.split()) for note in report.notes]
     differing = report.differing_versions
     if differing:
         pairs = ", ".join(f"{name} {before} (now {now})" for name, (before, now) in differing.items())

@@ -26,7 +26,7 @@ from minari._base.json_text import shortened
 from minari.errors import ArgumentError, ArgumentTypeError
 
 
-__all__ = ["FUNCTIONS", "NAMES", "Condition", "Lookup", "aggregate", "find", "unknown"]
+__all__ = ["FLAGS", "FUNCTIONS", "NAMES", "Condition", "Lookup", "aggregate", "find", "unknown"]
 
 #: The path of a value: a name, and the keys and positions inside of it.
 Lookup: TypeAlias = tuple[str | int, ...]
@@ -35,10 +35,11 @@ Values: TypeAlias = Mapping[Any, Any]
 
 #: The names with a meaning of their own; all others are keys of the metadata of an episode.
 NAMES: Final = ("id", "length", "return", "seed", "terminated", "truncated", "metadata", "agents")
+#: Those of them that are conditions by themselves.
+FLAGS: Final = frozenset({"terminated", "truncated"})
 #: The functions of all values of a field, or of a list.
 FUNCTIONS: Final = ("min", "max", "mean", "std", "sum", "any", "all")
 
-_FLAGS = frozenset({"terminated", "truncated"})
 _LONGEST_TEXT = 2000  # characters
 _MOST_TOKENS = 500
 _MOST_LEVELS = 50
@@ -46,6 +47,10 @@ _MOST_BITS = 64  # of integers; larger results become floats
 _LONGEST_QUOTE = 60  # characters
 _BLOCK = 2**20  # values that are converted together
 _LINE_BREAKS = re.compile(r"[\r\n\f\v]+")
+#: Signs and words of other languages, and what conditions have for them.
+_SPELLINGS: Final = {"=": "==", "=>": ">=", "=<": "<=", "&": "and", "|": "or", "!": "not", "and": "and", "or": "or"}
+_CONSTANTS: Final = {"true": "True", "false": "False", "none": "None", "null": "None"}
+_FIELDS: Final = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
 _RETURN = "the_return_of_the_episode"  # in the tree, where a name cannot be a keyword
 
 _Kind: TypeAlias = Literal["bool", "other", "unknown"]
@@ -151,9 +156,17 @@ def unknown(condition: Condition, lookup: Lookup, known: Iterable[str]) -> Argum
         known: what there is instead.
     """
     name = "".join(f"[{key!r}]" if place else str(key) for place, key in enumerate(lookup))
+    first = lookup[0]
+    if str(first).lower() in _CONSTANTS:
+        advice = f"write {_CONSTANTS[str(first).lower()]}"
+    elif first in _FIELDS:
+        advice = "fields are given in quotes and in a function, as in 'max(\"rewards\") > 0'"
+    else:
+        advice = _nearest(str(lookup[-1]), known)
+        if len(lookup) == 1 and not difflib.get_close_matches(str(first), list(known), n=1, cutoff=0.5):
+            advice += ", and text needs quotes"
     return ArgumentError(
-        f"No episode has {_quoted(name)}, which the condition {_quoted(condition.text)} needs; "
-        f"{_nearest(str(lookup[-1]), known)}."
+        f"No episode has {_quoted(name)}, which the condition {_quoted(condition.text)} needs; {advice}."
     )
 
 
@@ -195,7 +208,8 @@ def _parsed(text: str) -> tuple[str, ast.Expression]:
         pass
     except SyntaxError as error:
         at = (error.text or "")[max(0, (error.offset or 1) - 1) :].strip().replace(_RETURN, "return")
-        problem += f", {error.msg.replace(_RETURN, 'return')}{f' at {_quoted(at)}' if at else ''}"
+        what = error.msg.replace(_RETURN, "return").partition(". ")[0]  # without what Python has in such a place
+        problem += f", {what}{f' at {_quoted(at)}' if at else ''}{_spelled(at)}"
     except (RecursionError, MemoryError):
         problem = "it is nested too deeply"
     except ValueError:  # NUL characters, halves of surrogate pairs
@@ -204,6 +218,15 @@ def _parsed(text: str) -> tuple[str, ast.Expression]:
         f"The condition {_quoted(text)} cannot be understood: {problem}; expected an expression such as "
         f"'return > 100 and length < 500'."
     )
+
+
+def _spelled(at: str) -> str:
+    """Return how conditions spell the sign or word of another language that a text begins with; empty for others."""
+    sign = re.match(r"=[<>]?|[&|!]|\w+", at)
+    meant = _SPELLINGS.get(sign[0].lower()) if sign else None
+    if meant is None and re.search(r"(?<![=<>!])=(?!=)", at):
+        meant = "=="
+    return f", where a condition has {meant!r}" if meant else ""
 
 
 def _with_return_as_name(text: str) -> str:
@@ -306,7 +329,11 @@ class _Parser:
     def _arithmetic(self, node: ast.UnaryOp | ast.BinOp, level: int) -> _Evaluate:
         compute = _OPERATIONS.get(type(node.op))
         if compute is None:
-            self._refuse(node, "has an operator that conditions do not have; there are + - * / // and %")
+            self._refuse(
+                node,
+                "has an operator that conditions do not have; there are + - * / // and %, "
+                "and between conditions 'and', 'or' and 'not'",
+            )
         operands = [node.operand] if isinstance(node, ast.UnaryOp) else [node.left, node.right]
         return self._computed(node, compute, [self._value(operand, level + 1)[0] for operand in operands])
 
@@ -365,7 +392,7 @@ class _Parser:
         lookup = self._path(node)
         self.lookups.add(lookup)
         kind: _Kind = "unknown"
-        if lookup[0] in _FLAGS:
+        if lookup[0] in FLAGS:
             kind = "bool" if len(lookup) == 1 else "unknown"
         elif lookup[0] in NAMES and lookup[0] not in ("metadata", "agents"):
             kind = "other"

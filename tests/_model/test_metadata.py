@@ -77,6 +77,7 @@ def test_metadata_are_read_from_json() -> None:
 
 def test_keys_keep_their_order_and_names_are_sets_for_people() -> None:
     assert metadata().to_json() == json.dumps(RAW)
+    assert metadata().updated({"requirements": "mujoco>=3"}).public()["requirements"] == ["mujoco>=3"]
     changed = metadata(requirements=["numpy"], author="Ann").updated({"new": 1, "author": {"Cy"}})
     assert list(json.loads(changed.to_json())) == list(changed.public()) == [*RAW, "requirements", "new"]
     assert (changed.public()["author"], changed.public()["author_email"]) == ({"Cy"}, {"ann@example.org"})

@@ -61,11 +61,20 @@ def test_delete_shows_the_datasets_and_asks(run: Minari, three: None) -> None:
     assert list(minari.list_local_datasets()) == ["toy/c-v0"]
 
 
-@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+@pytest.mark.parametrize("answer", ["n\n", "\n"])
 def test_delete_does_nothing_after_another_answer(run: Minari, three: None, answer: str) -> None:
     done = run("delete", "toy/a-v0", answer=answer)
     assert (done.code, done.complaints[-1]) == (1, "Aborted.")
     assert "deleted!" not in done.out
+    assert len(minari.list_local_datasets()) == 3
+
+
+def test_delete_without_an_answer_names_the_option_that_skips_the_question(run: Minari, three: None) -> None:
+    done = run("delete", "toy/a-v0", answer="")
+    assert (done.code, done.complaints) == (
+        1,
+        ["Error: Nothing was changed, since there is no answer on standard input; --yes skips the question."],
+    )
     assert len(minari.list_local_datasets()) == 3
 
 

@@ -73,7 +73,7 @@ MISTYPED = """
 lists | No such command 'lists'
 lits | Did you mean 'list'
 remane a-v0 b-v0 | Did you mean 'rename'
-show | Missing argument 'ID'
+show | Missing argument 'ID|PATH|URL'
 list local --everything | No such option
 combine a-v0 | Missing option '--dataset-id'
 record CartPole-v1 | Missing option '--dataset-id'
@@ -152,7 +152,12 @@ show nowhere://bucket/toy/x-v0 | 1 | nowhere
 validate | 2
 validate toy/a-v0 --all | 2
 validate toy/none-v0 | 1
-validate toy/a-v3 | 1 | Did you mean 'toy/a-v0'?
+validate toy/a-v3 | 1 | `minari list local --all` shows which there are. Did you mean 'toy/a-v0'?
+validate toy/a-v3 --fix | 1 | `minari list local --all` shows which there are. Did you mean 'toy/a-v0'?
+verify toy/a-v3 | 1 | `minari list local --all` shows which there are. Did you mean 'toy/a-v0'?
+diff toy/a-v0 toy/a-v3 | 2 | `minari list local --all` shows which there are. Did you mean 'toy/a-v0'?
+edit toy/a-v3 --set a=1 | 1 | `minari list local --all` shows which there are. Did you mean 'toy/a-v0'?
+split toy/a-v3 --sizes 1,1 | 1 | `minari list local --all` shows which there are. Did you mean 'toy/a-v0'?
 validate "no id" | 1
 list locl | 1 | Did you mean 'local'?
 list communty | 1 | Did you mean 'community'?

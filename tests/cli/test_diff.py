@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 def test_equal_datasets(run: Minari, make_dataset: MakeDataset, tmp_path: Path, datasets_root: Path) -> None:
     make_dataset("toy/a-v0", [3, 5]).convert("toy/b-v0", compression=next(installed_codecs("hdf5")))
-    sizes = "2 episodes, 8 steps, and 2 episodes, 8 steps"
+    sizes = "2 episodes, 8 steps"
     run("diff", "toy/a-v0", "toy/b-v0").assert_done(
         f"toy/a-v0 and toy/b-v0 are equal: {sizes}",
         "Metadata",
@@ -111,7 +111,7 @@ def test_diff_of_the_real_dataset(run: Minari, real_root: Path) -> None:
     minari.load_dataset("D4RL/door/human-v2").convert("door/table-v0", "parquet")
     done = run("diff", "D4RL/door/human-v2", "door/table-v0")
     assert done.code == 0
-    assert done.lines[0].endswith("are equal: 25 episodes, 6729 steps, and 25 episodes, 6729 steps")
+    assert done.lines[0].endswith("are equal: 25 episodes, 6729 steps")
 
 
 # split
@@ -153,7 +153,7 @@ REFUSED = {
     "--fractions nan,1": ("fractions from 0 to 1", 1),
     "--sizes 9,1": ("exceeds the 2 episodes", 1),
     "--sizes 2,0": ("Part 2 of toy/a-v0 has no episode", 1),
-    "--sizes 1,1 --as toy/b-v0": ("--as is given 1 times for 2 parts", 2),
+    "--sizes 1,1 --as toy/b-v0": ("--as gives 1 id for 2 parts", 2),
     "--sizes 1,1 --as toy/b-v0 --as toy/a-v0": ("toy/a-v0 already exists", 1),
     "--sizes 1,1 --as toy/b-v0 --as toy/b-v0": ("one twice", 1),
     "--sizes 1,1 --as toy/b-v0 --as toy/b": ("toy/b", 1),
@@ -171,4 +171,14 @@ def test_split_refuses_before_anything_is_written(run: Minari, make_dataset: Mak
 
 def test_split_of_an_unknown_dataset(run: Minari, make_dataset: MakeDataset) -> None:
     make_dataset("toy/a-v0", [1, 2])
-    run("split", "toy/b-v0", "--sizes", "1,1").assert_refused("nothing was split", "Did you mean 'toy/a-v0'?")
+    run("split", "toy/b-v0", "--sizes", "1,1").assert_refused(
+        "There is no dataset toy/b-v0", "Did you mean 'toy/a-v0'?"
+    )
+
+
+def test_split_takes_the_path_of_a_directory(run: Minari, make_dataset: MakeDataset, datasets_root: Path) -> None:
+    make_dataset("toy/a-v0", [1, 2])
+    done = run("split", str(datasets_root / "toy" / "a-v0"), "--sizes", "1,1", "--seed", "0")
+    assert (done.code, done.err) == (0, "")
+    assert done.lines[0].startswith("Dataset toy/a-part1-v0 is part 1 of 2 of toy/a-v0")
+    assert set(minari.list_local_datasets()) == {"toy/a-v0", "toy/a-part1-v0", "toy/a-part2-v0"}

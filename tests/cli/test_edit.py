@@ -148,12 +148,20 @@ def test_fields(run: Minari) -> None:
         (["--set", "a=1", "--set", "a=2"], ["--set gives 'a' twice"], 2),
         (["--rename-field", "infos/a"], ["expected OLD=NEW"], 2),
         (["--set-episode", "0", "task"], ["--set-episode is 'task', expected KEY=VALUE"], 2),
-        (["--set-episode", "x", "task=1"], ["--set-episode is given 'x', expected numbers"], 2),
-        (["--set-episode", "9", "task=1"], ["episode 9", "there is none with that number"], 1),
+        (["--set-episode", "x", "task=1"], ["--set-episode is 'x', expected numbers"], 2),
+        (["--set-episode", "9", "task=1"], ["There is no episode 9 in toy/a-v0, expected a number from 0 to 3."], 1),
         *(
-            (["--drop-episodes", text], [f"--drop-episodes is given {text!r}, expected numbers"], 2)
-            for text in ("", "a", "1,", "3-1", "1 2", "-1", "1--2", "²", "9" * 30)
+            (["--drop-episodes", text], [f"--drop-episodes is {text!r}, expected numbers"], 2)
+            for text in ("", "a", "1,", "1 2", "-1", "1--2", "²", "9" * 30)
         ),
+        (["--drop-episodes", "1, 3-2"], ["--drop-episodes is '1, 3-2', in which a range goes backwards", "2-3"], 2),
+        (["--set", "author = Ada"], ["--set is 'author = Ada', expected KEY=VALUE without spaces"], 2),
+        (["--set", "author=['Ada']"], ["--set gives 'author' the value", "is not valid JSON", "double quotes"], 2),
+        (["--set-episode", "0", "goal=[x]"], ["--set-episode gives 'goal' the value '[x]', which is not"], 2),
+        (["--set", "author=Ada", "--set", "author=B"], ["gives 'author' twice", "list such as 'author=["], 2),
+        (["--keep", "return"], ["--keep is 'return', which is not a condition; put the whole condition in quotes"], 2),
+        (["--keep", "retrun > 3"], ["No episode has 'retrun'", "'return'"], 1),
+        (["--drop-field", "info/x"], ["toy/a-v0 has no field 'info/x', expected an info such as 'infos/success'."], 1),
         (["--drop-episodes", "3-999999999999999999"], ["There is no episode 4 in toy/a-v0"], 1),
         (["--drop-episodes", "0-3"], ["None of the 4 episodes"], 1),
         (["--drop-field", "infos/x"], ["No episode of toy/a-v0 has 'infos/x'"], 1),

@@ -269,7 +269,7 @@ def test_keys_of_episodes_are_removed(data_format: str) -> None:
         ({"set_metadata": 3}, ArgumentTypeError, "expected a dict"),
         ({"remove_metadata": "description"}, ArgumentTypeError, "expected a list of names"),
         ({"episode_metadata": {0: 3}}, ArgumentTypeError, "expected a dict of keys and values"),
-        ({"episode_metadata": {6: {"a": 1}}}, EpisodeIndexError, "there is none with that number"),
+        ({"episode_metadata": {6: {"a": 1}}}, EpisodeIndexError, "There is no episode 6 in"),
         ({"episode_metadata": {1: {"a": 1}}, "drop_episodes": [1]}, EpisodeIndexError, "it is dropped"),
         ({"episode_metadata": {0: {"total_steps": 1}}}, MetadataError, "follows from the data"),
         ({"episode_metadata": {0: {"a": object()}}}, MetadataError, "cannot be stored"),

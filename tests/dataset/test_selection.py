@@ -93,6 +93,9 @@ def test_metadata_and_infos(data_format: str) -> None:
 
 UNKNOWN = {
     "lenght > 3": "No episode has 'lenght'.*'length'",
+    "truncated == true": "No episode has 'true'.*; write True.$",
+    "max(rewards) > 3": r"No episode has 'rewards'.*; fields are given in quotes and in a function, as in 'max\(",
+    "id == pick": "No episode has 'pick'.*, and text needs quotes",
     "optoins.level == 'low'": "No episode has 'optoins'.*'options'",
     "options.levle == 'low'": r"No episode has \"options\['levle'\]\".*'level'",
     "length > 1e9 and mine.numbr > 2": r"No episode has \"mine\['numbr'\]\".*'number'",

@@ -20,7 +20,7 @@ import minari
 from minari._storages.base import MinariStorage
 from minari.data_collector import EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari.dataset.validation import repair
-from minari.errors import ArgumentError, DataPathError, DatasetCorruptError
+from minari.errors import ArgumentError, ArgumentTypeError, DataPathError, DatasetCorruptError
 from minari.testing.examples import SPACES, as_buffer, draw_truth
 from support.copies import is_installed
 from support.official import official_datasets
@@ -467,6 +467,8 @@ def test_hub_profile_asks_for_complete_metadata() -> None:
     assert minari.validate("plain-v0").findings == ()
     with pytest.raises(ArgumentError, match="'hub'"):
         minari.validate("plain-v0", profile="none")
+    with pytest.raises(ArgumentTypeError, match=r"directory, such as dataset\.id\.$"):
+        minari.validate(minari.load_dataset("plain-v0"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("case", ["NaN", "infinite reward", "early", "no end", "negative seeds"])

@@ -76,8 +76,8 @@ class EnvironmentSource:
         spec = dataset.env_spec
         if spec is None:
             raise EnvironmentSpecError(
-                f"{dataset.id} has no env_spec to make its environment of; give env, a function that makes it or "
-                f"'package.module:function'."
+                f"{dataset.id} has no env_spec to make its environment of; give a function that makes it as "
+                f"env (--env), such as 'package.module:function'."
             )
         # No window is opened.
         quiet = {"render_mode": None} if spec.kwargs.get("render_mode") == "human" else {}

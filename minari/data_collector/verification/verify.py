@@ -159,7 +159,7 @@ def _selected(
         for index in indices:
             if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < total:
                 raise EpisodeIndexError(
-                    f"There is no episode {shortened(index)} in {dataset.id}, expected numbers from 0 to {total - 1}."
+                    f"There is no episode {shortened(index)} in {dataset.id}, expected a number from 0 to {total - 1}."
                 )
     indices = list(dict.fromkeys(map(int, indices)))
     check_seed("seed", seed)

@@ -376,9 +376,10 @@ class _Resolver:
                 f"no names; give a key of a Dict, or an info."
             )
         known = dict.fromkeys(path_name(path) for each in meant for path in each.nodes if len(path) > 1)
+        keys = f"one of {shortened(list(known))}, or " if known else ""
         return ArgumentError(
-            f"{self._storage.dataset_id} has no field {shortened(name)}, expected one of {shortened(list(known))}, or "
-            f"an info such as 'infos/success'.{did_you_mean(rest, known)}"
+            f"{self._storage.dataset_id} has no field {shortened(name)}, expected {keys}an info such as "
+            f"'infos/success'.{did_you_mean(rest, known)}"
         )
 
     def _leaf_above(self, each: _Trajectory, rest: str) -> ColumnPath | None:

@@ -302,7 +302,7 @@ def _numbers_left(dataset: Episodes, request: EditRequest) -> list[int]:
     """
     indices = dataset.episode_indices.tolist()
     known = set(indices)
-    dropped = {_checked_number(dataset, number, known) for number in request.drop_episodes}
+    dropped = {_checked_number(dataset.id, number, known) for number in request.drop_episodes}
     kept = dataset if request.keep is None else dataset.filter_episodes(request.keep)
     numbers = [number for number in kept.episode_indices.tolist() if number not in dropped]
     if indices and not numbers:
@@ -313,12 +313,16 @@ def _numbers_left(dataset: Episodes, request: EditRequest) -> list[int]:
     return numbers
 
 
-def _checked_number(dataset: Episodes, number: Any, known: set[int]) -> int:
+def _checked_number(dataset_id: str, number: Any, known: set[int]) -> int:
     check_whole_number("The number of an episode", number)
+    _check_number(dataset_id, number, known)
+    return int(number)
+
+
+def _check_number(dataset_id: str, number: int, known: set[int]) -> None:
     if number not in known:
         expected = f"a number from 0 to {len(known) - 1}" if max(known, default=-1) < len(known) else "one of the view"
-        raise EpisodeIndexError(f"There is no episode {number} in {dataset.id}, expected {expected}.")
-    return int(number)
+        raise EpisodeIndexError(f"There is no episode {number} in {dataset_id}, expected {expected}.")
 
 
 def _metadata_changes(storage: MinariStorage, request: EditRequest) -> dict[str, Change]:
@@ -340,10 +344,11 @@ def _episode_metadata_changes(
 ) -> dict[int, dict[str, Change]]:
     for number in request.episode_metadata:
         check_whole_number("The number of an episode in episode_metadata", number)
+        _check_number(storage.dataset_id, number, present)
         if number not in left:
-            what = "it is dropped" if number in present else "there is none with that number"
             raise EpisodeIndexError(
-                f"Metadata of episode {number} is to be set, and {what}; expected one of the {len(left)} that are left."
+                f"Metadata of episode {number} is to be set, and it is dropped; expected one of the {len(left)} that "
+                f"are left."
             )
     found: dict[int, dict[str, Change]] = {}
     numbers = sorted({*request.episode_metadata, *(number for number in without if number in left)})

@@ -37,8 +37,10 @@ def find_data_path(dataset: PathLike, root: PathLike | None = None) -> Path:
     if isinstance(dataset, str) and is_dataset_id(dataset) and dataset_exists(get_dataset_path(dataset, root=root)):
         return get_dataset_path(dataset, root=root) / "data"
     if not isinstance(dataset, (str, os.PathLike)):
+        has_id = isinstance(getattr(dataset, "id", None), str)  # an opened dataset, which need not be intact
         raise ArgumentTypeError(
-            f"dataset is {shortened(dataset)}, expected the id of a local dataset or the path of its directory."
+            f"dataset is {shortened(dataset)}, expected the id of a local dataset or the path of its directory"
+            f"{', such as dataset.id' if has_id else ''}."
         )
     directory = Path(dataset).expanduser()
     if os.fspath(dataset) and directory.is_dir():
