@@ -30,6 +30,7 @@ from minari._storages.write_session import append_changed
 from minari.dataset.convert import metadata_to_copy
 from minari.dataset.editing.fields import FieldEdit, fields_to_edit
 from minari.dataset.editing.report import Change, EditReport
+from minari.dataset.validation.metadata import implausible
 from minari.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -78,6 +79,7 @@ class EditRequest:
     Raises:
         ArgumentTypeError: an argument has an invalid type.
         ArgumentError: nothing is wanted, or a key is to be set and to be removed.
+        MetadataError: the value of a key that has a meaning is none that it can have.
     """
 
     set_metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -108,6 +110,10 @@ class EditRequest:
             raise ArgumentTypeError(
                 f"drop_episodes is {shortened(self.drop_episodes)}, expected a list of numbers of episodes."
             )
+        for key, value in self.set_metadata.items():
+            problem = implausible(key, value)
+            if problem is not None:
+                raise MetadataError(f"{problem[:-1]}; nothing was changed.")
         both = [key for key in self.remove_metadata if key in self.set_metadata]
         if both:
             raise ArgumentError(f"The metadata key {both[0]!r} is to be set and to be removed, expected one of both.")

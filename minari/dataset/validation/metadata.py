@@ -10,6 +10,7 @@ from typing import Any, Final, TypeGuard
 from urllib.parse import urlsplit
 
 import gymnasium
+import numpy as np
 
 from minari._base.json_text import shortened
 from minari._model.dataset_id import is_dataset_id
@@ -21,7 +22,7 @@ from minari.dataset.validation.findings import Finding
 from minari.errors import EnvironmentSpecError
 
 
-__all__ = ["check_environment", "check_id", "check_metadata"]
+__all__ = ["check_environment", "check_id", "check_metadata", "implausible"]
 
 _MOST_KEYS = 200  # of the metadata, that are compared with known ones
 _MOST_REQUIREMENTS = 200
@@ -34,11 +35,10 @@ def check_metadata(examined: Examined) -> Iterator[Finding]:
     """Check the types and the plausibility of all keys that have a meaning, and look for mistyped ones."""
     metadata = examined.storage.current_metadata
     raw = metadata.raw
-    for key, (is_right, expected) in _EXPECTED.items():
+    for key in _EXPECTED:
         value = raw.get(key)
-        is_given = value is not None and value not in _NOT_GIVEN
-        if is_given and not is_right(value):
-            message = f"The metadata key {key!r} is {shortened(value)}, expected {expected}."
+        message = None if value in _NOT_GIVEN else implausible(key, value)
+        if message is not None:
             yield Finding("warning", "metadata", message, path=metadata.source)
     low, high = (raw.get(key) for key in _SCORES)
     if _is_number(low) and _is_number(high) and low >= high:
@@ -52,8 +52,22 @@ def check_metadata(examined: Examined) -> Iterator[Finding]:
         yield Finding("note", "spaces", message, path=metadata.source)
 
 
+def implausible(key: str, value: Any) -> str | None:
+    """Return what is wrong with the value of a metadata key, as a sentence; None if nothing is, or it is unset.
+
+    >>> implausible("ref_min_score", "high")
+    "The metadata key 'ref_min_score' is 'high', expected a finite number."
+    """
+    is_right, expected = _EXPECTED.get(key, (None, ""))
+    if is_right is None or value is None:
+        return None
+    plain = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
+    plain = list(plain) if isinstance(plain, tuple) else plain
+    return None if is_right(plain) else f"The metadata key {key!r} is {shortened(value)}, expected {expected}."
+
+
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_text(value: object) -> bool:
@@ -81,8 +95,9 @@ def _is_url(value: object) -> bool:
 
 
 def _are_requirements(value: Any) -> bool:
-    is_list = isinstance(value, list) and len(value) <= _MOST_REQUIREMENTS
-    return is_list and all(isinstance(item, str) and is_requirement(item) for item in value)
+    items = [value] if isinstance(value, str) else value
+    is_list = isinstance(items, list) and len(items) <= _MOST_REQUIREMENTS
+    return is_list and all(isinstance(item, str) and is_requirement(item) for item in items)
 
 
 def _is_count(value: object) -> bool:
@@ -98,7 +113,7 @@ _EXPECTED: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "description": (_is_text, "a text"),
     "license": (_is_text, "the name of a license, such as CC-BY-4.0"),
     "requirements": (_are_requirements, "a list of requirements such as 'mujoco>=3.1'"),
-    "combined_datasets": (lambda value: all(map(is_dataset_id, value)), "a list of dataset ids"),
+    "combined_datasets": (lambda value: isinstance(value, list) and all(map(is_dataset_id, value)), "a list of ids"),
     **dict.fromkeys(_SCORES, (_is_number, "a finite number")),
     "num_episodes_average_score": (_is_count, "a number of episodes from 1"),
 }
