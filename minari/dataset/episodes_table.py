@@ -126,6 +126,8 @@ def _pandas_column(pandas: Any, values: npt.NDArray[Any]) -> Any:
 
 
 def _arrow_column(pyarrow: Any, values: npt.NDArray[Any]) -> Any:
+    if values.dtype.char == "g":  # which Arrow does not have
+        values = values.astype(np.float64)
     if values.dtype != object:
         return pyarrow.array(values.tolist() if values.ndim > 1 else values)
     plain = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
