@@ -198,7 +198,7 @@ class OutcomesCollector:
                 return None
             whole = self._decoded(stored)
             agents = {agent: self._decoded(stored["agents"][name]) for agent, name in self._agents.items()}
-        except (ValueError, TypeError, LookupError):  # another program has written something else
+        except (ValueError, TypeError, LookupError, OverflowError):  # another program has written something else
             return None
         return EpisodeOutcomes(whole.lengths, whole.returns, whole.terminated, whole.truncated, agents)
 
