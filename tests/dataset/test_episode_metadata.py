@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import pickle
 import sys
 from collections.abc import Callable
@@ -344,3 +345,20 @@ def test_returns_are_summed_in_double_precision(dtype: str, reward: int, data_fo
     assert made.episodes_table("numpy")["return"].tolist() == expected
     assert made.transitions().episode_returns().tolist() == expected
     assert made.filter_episodes("return > 1e18").total_episodes == (dtype == "int64")
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_tables_of_libraries_keep_odd_values(data_format: str) -> None:
+    values = {"big": [2**63, 2**64 - 1, -(2**63)], "half": ["\ud800", "x", "y"]}
+    made = minari.create_dataset_from_buffers(
+        "toy/odd-v0",
+        [buffer_of(2, metadata={key: one[place] for key, one in values.items()}) for place in range(3)],
+        observation_space=PLANE,
+        action_space=spaces.Discrete(3),
+        data_format=data_format,
+    )
+    for library in ("numpy", "pandas"):
+        table = made.episodes_table(library)
+        assert {key: list(table[key]) for key in values} == values
+    stored = made.episodes_table("arrow")
+    assert {key: list(map(json.loads, stored[key].to_pylist())) for key in values} == values
