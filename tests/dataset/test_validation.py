@@ -284,3 +284,15 @@ def test_dataset_edited_in_the_meantime_is_read_again(data_format: str, monkeypa
     in_the_middle(monkeypatch, lambda: minari.edit_dataset("toy/a-v0", **again), 100)
     with pytest.raises(DatasetChangedError, match=r"open it again\.$"):
         validate("toy/a-v0")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "level"),
+    [("dataset_size", "size", "note"), ("ref_min_score", "metadata", "warning"), ("ref_max_score", "metadata", None)],
+)
+def test_numbers_of_many_digits_are_compared(key: str, kind: str, level: str | None) -> None:
+    dataset = make()
+    change_metadata(dataset, **{"ref_min_score": 0, "ref_max_score": 1, key: 10**4000})
+    findings = validate("toy/a-v0").findings
+    assert [(finding.level, finding.kind) for finding in findings] == ([(level, kind)] if level else [])
+    assert all(len(finding.message) < 300 for finding in findings)

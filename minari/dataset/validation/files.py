@@ -50,7 +50,7 @@ def check_totals(examined: Examined) -> Iterator[Finding]:
     told = storage.current_metadata.raw.get("dataset_size")
     size = told if is_remote(storage.data_path) else storage.measured_size()
     if told is not None and differs(told, size):
-        message = f"The metadata claims {told} MB, and the files have {size} MB."
+        message = f"The metadata claims {shortened(told)} MB, and the files have {size} MB."
         yield Finding("note", "size", message, path=str(storage.data_path / METADATA_FILE_NAME))
 
 
@@ -70,7 +70,8 @@ def differs(told: Any, found: Any) -> bool:
     """Return whether a number of the metadata differs from the actual one, allowing for rounded sizes."""
     if not isinstance(told, (int, float)) or isinstance(found, int):
         return bool(told != found)
-    return not abs(told - found) <= max(_ROUNDING, found / 10)  # a NaN is not a size
+    margin = max(_ROUNDING, found / 10)
+    return not found - margin <= told <= found + margin  # a NaN is not a size
 
 
 def check_files(examined: Examined) -> Iterator[Finding]:

@@ -42,7 +42,10 @@ def check_metadata(examined: Examined) -> Iterator[Finding]:
             yield Finding("warning", "metadata", message, path=metadata.source)
     low, high = (raw.get(key) for key in _SCORES)
     if _is_number(low) and _is_number(high) and low >= high:
-        message = f"The ref_min_score is {low} and the ref_max_score {high}, expected a lower and a higher one."
+        message = (
+            f"The ref_min_score is {shortened(low)} and the ref_max_score {shortened(high)}, expected a lower and a "
+            f"higher one."
+        )
         yield Finding("warning", "metadata", message, path=metadata.source)
     for key, meant in mistyped_keys(islice(raw, _MOST_KEYS)).items():
         message = f"The metadata key {shortened(key)} is unknown; did you mean {meant!r}?"
@@ -53,7 +56,7 @@ def check_metadata(examined: Examined) -> Iterator[Finding]:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def _is_text(value: object) -> bool:
