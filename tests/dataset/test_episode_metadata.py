@@ -19,7 +19,7 @@ import minari
 from minari import MinariDataset
 from minari._model.episode import same_values
 from minari.data_collector import MultiAgentEpisodeBuffer
-from minari.errors import ArgumentError, MetadataError, MissingDependencyError
+from minari.errors import ArgumentError, EpisodeError, MetadataError, MissingDependencyError
 from support.scripted import PLANE, buffer_of
 
 
@@ -230,6 +230,17 @@ def test_many_agents_have_metadata_and_a_table(data_format: str, monkeypatch: py
         assert (of_agent["map"], of_agent["seed"], of_agent["role"]) == (f"m{number}", number, "scout")
         assert "agents" not in of_agent
     assert dataset.for_agent("a")[1].metadata["role"] == "scout"
+    edited = dataset.edit(
+        episode_metadata={1: {"agents/a/skill/level": 3, "agents/a/role": "guard", "agents": {7: {"role": "cook"}}}},
+        new_dataset_id="test/edited-v0",
+    ).dataset
+    assert minari.validate("test/edited-v0").ok
+    assert edited[1]["a"].metadata["skill"] == {"level": 3}  # type: ignore[index]
+    assert [edited[1][agent].metadata["role"] for agent in ("a", 7)] == ["guard", "cook"]  # type: ignore[index]
+    assert edited[2].metadata == dataset[2].metadata
+    for wrong in ({"agents/a": {"x": 1}}, {"agents/b/x": 1}, {"agents/a/x": 1, "agents": {"a": {"x": 2}}}):
+        with pytest.raises((MetadataError, EpisodeError), match=r"expected .*\.$"):
+            dataset.edit(episode_metadata={1: wrong})
     table = dataset.episodes_table("numpy")
     assert table["agents/a/length"].tolist() == [3, 3, 3]
     name = next(key for key in table if key.endswith("/length") and "a/" not in key.removeprefix("agents/"))
