@@ -40,6 +40,7 @@ __all__ = [
     "dtype_from_name",
     "from_json",
     "from_tagged",
+    "is_tagged",
     "name_of_dtype",
     "numeric_dtype",
     "plain_value",
@@ -243,6 +244,11 @@ def from_tagged(value: Any) -> Any:
     except (TypeError, ValueError):  # of another program, with another meaning
         return value
     return {key: from_tagged(item) for key, item in value.items()}
+
+
+def is_tagged(value: Mapping[str, Any]) -> bool:
+    """Return whether a dict looks like a tagged value, so that it can only be stored as one."""
+    return _TYPE in value
 
 
 def _shape(value: Any) -> tuple[int, ...]:

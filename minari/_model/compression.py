@@ -158,7 +158,7 @@ def check_codec(codec: Codec, codecs: Codecs, data_format: str) -> None:
     if codec.name not in codecs:
         known = ", ".join(map(repr, [NONE, *codecs]))
         raise CompressionError(
-            f"The format {data_format!r} has no codec {codec.name!r}, expected one of {known}."
+            f"The format {data_format!r} has no codec {shortened(codec.name)}, expected one of {known}."
             f"{did_you_mean(codec.name, [NONE, *codecs])}"
         )
     levels = codecs[codec.name]

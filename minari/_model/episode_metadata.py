@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minari._base.plain_values import brief, from_tagged, plain_value, to_tagged, type_name
+from minari._base.plain_values import brief, from_tagged, is_tagged, plain_value, to_tagged, type_name
 from minari.errors import MetadataError
 from minari.spaces import is_utf8_text
 
@@ -153,3 +153,23 @@ def _checked_seed(seed: Any) -> int | None:
 def decoded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return stored metadata of an episode with values of their original types."""
     return {key: from_tagged(value) if isinstance(value, (dict, list)) else value for key, value in metadata.items()}
+
+
+def encoded_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata of an episode in the form in which it is stored, so that :func:`decoded_metadata` returns it.
+
+    >>> decoded_metadata(encoded_metadata({"state": {"raw": b"x"}, "level": 3}))
+    {'state': {'raw': b'x'}, 'level': 3}
+
+    Raises:
+        MetadataError: a value cannot be stored.
+    """
+    return {key: _encoded(key, value) for key, value in metadata.items()}
+
+
+def _encoded(name: str, value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, Mapping) and all(type(key) is str for key in value) and not is_tagged(value):
+        return {key: _encoded(f"{name}/{key}", inner) for key, inner in value.items()}
+    return _checked_value(name, value)

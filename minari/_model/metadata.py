@@ -342,7 +342,7 @@ def _stored_value(key: str, value: Any) -> Any:
     stored = json_value(value, key)
     is_list = isinstance(stored, list) and all(isinstance(item, str) for item in stored)
     if key in _NAME_SETS and not (stored is None or is_list):
-        raise MetadataError(f"The metadata key {key!r} must be a string or a set of strings, got {value!r}.")
+        raise MetadataError(f"The metadata key {key!r} must be a string or a set of strings, got {shortened(value)}.")
     return stored
 
 

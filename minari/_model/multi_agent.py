@@ -51,6 +51,7 @@ __all__ = [
     "agent_of_name",
     "spaces_of_agents",
     "agent_spaces",
+    "is_of_agents",
     "codec_for_spaces",
     "spaces_by_agent",
     "spaces_by_name",
@@ -641,16 +642,14 @@ class MultiAgentCodec(EpisodeCodec):
     def describe(self, episode: EpisodeColumns, metadata: Mapping[str, Any]) -> None:
         """Add metadata to an episode; those under ``"agents"`` are of each agent, by its id.
 
+        Keys such as ``"agents/agent_0/role"`` are equivalent to nested dicts.
+
         Raises:
             MetadataError: they cannot be stored.
             EpisodeError: an agent has no trajectory in the episode.
         """
-        further, of_agents = dict(metadata), episode.metadata[AGENTS]
-        given = further.pop(AGENTS, {})
-        if not isinstance(given, Mapping) or not all(isinstance(more, Mapping) for more in given.values()):
-            raise MetadataError(
-                f"The episode metadata 'agents' are {shortened(given)}, expected a dict with those of each agent."
-            )
+        of_agents = episode.metadata[AGENTS]
+        further, given = self._split_metadata(metadata)
         for agent, more in given.items():
             name = self.names.get(agent)
             if name not in of_agents:
@@ -661,6 +660,33 @@ class MultiAgentCodec(EpisodeCodec):
             kept = {"total_steps": of_agents[name]["total_steps"]} if "total_steps" in of_agents[name] else {}
             of_agents[name] = {**of_agents[name], **checked_metadata(more), **kept}
         episode.metadata.update(checked_metadata(further))
+
+    def _split_metadata(self, metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[AgentID, dict[str, Any]]]:
+        """Return the metadata of an episode, and that of each agent by its id.
+
+        Raises:
+            MetadataError: that of an agent is no dict, or is given twice.
+        """
+        further = {key: value for key, value in metadata.items() if not is_of_agents(key)}
+        whole = metadata.get(AGENTS, {})
+        if not isinstance(whole, Mapping) or not all(isinstance(more, Mapping) for more in whole.values()):
+            raise MetadataError(
+                f"The episode metadata 'agents' are {shortened(whole)}, expected a dict with those of each agent."
+            )
+        given = {agent: dict(more) for agent, more in whole.items()}
+        for key, value in metadata.items():
+            if is_of_agents(key) and key != AGENTS:
+                _, name, *rest = key.split("/")
+                if not rest:
+                    raise MetadataError(
+                        f"The episode metadata {shortened(key)} is that of an agent, expected a key of it, such as "
+                        f"{shortened(f'{key}/role')}."
+                    )
+                of_agent, inner = given.setdefault(self._agents.get(name, name), {}), "/".join(rest)
+                if inner in of_agent:
+                    raise MetadataError(f"The episode metadata give {shortened(key)} twice, expected it once.")
+                of_agent[inner] = value
+        return further, given
 
     # Decoding
 
@@ -787,6 +813,11 @@ def _checked_timesteps(values: Any, steps: int, total_steps: int) -> npt.NDArray
     if problem:
         raise EpisodeError(f"The timesteps {problem}.")
     return given.astype(np.int64)
+
+
+def is_of_agents(key: object) -> bool:
+    """Return whether a key of the metadata of an episode is that of all agents, or of one."""
+    return isinstance(key, str) and (key == AGENTS or key.startswith(f"{AGENTS}/"))
 
 
 def _problem_with_timesteps(values: Column, steps: int, total_steps: int) -> str | None:

@@ -22,7 +22,7 @@ from minari._model.format_version import FORMAT_VERSION
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice, check_frame_stack
 from minari._model.metadata import FRAME_STACK, DatasetMetadata, warn_about_mistyped
 from minari._model.metadata_json import SPACES
-from minari._model.multi_agent import MultiAgentCodec, SpacesByAgent, codec_for_spaces
+from minari._model.multi_agent import MultiAgentCodec, SpacesByAgent, codec_for_spaces, is_of_agents
 from minari._storages import write_session as storing
 from minari._storages.core import (
     EpisodeWriter,
@@ -402,7 +402,7 @@ class MinariStorage(StorageCore):
             MetadataError: it cannot be stored.
             EpisodeError: an agent has no trajectory in the episode.
         """
-        if not self.is_multi_agent or AGENTS not in metadata:
+        if not self.is_multi_agent or not any(map(is_of_agents, metadata)):
             return checked_metadata(metadata)
         (stored,) = self._read_episode_metadata([index])
         of_agents = {name: dict(one) for name, one in (stored.get(AGENTS) or {}).items() if isinstance(one, Mapping)}

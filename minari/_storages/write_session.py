@@ -14,6 +14,7 @@ import numpy as np
 
 from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer
 from minari._model.episode_codec import REWARDS, EpisodeCodec, append_steps
+from minari._model.episode_metadata import encoded_metadata
 from minari._model.metadata import DEDUPLICATED, REWARD_SHAPE, DatasetMetadata
 from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.core import EpisodeWriter, StorageCore
@@ -457,7 +458,7 @@ def _stored_episodes(
             frames = [leaf.frames for leaf in source.frame_stacks if leaf.frames.path in stored]
             decoded = {leaf.path: _decoded(stored[leaf.path], leaf) for leaf in frames}
             stored = source.frame_stacks.rebuilt({**stored, **decoded}, copy=True)
-        yield EpisodeColumns(total_steps, stored, metadata)
+        yield EpisodeColumns(total_steps, stored, encoded_metadata(metadata))
 
 
 def _decoded(frames: Column, leaf: Leaf) -> Column:

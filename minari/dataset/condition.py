@@ -138,7 +138,7 @@ def find(values: Values, lookup: Lookup) -> tuple[bool, Any]:
                 if not isinstance(value, Mapping) or part not in value:
                     return False, None
                 value = value[part]
-        elif isinstance(value, (list, tuple, np.ndarray)) and isinstance(key, int) and np.ndim(value):
+        elif isinstance(key, int) and _is_list(value):
             if not -len(value) <= key < len(value):
                 return False, None
             value = value[key]
@@ -472,6 +472,10 @@ def _plain(value: Any) -> Any:
         if kind in "biufU":
             return {"b": bool, "i": int, "u": int, "f": float, "U": str}[kind](value)
     return value
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:

@@ -16,7 +16,7 @@ from minari._storages.base import MinariStorage
 from minari.errors import ArgumentError, MissingDependencyError
 from minari.progress import track
 from minari.sampling.episode_statistics import EpisodeOutcomes, outcomes_of
-from minari.spaces import AGENTS
+from minari.spaces import AGENTS, is_utf8_text
 
 
 __all__ = ["TableLibrary", "episode_columns", "episodes_table"]
@@ -102,7 +102,8 @@ def _column(values: list[Any]) -> npt.NDArray[Any]:
     kinds = {type(value) for value in values}
     if len(kinds) == 1 and issubclass(next(iter(kinds)), (bool, int, float, np.number, np.bool_)):
         array = np.array(values)
-        if array.dtype.kind in "biuf":
+        is_rounded = kinds == {int} and array.dtype.kind == "f"  # some above and some below what 64 bits hold
+        if array.dtype.kind in "biuf" and not is_rounded:
             return array
     column = np.empty(len(values), object)
     column[:] = [_without_numpy(value) for value in values]
@@ -122,14 +123,18 @@ def _pandas_column(pandas: Any, values: npt.NDArray[Any]) -> Any:
         return pandas.array(values, dtype="Int64")  # floats would round large seeds where one is missing
     if kinds == {float}:
         return values.astype(np.float64)
+    if kinds == {str} and not all(value is None or is_utf8_text(value) for value in values):
+        return pandas.Series(values, dtype=object)
     return values
 
 
 def _arrow_column(pyarrow: Any, values: npt.NDArray[Any]) -> Any:
+    if values.dtype.char == "g":  # which Arrow does not have
+        values = values.astype(np.float64)
     if values.dtype != object:
         return pyarrow.array(values.tolist() if values.ndim > 1 else values)
     plain = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
     try:
         return pyarrow.array(plain)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError, OverflowError):
+    except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):
         return pyarrow.array([None if value is None else to_json(value) for value in values])

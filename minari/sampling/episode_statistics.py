@@ -21,7 +21,7 @@ __all__ = ["DatasetStatistics", "EpisodeOutcomes", "OutcomesCollector", "outcome
 
 FILE_NAME: Final = ".episode_statistics.json"
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,7 +198,7 @@ class OutcomesCollector:
                 return None
             whole = self._decoded(stored)
             agents = {agent: self._decoded(stored["agents"][name]) for agent, name in self._agents.items()}
-        except (ValueError, TypeError, LookupError):  # another program has written something else
+        except (ValueError, TypeError, LookupError, OverflowError):  # another program has written something else
             return None
         return EpisodeOutcomes(whole.lengths, whole.returns, whole.terminated, whole.truncated, agents)
 
@@ -241,7 +241,7 @@ def _outcome(episode: Mapping[str, Any]) -> tuple[Any, bool, bool]:
     """Return the sum of the rewards, and the flags of the last step."""
     flags = (bool(episode[name][-1:].any()) for name in ("terminations", "truncations"))
     terminated, truncated = flags
-    return episode["rewards"].sum(axis=0), terminated, truncated
+    return episode["rewards"].sum(axis=0, dtype=np.float64), terminated, truncated
 
 
 def _encoded(one: EpisodeOutcomes) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class JointTransitions(Samples):
         """Return the sum of the rewards of all agents in each episode of the view."""
         numbers = self._reader.table.numbers
         outcomes = self._reader.storage.get_outcomes(numbers)
-        sums = (sum(float(one["rewards"].sum()) for one in episode["agents"].values()) for episode in outcomes)
+        sums = (sum(one["rewards"].sum(dtype=np.float64) for one in each["agents"].values()) for each in outcomes)
         return np.fromiter(sums, np.float64, len(numbers))
 
     def _read(self, indices: Positions, out: Fields | None = None, draw: Draw | None = None) -> Fields:

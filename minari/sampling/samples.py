@@ -255,7 +255,8 @@ class Samples(ABC):
 
     def episode_returns(self) -> npt.NDArray[np.float64]:
         """Return the sum of the rewards of each episode of the view."""
-        sums = (episode["rewards"].sum() for episode in self._reader.storage.get_outcomes(self._reader.table.numbers))
+        outcomes = self._reader.storage.get_outcomes(self._reader.table.numbers)
+        sums = (episode["rewards"].sum(dtype=np.float64) for episode in outcomes)
         return np.fromiter(sums, np.float64, len(self._reader.table.numbers))
 
     def episode_metadata(self) -> Iterator[dict[str, Any]]:

@@ -337,6 +337,31 @@ def test_environment_that_fails_diverges_at_its_step() -> None:
     assert (found.step, found.leaf, found.replayed) == (2, "steps", "RuntimeError: 'the motor broke'")
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def test_exception_without_a_text_is_named() -> None:
+    class Speechless(Hidden):
+        def step(self, action: Any) -> Any:
+            raise Unspeakable
+
+    found = divergence(minari.verify(record(make(), episodes=1), env=Speechless))
+    assert (found.step, found.replayed) == (0, "Unspeakable")
+
+
+def test_flags_that_are_no_flags_diverge_at_their_step() -> None:
+    class TwoFlags(Hidden):
+        def step(self, action: Any) -> Any:
+            observation, reward, terminated, truncated, info = super().step(action)
+            return observation, reward, terminated, np.array([truncated] * 2) if self.time == 3 else truncated, info
+
+    found = divergence(minari.verify(record(make(), episodes=1), env=TwoFlags))
+    assert (found.step, found.leaf) == (2, "steps")
+    assert "ValueError" in found.replayed
+
+
 def test_unseeded_episodes_are_not_reproducible() -> None:
     collector = minari.DataCollector(make())
     for seed in (3, None):

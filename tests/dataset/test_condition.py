@@ -29,6 +29,7 @@ METADATA = {
     "matrix": np.eye(3),
     "lost": math.nan,
     "day": np.datetime64("2026-01-01"),
+    "parts": [[], [1, [2]]],
 }
 VALUES: dict[Any, Any] = {
     **METADATA,
@@ -109,6 +110,7 @@ TRUE = [
     "'return' != task",
     "0x14 == length == 2_0 == 2e1",
     "True",
+    "parts[0] == [] and parts[1][1][0] == 2 and parts[2] is None",
     "(((length)) > (1))",
 ]
 

@@ -397,6 +397,15 @@ def test_dataset_in_any_directory(tmp_path: Path) -> None:
     assert seeds(dataset) == list(range(6))
 
 
+def test_dataset_in_the_current_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory that the name ``.`` means is removed by the edit, and another one is in its place."""
+    path = make().storage.data_path
+    monkeypatch.chdir(path)
+    assert minari.edit_dataset(".", drop_episodes=[0]).dataset.total_episodes == 5
+    monkeypatch.chdir(path)
+    assert minari.load_dataset("edit/a-v0").total_episodes == 5
+
+
 @in_every_format
 def test_files_of_others_stay(data_format: str) -> None:
     dataset = make(data_format=data_format)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import pickle
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import minari
 from minari import MinariDataset
 from minari._model.episode import same_values
 from minari.data_collector import MultiAgentEpisodeBuffer
-from minari.errors import ArgumentError, MetadataError, MissingDependencyError
+from minari.errors import ArgumentError, EpisodeError, MetadataError, MissingDependencyError
 from support.scripted import PLANE, buffer_of
 
 
@@ -229,6 +230,17 @@ def test_many_agents_have_metadata_and_a_table(data_format: str, monkeypatch: py
         assert (of_agent["map"], of_agent["seed"], of_agent["role"]) == (f"m{number}", number, "scout")
         assert "agents" not in of_agent
     assert dataset.for_agent("a")[1].metadata["role"] == "scout"
+    edited = dataset.edit(
+        episode_metadata={1: {"agents/a/skill/level": 3, "agents/a/role": "guard", "agents": {7: {"role": "cook"}}}},
+        new_dataset_id="test/edited-v0",
+    ).dataset
+    assert minari.validate("test/edited-v0").ok
+    assert edited[1]["a"].metadata["skill"] == {"level": 3}  # type: ignore[index]
+    assert [edited[1][agent].metadata["role"] for agent in ("a", 7)] == ["guard", "cook"]  # type: ignore[index]
+    assert edited[2].metadata == dataset[2].metadata
+    for wrong in ({"agents/a": {"x": 1}}, {"agents/b/x": 1}, {"agents/a/x": 1, "agents": {"a": {"x": 2}}}):
+        with pytest.raises((MetadataError, EpisodeError), match=r"expected .*\.$"):
+            dataset.edit(episode_metadata={1: wrong})
     table = dataset.episodes_table("numpy")
     assert table["agents/a/length"].tolist() == [3, 3, 3]
     name = next(key for key in table if key.endswith("/length") and "a/" not in key.removeprefix("agents/"))
@@ -285,3 +297,79 @@ def test_dropped_episodes_take_their_metadata_along() -> None:
         episode_metadata=[{"n": 0}, {"n": 1}, {"n": 2}],
     )
     assert [episode.metadata["n"] for episode in dataset] == [0, 2]
+
+
+#: Values that no format stores as they are, also inside of others.
+TAGGED = {
+    "raw": b"\x00\xff",
+    "day": np.datetime64("2020-01-01"),
+    "deep": {"raw": [b"a", {"at": np.datetime64("2020-01-01T00:00:00")}], "numbers": {"x": np.arange(3)}},
+    "by_number": [{1: 2}],
+    "like_a_tag": [{"_type": "bytes", "base64": "eA=="}],
+}
+
+
+@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_values_of_every_type_survive_copies(data_format: str, target: str) -> None:
+    episodes = [buffer_of(2, seed=number, metadata={**TAGGED, "more": number}) for number in range(3)]
+    made = minari.create_dataset_from_buffers(
+        "toy/tagged-v0", episodes, observation_space=PLANE, action_space=spaces.Discrete(3), data_format=data_format
+    )
+    copies = [made.convert("toy/copy-v0", target)]
+    if target == data_format:
+        copies.append(made.edit(remove_episode_metadata=["more"], new_dataset_id="toy/less-v0").dataset)
+        copies.append(made.edit(episode_metadata={1: {"new": b"x"}}, new_dataset_id="toy/new-v0").dataset)
+        copies.append(minari.combine_datasets([made, made], "toy/both-v0"))
+    for copied in copies:
+        for episode in copied:
+            assert {type(episode.metadata["raw"]), type(episode.metadata["day"])} == {bytes, np.datetime64}
+            for key in TAGGED:
+                assert same_values(episode.metadata[key], made[0].metadata[key]), key
+
+
+def test_long_doubles_in_metadata_are_verified_and_tabulated() -> None:
+    values = [np.longdouble(number) / 3 for number in (1, 2)]
+    episodes = [buffer_of(2, metadata={"wide": value, "both": np.array([value, value])}) for value in values]
+    made = minari.create_dataset_from_buffers(
+        "toy/wide-v0", episodes, observation_space=PLANE, action_space=spaces.Discrete(3)
+    )
+    assert minari.validate("toy/wide-v0", checksums=True).ok
+    assert made.save("toy/copy-v0")[1].metadata["wide"] == values[1]
+    assert made.episodes_table("arrow")["wide"].to_pylist() == [float(value) for value in values]
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize(
+    ("dtype", "reward"), [("float16", 1000), ("float32", 100_000_003), ("int64", 2**62), ("uint8", 200), ("bool", 1)]
+)
+def test_returns_are_summed_in_double_precision(dtype: str, reward: int, data_format: str) -> None:
+    rewards = np.full(100, reward).astype(dtype)
+    made = minari.create_dataset_from_buffers(
+        "toy/narrow-v0",
+        [buffer_of(100, rewards=rewards)],
+        observation_space=PLANE,
+        action_space=spaces.Discrete(3),
+        data_format=data_format,
+    )
+    expected = [float(rewards.astype(np.float64).sum())]
+    assert made.episodes_table("numpy")["return"].tolist() == expected
+    assert made.transitions().episode_returns().tolist() == expected
+    assert made.filter_episodes("return > 1e18").total_episodes == (dtype == "int64")
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_tables_of_libraries_keep_odd_values(data_format: str) -> None:
+    values = {"big": [2**63, 2**64 - 1, -(2**63)], "half": ["\ud800", "x", "y"]}
+    made = minari.create_dataset_from_buffers(
+        "toy/odd-v0",
+        [buffer_of(2, metadata={key: one[place] for key, one in values.items()}) for place in range(3)],
+        observation_space=PLANE,
+        action_space=spaces.Discrete(3),
+        data_format=data_format,
+    )
+    for library in ("numpy", "pandas"):
+        table = made.episodes_table(library)
+        assert {key: list(table[key]) for key in values} == values
+    stored = made.episodes_table("arrow")
+    assert {key: list(map(json.loads, stored[key].to_pylist())) for key in values} == values

@@ -15,9 +15,18 @@ import pytest
 from gymnasium import spaces
 
 import minari
+from minari.data_collector import EpisodeBuffer
 from minari.dataset import validation
+from minari.dataset.minari_storage import MinariStorage
 from minari.dataset.validation import Examined, Finding, ReadEpisode, RunningCheck, passes, repair, validate
-from minari.errors import ChecksumError, DataPathError, DatasetCorruptError, DatasetIdError, DatasetNotFoundError
+from minari.errors import (
+    ChecksumError,
+    DataPathError,
+    DatasetChangedError,
+    DatasetCorruptError,
+    DatasetIdError,
+    DatasetNotFoundError,
+)
 from support.scripted import PLANE, buffer_of
 
 
@@ -235,3 +244,55 @@ def test_a_report_holds_the_first_thousand_findings() -> None:
     report = validate("toy/a-v0")
     assert report.counts["error"] > 1500
     assert max(Counter(finding.kind for finding in report.findings).values()) == 1000
+
+
+def in_the_middle(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], times: int) -> None:
+    """Let another program change the dataset the first times that the lengths of its episodes are read."""
+    read, left = MinariStorage.get_episode_lengths, [None] * times
+
+    def lengths(storage: MinariStorage, *arguments: Any) -> Any:
+        found = read(storage, *arguments)
+        if left:
+            left.pop()
+            with monkeypatch.context() as without:
+                without.setattr(MinariStorage, "get_episode_lengths", read)
+                change()
+        return found
+
+    monkeypatch.setattr(MinariStorage, "get_episode_lengths", lengths)
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_episodes_appended_in_the_meantime_are_no_error(data_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(data_format=data_format)
+    buffer = EpisodeBuffer(
+        observations=np.zeros((3, 2)), actions=[0, 1], rewards=[0, 1], terminations=[0, 1], truncations=[0, 0]
+    )
+    in_the_middle(monkeypatch, lambda: minari.load_dataset("toy/a-v0").update_dataset_from_buffer([buffer]), 2)
+    assert validate("toy/a-v0").findings == ()
+    assert minari.load_dataset("toy/a-v0").total_episodes == 7
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_dataset_edited_in_the_meantime_is_read_again(data_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(data_format=data_format)
+    in_the_middle(monkeypatch, lambda: minari.edit_dataset("toy/a-v0", drop_episodes=[0]), 2)
+    report = validate("toy/a-v0")
+    assert (report.ok, report.findings, report.episodes) == (True, (), 3)
+    minari.edit_dataset("toy/a-v0", episode_metadata={0: {"n": 1}})
+    again = {"remove_episode_metadata": ["n"], "episode_metadata": {0: {"n": 1}}}
+    in_the_middle(monkeypatch, lambda: minari.edit_dataset("toy/a-v0", **again), 100)
+    with pytest.raises(DatasetChangedError, match=r"open it again\.$"):
+        validate("toy/a-v0")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "level"),
+    [("dataset_size", "size", "note"), ("ref_min_score", "metadata", "warning"), ("ref_max_score", "metadata", None)],
+)
+def test_numbers_of_many_digits_are_compared(key: str, kind: str, level: str | None) -> None:
+    dataset = make()
+    change_metadata(dataset, **{"ref_min_score": 0, "ref_max_score": 1, key: 10**4000})
+    findings = validate("toy/a-v0").findings
+    assert [(finding.level, finding.kind) for finding in findings] == ([(level, kind)] if level else [])
+    assert all(len(finding.message) < 300 for finding in findings)

@@ -33,6 +33,9 @@ _LARGEST_ARRAY: Final = 60_000  # bytes; an attribute has at most 64 KiB includi
 
 _MOST_INT64: Final = 2**63 - 1
 
+_MANTISSA_OF_X87: Final = 63  # bits of a long double whose other bytes are padding
+_BYTES_OF_X87: Final = 10
+
 
 def flatten_metadata(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Return metadata as names and values of attributes: NumPy scalars and arrays, and texts."""
@@ -107,13 +110,22 @@ def metadata_checksums(
     )
     seed = bytes_checksum("\0".join(kind for kind, _ in chosen).encode("utf-8", "surrogatepass")) >> 32
     count = len(values[0])
-    parts = [np.ascontiguousarray(values[number], values[number].dtype.newbyteorder("<")) for _, number in chosen]
-    rows = np.concatenate([np.frombuffer(part, np.uint8).reshape(count, -1) for part in parts if part.size], axis=1)
+    parts = [_bytes_of(values[number]).reshape(count, -1) for _, number in chosen if values[number].size]
+    rows = np.concatenate(parts, axis=1)
     data, width = rows.tobytes(), rows.shape[1]
     digests = [bytes_checksum(data[begin : begin + width], seed) for begin in range(0, len(data), width)]
     numbers = np.array(digests, np.uint64) >> np.uint64(32) | np.uint64(seed << 32)
     checksums: npt.NDArray[np.int64] = np.maximum(numbers, np.uint64(1)).view(np.int64)
     return checksums
+
+
+def _bytes_of(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return the bytes of numbers in little-endian order, with zeros where they have no meaning."""
+    content = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+    if values.dtype.char in "gG" and np.finfo(np.longdouble).nmant == _MANTISSA_OF_X87:
+        content = content.reshape(-1, np.dtype(np.longdouble).itemsize).copy()
+        content[:, _BYTES_OF_X87:] = 0
+    return content
 
 
 def text_checksum(text: bytes) -> np.uint64:

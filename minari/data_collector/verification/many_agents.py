@@ -28,6 +28,7 @@ from minari.data_collector.verification.single_agent import (
     flags_of,
     is_alike,
     squeezed,
+    text_of,
 )
 from minari.errors import EnvironmentSpecError, MinariError
 from minari.spaces import AGENTS, STATE, Column, ColumnPath, Columns, path_name
@@ -111,7 +112,7 @@ class ManyAgentsReplay:
             try:
                 buffer = self._collector.taken()
             except Exception as error:  # of the environment, which is asked what has come of the last actions
-                failure = Divergence(recorded.total_steps, "steps", (), "the end", f"{type(error).__name__}: {error}")
+                failure = Divergence(recorded.total_steps, "steps", (), "the end", text_of(error))
                 buffer, problem = None, problem or failure
         return self._compared(recorded, recorded_by, buffer, problem)
 
@@ -141,7 +142,7 @@ class ManyAgentsReplay:
                     return problem
         except Exception as error:  # an environment may raise anything
             what = "a reset" if step is None else "a step"
-            return Divergence(step, "steps", (), what, f"{type(error).__name__}: {shortened(str(error))}")
+            return Divergence(step, "steps", (), what, text_of(error))
         return None
 
     def _take_joint_step(self, step: int, actions: dict[AgentID, Any]) -> tuple[Divergence | None, bool]:

@@ -25,7 +25,16 @@ from minari.spaces import ArrayCodec, Column, ColumnPath, Columns, SpaceCodec, p
 from minari.spaces.differences import differing_leaf
 
 
-__all__ = ["SingleAgentReplay", "actions_of", "common_leaves", "divergence_of", "flags_of", "is_alike", "squeezed"]
+__all__ = [
+    "SingleAgentReplay",
+    "actions_of",
+    "common_leaves",
+    "divergence_of",
+    "flags_of",
+    "is_alike",
+    "squeezed",
+    "text_of",
+]
 
 _MOST_STEPS = 1024  # between two comparisons
 
@@ -110,7 +119,7 @@ class _OneEpisode:
             self._last, _ = self._env.reset(seed=self._episode.seed, options=self._episode.options)
             self._recorder.start(self._last, {}, None, None)
         except Exception as error:  # an environment may raise anything
-            return EpisodeVerification(index, "diverged", Divergence(None, "steps", (), "a reset", _text_of(error)))
+            return EpisodeVerification(index, "diverged", Divergence(None, "steps", (), "a reset", text_of(error)))
         done = count = 0  # first, only the reset is compared
         while True:
             last = self._play(done, min(done + count, total))
@@ -132,11 +141,11 @@ class _OneEpisode:
             try:
                 recorder.act(action)
                 observation, reward, terminated, truncated, _ = self._env.step(action)
-                recorder.add(observation, reward, terminated, truncated, {})
                 differs = bool(terminated) != terminations[step] or bool(truncated) != truncations[step]
+                recorder.add(observation, reward, terminated, truncated, {})
             except Exception as error:  # an environment may raise anything
                 recorder.drop_half_step()
-                self._failure = _text_of(error)
+                self._failure = text_of(error)
                 return step
             self._last = observation
             if differs:  # what comes after an end is of no meaning
@@ -181,8 +190,12 @@ def divergence_of(step: int, leaf: str, difference: Difference) -> Divergence:
     )
 
 
-def _text_of(error: Exception) -> str:
-    return f"{type(error).__name__}: {shortened(str(error))}"
+def text_of(error: Exception) -> str:
+    """Return the kind and the message of an exception of an environment, which may have none that can be shown."""
+    try:
+        return f"{type(error).__name__}: {shortened(str(error))}"
+    except Exception:  # of the exception itself
+        return type(error).__name__
 
 
 def is_alike(ours: SpaceCodec, theirs: SpaceCodec) -> bool:

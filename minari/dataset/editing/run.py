@@ -223,6 +223,7 @@ def run_edit(dataset: D, request: EditRequest, open_dataset: Callable[[MinariSto
             plan.write(data_path, new_id, None)
         return _done(plan, MinariStorage.read(path / "data"), open_dataset)
     _check_in_place(dataset, request)
+    path = storage.data_path if is_remote(storage.data_path) else Path(storage.data_path).absolute()
     if request.dry_run:
         return _plan(open_dataset(storage), request).report
     if request.changes_data:
@@ -242,7 +243,7 @@ def run_edit(dataset: D, request: EditRequest, open_dataset: Callable[[MinariSto
             request.episode_metadata,
             lock_timeout=request.lock_timeout,
         )
-    new = MinariStorage.read(storage.data_path, verify_checksums=storage.verify_checksums)
+    new = MinariStorage.read(path, verify_checksums=storage.verify_checksums)
     new.placed_id = storage.placed_id
     return _done(plan, new, open_dataset)
 

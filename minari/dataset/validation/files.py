@@ -12,6 +12,7 @@ from typing import Any, Final
 from minari._base.files import METADATA_FILE_NAME, METADATA_LIMIT, Directory, read_regular
 from minari._base.json_text import shortened
 from minari._model.manifest import MANIFEST_NAME, Manifest, ManifestFile
+from minari._storages.base import MinariStorage
 from minari._storages.paths import is_remote
 from minari.dataset.validation.examined import Examined
 from minari.dataset.validation.findings import Finding
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 _ROUNDING = 0.11  # tolerance in MB of the size in the metadata, which has one decimal
+_TRIES = 10  # while another program extends episodes
 _BLOCK = 2**20  # bytes that are read at a time
 
 _OF_EVERY_FORMAT: Final = re.compile(r"metadata\.json|manifest\.json|\.lock|\.(?:field|episode)_statistics\.json")
@@ -39,24 +41,37 @@ _DATA, _MANIFEST_FILE = MANIFEST_NAME.split("/")
 def check_totals(examined: Examined) -> Iterator[Finding]:
     """Compare the totals of the metadata with the lengths of the episodes, and the size with that of the files."""
     storage = examined.storage
-    steps = None
+    claimed = steps = None
     with suppress(DatasetCorruptError):  # of an episode, with which it is reported
-        steps = int(storage.get_episode_lengths().sum())
-    if steps not in (None, storage.total_steps):
-        message = f"The metadata claims {storage.total_steps} steps, and the episodes have {steps}."
+        claimed, steps = _claimed_and_counted(storage)
+    if claimed != steps:
+        message = f"The metadata claims {claimed} steps, and the episodes have {steps}."
         yield Finding("error", "totals", message, path=str(storage.data_path / METADATA_FILE_NAME))
     told = storage.current_metadata.raw.get("dataset_size")
     size = told if is_remote(storage.data_path) else storage.measured_size()
     if told is not None and differs(told, size):
-        message = f"The metadata claims {told} MB, and the files have {size} MB."
+        message = f"The metadata claims {shortened(told)} MB, and the files have {size} MB."
         yield Finding("note", "size", message, path=str(storage.data_path / METADATA_FILE_NAME))
+
+
+def _claimed_and_counted(storage: MinariStorage) -> tuple[int, int]:
+    """Return the number of steps in the metadata, and that of the same episodes, to which others may be added."""
+    tries = 0
+    while True:
+        tries += 1
+        metadata = storage.current_metadata
+        steps = int(storage.get_episode_lengths(range(metadata.total_episodes)).sum())
+        is_still = storage.current_metadata.total_steps == metadata.total_steps
+        if steps == metadata.total_steps or is_still or tries == _TRIES:
+            return metadata.total_steps, steps
 
 
 def differs(told: Any, found: Any) -> bool:
     """Return whether a number of the metadata differs from the actual one, allowing for rounded sizes."""
     if not isinstance(told, (int, float)) or isinstance(found, int):
         return bool(told != found)
-    return not abs(told - found) <= max(_ROUNDING, found / 10)  # a NaN is not a size
+    margin = max(_ROUNDING, found / 10)
+    return not found - margin <= told <= found + margin  # a NaN is not a size
 
 
 def check_files(examined: Examined) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from minari._base.json_text import shortened
-from minari.errors import ChecksumError, MinariError
+from minari.errors import ChecksumError, DatasetChangedError, MinariError
 
 
 __all__ = ["LEVELS", "Findings", "Finding", "Level", "Report", "failure", "guarded"]
@@ -117,8 +117,14 @@ def failure(error: Exception, *, episode: int | None = None, path: str | None = 
 def guarded(
     check: Callable[[], Iterable[Finding]], *, episode: int | None = None, path: str | None = None
 ) -> Iterator[Finding]:
-    """Yield the findings of a check, and the exception that ends it as a finding."""
+    """Yield the findings of a check, and the exception that ends it as a finding.
+
+    Raises:
+        DatasetChangedError: the dataset was edited in the meantime, which is no finding.
+    """
     try:
         yield from check()
+    except DatasetChangedError:
+        raise
     except Exception as error:
         yield failure(error, episode=episode, path=path)

@@ -42,7 +42,10 @@ def check_metadata(examined: Examined) -> Iterator[Finding]:
             yield Finding("warning", "metadata", message, path=metadata.source)
     low, high = (raw.get(key) for key in _SCORES)
     if _is_number(low) and _is_number(high) and low >= high:
-        message = f"The ref_min_score is {low} and the ref_max_score {high}, expected a lower and a higher one."
+        message = (
+            f"The ref_min_score is {shortened(low)} and the ref_max_score {shortened(high)}, expected a lower and a "
+            f"higher one."
+        )
         yield Finding("warning", "metadata", message, path=metadata.source)
     for key, meant in mistyped_keys(islice(raw, _MOST_KEYS)).items():
         message = f"The metadata key {shortened(key)} is unknown; did you mean {meant!r}?"
@@ -67,7 +70,8 @@ def implausible(key: str, value: Any) -> str | None:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return is_number and bool(abs(value) < math.inf)
 
 
 def _is_text(value: object) -> bool:

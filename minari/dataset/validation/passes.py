@@ -33,10 +33,10 @@ from minari.dataset.validation.files import (
 from minari.dataset.validation.findings import Finding, Findings, Report, failure, guarded
 from minari.dataset.validation.metadata import check_environment, check_id, check_metadata
 from minari.dataset.validation.places import find_data_path, id_of_place, refuse_unreadable_in_place
-from minari.dataset.validation.profiles import find_profile
+from minari.dataset.validation.profiles import Profile, find_profile
 from minari.dataset.validation.structure import DtypeCheck, check_columns, check_rows
 from minari.dataset.validation.values import ValueCheck, VariationCheck
-from minari.errors import DataPathError, EpisodeError
+from minari.errors import DataPathError, DatasetChangedError, EpisodeError
 from minari.progress import track
 from minari.spaces import Columns
 
@@ -45,6 +45,7 @@ __all__ = ["DATASET_CHECKS", "EPISODE_CHECKS", "RUNNING_CHECKS", "validate"]
 
 T = TypeVar("T")
 
+_TRIES = 4  # to read a dataset that others edit
 _ONE_BY_ONE = 32  # episodes that are read individually if several together cannot be read
 
 DATASET_CHECKS: list[DatasetCheck] = [
@@ -91,6 +92,7 @@ def validate(
         DatasetIdError: it is neither a path nor an id.
         DatasetNotFoundError: there is no dataset with that id.
         DataPathError: the directory contains no dataset, or its format is not readable at that address.
+        DatasetChangedError: other programs edit the dataset again and again.
 
     Example:
         >>> import minari, numpy as np
@@ -104,16 +106,8 @@ def validate(
     chosen = find_profile(profile)
     data_path = find_data_path(dataset, root)
     refuse_unreadable_in_place(data_path, dataset)
-    findings = Findings(chosen.refused)
-    storage = _opened(data_path, findings)
-    episodes = 0
-    if storage is not None:
-        storage.placed_id = id_of_place(dataset, data_path, root)
-        storage.verify_checksums = checksums
-        examined = Examined(storage, checksums)
-        for check in (*DATASET_CHECKS, *chosen.checks):
-            findings.take(guarded(partial(check, examined), path=str(data_path)))
-        episodes = _examine_episodes(examined, findings)
+    opened = partial(_opened, data_path, id_of_place(dataset, data_path, root), checksums)
+    findings, episodes = _examined(opened, chosen)
     name = os.fspath(dataset)
     return Report(
         without_credentials(name) if "://" in name else name,
@@ -124,16 +118,40 @@ def validate(
     )
 
 
-def _opened(data_path: Path, findings: Findings) -> MinariStorage | None:
+def _examined(opened: Callable[[Findings], MinariStorage | None], profile: Profile) -> tuple[Findings, int]:
+    """Return the findings about a dataset and the number of episodes that could be read.
+
+    Raises:
+        DatasetChangedError: others edit it again and again.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        findings = Findings(profile.refused)
+        try:
+            storage = opened(findings)
+            if storage is None:
+                return findings, 0
+            examined = Examined(storage, storage.verify_checksums)
+            for check in (*DATASET_CHECKS, *profile.checks):
+                findings.take(guarded(partial(check, examined), path=str(storage.data_path)))
+            return findings, _examine_episodes(examined, findings)
+        except DatasetChangedError:
+            if tries == _TRIES:
+                raise
+
+
+def _opened(data_path: Path, placed_id: str | None, checksums: bool, findings: Findings) -> MinariStorage | None:
     """Return the storage in a directory; None, with a finding, if it cannot be opened."""
     try:
         storage = MinariStorage.read(data_path)
         check_readable(storage.current_metadata.minari_version, str(data_path))
-    except DataPathError:
+    except (DataPathError, DatasetChangedError):
         raise  # there is no dataset
     except Exception as error:
         findings.take([failure(error, path=str(data_path))])
         return None
+    storage.placed_id, storage.verify_checksums = placed_id, checksums
     return storage
 
 
@@ -197,6 +215,8 @@ def _lengths(storage: MinariStorage, total: int) -> npt.NDArray[np.int64] | None
     """Return the lengths of all episodes; None if they cannot be read together."""
     try:
         return storage.get_episode_lengths(range(total))
+    except DatasetChangedError:
+        raise
     except Exception:  # reported for each episode
         return None
 
@@ -235,6 +255,8 @@ def _each(read: Callable[[range], Iterator[T]], total: int) -> Iterator[T | Exce
 def _one(read: Callable[[range], Iterator[T]], index: int) -> T | Exception:
     try:
         (value,) = read(range(index, index + 1))
+    except DatasetChangedError:
+        raise
     except Exception as error:
         return error
     return value
