@@ -111,7 +111,8 @@ class EditRequest:
                 f"drop_episodes is {shortened(self.drop_episodes)}, expected a list of numbers of episodes."
             )
         for key, value in self.set_metadata.items():
-            problem = implausible(key, value)
+            is_one = key == "requirements" and isinstance(value, str)  # which is stored as a list
+            problem = implausible(key, [value] if is_one else value)
             if problem is not None:
                 raise MetadataError(f"{problem[:-1]}; nothing was changed.")
         both = [key for key in self.remove_metadata if key in self.set_metadata]

@@ -99,9 +99,8 @@ def _is_url(value: object) -> bool:
 
 
 def _are_requirements(value: Any) -> bool:
-    items = [value] if isinstance(value, str) else value
-    is_list = isinstance(items, list) and len(items) <= _MOST_REQUIREMENTS
-    return is_list and all(isinstance(item, str) and is_requirement(item) for item in items)
+    is_list = isinstance(value, list) and len(value) <= _MOST_REQUIREMENTS
+    return is_list and all(isinstance(item, str) and is_requirement(item) for item in value)
 
 
 def _is_count(value: object) -> bool:
