@@ -127,6 +127,8 @@ def import_dataset(
     get_minari_storage(data_format or "hdf5")
     env_spec = spec_of(env)
     source = read(path, format, **options)
+    if env_spec is not None:
+        source.report.note("taken", f"the spaces of the environment {env_spec.id}, in place of those that are assumed")
     if dry_run:
         for _ in _tracked(source):
             pass
