@@ -308,7 +308,7 @@ def make_environment(spec: EnvSpec, requirements: Iterable[str] = (), /, **kwarg
         raise environment_error(f"The environment {spec.id} cannot be made: {reason}; {remedy}.", error) from error
 
 
-def environment_error(message: str, error: Exception) -> EnvironmentSpecError:
+def environment_error(message: str, error: BaseException) -> EnvironmentSpecError:
     """Return the error for an environment that cannot be created or found, with the type of its cause."""
     if not isinstance(error, ModuleNotFoundError):
         return EnvironmentSpecError(message)
@@ -352,7 +352,7 @@ def _not_stored(arguments: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _diagnosis(spec: EnvSpec, error: Exception) -> tuple[str, str]:
+def _diagnosis(spec: EnvSpec, error: BaseException) -> tuple[str, str]:
     """Return the cause that prevents the environment from being created, and the remedy."""
     if isinstance(error, ModuleNotFoundError):
         return str(error).rstrip("."), "install the package that provides it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def verify(plan: Plan) -> None:
     if plan.episodes is not None:
         total = MinariStorage.read(find_dataset(plan.dataset)).total_episodes
         episodes = parse_episodes("--episodes", plan.episodes, total)
-    with progress_bars(quiet=plan.quiet), suggesting_ids(plan.dataset):
+    # What an environment prints is not part of the report.
+    with progress_bars(quiet=plan.quiet), suggesting_ids(plan.dataset), redirect_stdout(sys.stderr):
         report = minari.verify(
             plan.dataset,
             episodes=episodes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -335,6 +336,15 @@ def test_environment_that_fails_diverges_at_its_step() -> None:
 
     found = divergence(minari.verify(record(make(), episodes=1), env=Failing))
     assert (found.step, found.leaf, found.replayed) == (2, "steps", "RuntimeError: 'the motor broke'")
+
+
+def test_environment_that_exits_is_a_divergence() -> None:
+    class Leaving(Hidden):
+        def step(self, action: Any) -> Any:
+            sys.exit("no display")
+
+    found = divergence(minari.verify(record(make(), episodes=1), env=Leaving))
+    assert (found.step, found.leaf, found.replayed) == (0, "steps", "SystemExit: 'no display'")
 
 
 class Unspeakable(Exception):

@@ -87,7 +87,7 @@ class EnvironmentSource:
         """Return the function of a module; None if it is an id that begins with the module that registers it."""
         try:
             module = import_module(module_name)
-        except Exception as error:  # importing may raise anything
+        except (Exception, SystemExit) as error:  # importing may raise anything
             raise environment_error(
                 f"The environment {self.given!r} cannot be found: {type(error).__name__}: {error}", error
             ) from error
@@ -108,7 +108,7 @@ class EnvironmentSource:
     def _called(self, function: Callable[..., Any], name: str) -> Any:
         try:
             return function(**self.arguments)
-        except Exception as error:  # an environment may raise anything
+        except (Exception, SystemExit) as error:  # an environment may raise anything
             kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
             raise environment_error(f"The environment {name!r} cannot be made: {kind}{error}", error) from error
 

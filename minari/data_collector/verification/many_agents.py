@@ -111,7 +111,10 @@ class ManyAgentsReplay:
             problem = self._play(recorded, self._schedule(recorded_by))
             try:
                 buffer = self._collector.taken()
-            except Exception as error:  # of the environment, which is asked what has come of the last actions
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # of the environment, which is asked what has come of the last actions
                 failure = Divergence(recorded.total_steps, "steps", (), "the end", text_of(error))
                 buffer, problem = None, problem or failure
         return self._compared(recorded, recorded_by, buffer, problem)
@@ -140,7 +143,7 @@ class ManyAgentsReplay:
                     problem, goes_on = self._take_joint_step(step, actions)
                 if problem is not None or not goes_on:
                     return problem
-        except Exception as error:  # an environment may raise anything
+        except (Exception, SystemExit) as error:  # an environment may raise anything
             what = "a reset" if step is None else "a step"
             return Divergence(step, "steps", (), what, text_of(error))
         return None

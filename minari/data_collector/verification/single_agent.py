@@ -118,7 +118,7 @@ class _OneEpisode:
         try:
             self._last, _ = self._env.reset(seed=self._episode.seed, options=self._episode.options)
             self._recorder.start(self._last, {}, None, None)
-        except Exception as error:  # an environment may raise anything
+        except (Exception, SystemExit) as error:  # an environment may raise anything
             return EpisodeVerification(index, "diverged", Divergence(None, "steps", (), "a reset", text_of(error)))
         done = count = 0  # first, only the reset is compared
         while True:
@@ -143,7 +143,7 @@ class _OneEpisode:
                 observation, reward, terminated, truncated, _ = self._env.step(action)
                 differs = bool(terminated) != terminations[step] or bool(truncated) != truncations[step]
                 recorder.add(observation, reward, terminated, truncated, {})
-            except Exception as error:  # an environment may raise anything
+            except (Exception, SystemExit) as error:  # an environment may raise anything
                 recorder.drop_half_step()
                 self._failure = text_of(error)
                 return step
@@ -190,7 +190,7 @@ def divergence_of(step: int, leaf: str, difference: Difference) -> Divergence:
     )
 
 
-def text_of(error: Exception) -> str:
+def text_of(error: BaseException) -> str:
     """Return the kind and the message of an exception of an environment, which may have none that can be shown."""
     try:
         return f"{type(error).__name__}: {shortened(str(error))}"

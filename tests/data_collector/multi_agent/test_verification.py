@@ -179,7 +179,7 @@ def test_tampered_rewards_and_states() -> None:
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        (None, "has no env_spec to make its environment of; give env"),
+        (None, "has no env_spec to make its environment of; give a function"),
         ("CartPole-v1", "expected a ParallelEnv or an AECEnv of PettingZoo"),
         ("mpe2.simple_tag_v3:nothing", "The module mpe2.simple_tag_v3 has no 'nothing'"),
         (partial(gym.make, "Pendulum-v1"), "expected a ParallelEnv or an AECEnv of PettingZoo"),
