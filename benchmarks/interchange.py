@@ -178,13 +178,14 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
     rows = [_row(case, found) for case, found in figures.items()]
     repeat = facts["settings"]["repeat"]
     note = (
-        f"MB/s of values, whatever the size of the file; the best of {repeat}, each in a fresh process, with files in "
-        "the page cache. Vectors are episodes of 1,000 steps with 17 observations and 6 actions of float32, frames "
-        "episodes of 100 steps with 84×84×3 uint8, stored as PNG. `read` is a loop over the episodes of "
+        f"MB/s of values, whatever the size of the file; the minimum of the times of {repeat} runs, in turns and in "
+        "fresh processes, with files in the page cache. Vectors are episodes of 1,000 steps with 17 "
+        "observations and 6 actions of float32, frames episodes of 100 steps with 84×84×3 uint8, stored as "
+        "PNG. `read` is a loop over the episodes of "
         "`minari.interchange.read`, and the loader is what users of the format read the same file with, until all "
         "values are in memory: h5py with all arrays of the file or of each group, cut with NumPy; `ReplayBuffer.load`, "
         "`load_hdf5` and `loads` of d3rlpy, Tianshou and TorchRL; `serialize.load` of imitation; `json.loads` and "
-        "NumPy; `builder_from_directory` of TFDS with all steps of an episode in one batch; the first "
+        "NumPy; `builder_from_directory` of TFDS with all steps of an episode in one batch of its graph; the first "
         f"{FEW_ROWS:,} items of `LeRobotDataset`; `read_table` of PyArrow and `read_csv` of pandas. Import makes a "
         "HDF5 dataset, flushed to disk; its peak is the resident memory minus what was resident before."
     )
