@@ -20,6 +20,7 @@ from benchmarks import (
     environments,
     formats,
     growth,
+    interchange,
     machine,
     memory,
     reliability,
@@ -52,6 +53,17 @@ Environments = Annotated[
 Check = Annotated[bool, typer.Option("--check", help="Exit with 1 if a target of the maintainers is missed.")]
 
 RESULTS = Path("benchmarks/results")
+RENDERED = (
+    "results",
+    "growth",
+    "memory",
+    "formats",
+    "sampling",
+    "collection",
+    "interchange",
+    "remotes",
+    "reliability",
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -179,6 +191,28 @@ def collect(
         report(collection.missed(figures), check)
 
 
+@app.command("interchange")
+def exchange(
+    repeat: Repeat = 3,
+    quick: Quick = False,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option("--rival", metavar="NAME=PYTHON", help=f"Interpreter with {', '.join(interchange.RIVALS)}."),
+    ] = None,
+    output: Output = RESULTS,
+    scratch: Scratch = None,
+) -> None:
+    """Measure reading, importing and exporting other formats, beside the loaders of their users."""
+    with errors_in_one_line():
+        rivals = environments.rival_interpreters(rival or [], interchange.RIVALS)
+        ours = environments.our_side()
+        facts = {**describe((ours,), 1 if quick else repeat, quick), "load": machine.load()}
+        with Progress(console) as progress:
+            figures = interchange.measure(ours, rivals, scratch, facts["settings"]["repeat"], quick, progress)
+        write(output, "interchange", interchange.as_json(figures, facts), interchange.page(figures, facts))
+        echo(interchange.page(figures, facts))
+
+
 @app.command("remotes")
 def share(
     repeat: Repeat = 3,
@@ -230,7 +264,7 @@ def stand(
 def render(output: Output = Path("docs/benchmarks")) -> None:
     """Rewrite the pages and charts of a directory from its stored results, without measuring."""
     with errors_in_one_line():
-        for name in ("results", "growth", "memory", "formats", "sampling", "collection", "remotes", "reliability"):
+        for name in RENDERED:
             stored = output / f"{name}.json"
             if stored.exists():
                 facts = json.loads(stored.read_text(encoding="utf-8"))
@@ -250,6 +284,7 @@ def _render(name: str, facts: Mapping[str, Any], output: Path) -> None:
             "formats": formats,
             "sampling": sampling,
             "collection": collection,
+            "interchange": interchange,
             "remotes": remotes,
             "reliability": reliability,
         }[name]

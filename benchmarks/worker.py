@@ -121,6 +121,14 @@ def main(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
         from benchmarks.collectors import collect
 
         return collect(arguments)
+    if task == "convert":
+        from benchmarks.conversions import convert
+
+        return convert(arguments)
+    if task in ("load_foreign", "make_foreign"):
+        from benchmarks import loaders
+
+        return loaders.load(arguments) if task == "load_foreign" else loaders.make(arguments)
     if task == "make_samples":
         from benchmarks.workloads.samples import make_samples
 

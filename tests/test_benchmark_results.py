@@ -111,7 +111,9 @@ def test_memory_is_compared_with_limit() -> None:
 
 
 #: Numbers, sizes, times and tables are as on these pages, which are compared with what is rendered now.
-@pytest.mark.parametrize("name", ["results", "growth", "memory", "formats", "sampling", "remotes", "reliability"])
+@pytest.mark.parametrize(
+    "name", ["results", "growth", "memory", "formats", "sampling", "interchange", "remotes", "reliability"]
+)
 def test_published_pages_are_rendered_from_stored_results(name: str, tmp_path: Path) -> None:
     published = Path(__file__).parents[1] / "docs" / "benchmarks"
     shutil.copy(published / f"{name}.json", tmp_path)

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 # At the end: where the wheel is tested, the checkout's own `minari` must not come before it.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import cli, collection, environments, growth, machine, running, sampling
+from benchmarks import cli, collection, environments, growth, interchange, machine, running, sampling
 from benchmarks.collection import Case, Cost
 from benchmarks.collectors import collect
 from benchmarks.environments import Side
@@ -198,6 +198,54 @@ def test_a_rival_is_named_with_its_interpreter(given: str) -> None:
     assert sampling.interpreters(["torchrl=python"]).keys() == {"torchrl", "torchrl, 1 thread"}
 
 
+def test_speeds_of_other_formats_are_the_best_of_the_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"read": 2.0, "load_foreign": 8.0, "import": 4.0, "export": 2.0, "store": 0.0}
+    slower = iter([1.0, 1.0, 1.0, 3.0, 1.0, 1.0])
+
+    def answer(python: Path, task: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        operation = arguments.get("operation", task)
+        if operation == "export":
+            Path(arguments["path"]).write_bytes(bytes(1000))
+        spent = seconds[operation] * next(slower, 2.0)
+        peak = 5e6 if operation == "import" else None
+        return {"seconds": spent, "steps": 2000, "rewards": rewards[task], "peak": peak}
+
+    rewards = {"convert": 1.0, "load_foreign": 1.0}
+    monkeypatch.setattr(interchange, "call_worker", answer)
+    monkeypatch.setattr(interchange, "CASES", interchange.CASES[:1])
+    measured = environments.our_side(), {}, None, 2, True, Progress(Console(file=io.StringIO()))
+    ((case, found),) = interchange.measure(*measured).items()
+    megabytes = interchange.bytes_of(case.kind, 2) / 1e6
+    assert found == {
+        "values": megabytes,
+        "file": 0.001,
+        "read": megabytes / 2,
+        "loader": megabytes / 16,
+        "import": megabytes / 4,
+        "export": megabytes / 2,
+        "peak": 5,
+    }
+    rewards["load_foreign"] = 1.1
+    with pytest.raises(BenchmarkError, match=r"The values of d4rl/vectors differ"):
+        interchange.measure(*measured)
+
+
+def test_results_of_other_formats_are_rendered_from_what_is_stored(tmp_path: Path) -> None:
+    found = {"values": 30.0, "file": 60.0, "read": 150.0, "import": 50.0, "export": 5.0, "peak": 4.0}
+    figures = {case: {**found, "loader": 100.0} for case in interchange.CASES if case.is_exported}
+    figures[interchange.CASES[3]] = found
+    facts = json.loads((REPOSITORY / "docs" / "benchmarks" / "memory.json").read_text(encoding="utf-8"))
+    content = json.dumps(interchange.as_json(figures, facts))
+    (tmp_path / "interchange.json").write_text(content, encoding="utf-8")
+    done = CliRunner().invoke(cli.app, ["render", "--output", str(tmp_path)])
+    assert done.exit_code == 0, done.stderr
+    page = (tmp_path / "interchange.md").read_text(encoding="utf-8")
+    assert "| `d4rl` | 30.0 MB | 60.0 MB | 150 | h5py 100 | 1.50 × | 50.0 | 5.00 | 4.00 MB |" in page
+    assert "| `d3rlpy` | 30.0 MB | 60.0 MB | 150 | d3rlpy – | – | 50.0 | 5.00 | 4.00 MB |" in page
+    assert "Not installed, and left out: d3rlpy, Tianshou, TorchRL." in page
+    assert interchange.from_json(json.loads(content)) == figures
+
+
 def test_what_was_written_is_told() -> None:
     samples = {"ours": [running.Sample(1.0, written=7), running.Sample(1.0, written=6)], "floor": [running.Sample(1.0)]}
     assert running.bytes_written(samples) == {"ours": 6}
@@ -220,7 +268,7 @@ def test_the_machine_is_described() -> None:
 
 def run_suite(*arguments: str, output: Path) -> dict[str, Any]:
     """Run it as a user does, and read what it has written."""
-    name = arguments[0] if arguments[0] in ("growth", "memory", "collection") else "results"
+    name = arguments[0] if arguments[0] in ("growth", "memory", "collection", "interchange") else "results"
     command = [sys.executable, "-m", "benchmarks", *arguments, "--quick", "--output", str(output)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stderr
@@ -262,6 +310,20 @@ def test_collection_is_measured(tmp_path: Path) -> None:
     assert list(written) == [case.name for case in collection.CASES]
     assert all(sides.keys() == {"minari"} and sides["minari"]["bare"] > 0 for sides in written.values())
     assert (tmp_path / "collection.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+def test_other_formats_are_measured(tmp_path: Path) -> None:
+    for module in ("h5py", "pandas", "pyarrow", "google_crc32c", "av"):
+        pytest.importorskip(module)
+    written = run_suite("interchange", output=tmp_path)["interchange"]
+    assert list(written) == [case.name for case in interchange.CASES if case.is_exported]
+    for case in interchange.CASES:
+        if case.is_exported:
+            speeds = {"read", "import", "export", *(() if case.rival else ("loader",))}
+            assert written[case.name].keys() == {"values", "file", "peak", *speeds}
+            assert all(written[case.name][name] > 0 for name in speeds)
 
 
 @pytest.mark.slow

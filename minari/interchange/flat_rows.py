@@ -178,11 +178,12 @@ class FlatRows:
             stop = min(first + count, total - 1)
 
             def differ(after: Rows, before: Rows, first: int = first, stop: int = stop) -> None:
-                a, b = after[first:stop], before[first + 1 : stop + 1]
-                unequal = a != b
-                if a.dtype.kind in "fc":
-                    unequal &= ~((a != a) & (b != b))  # NaN is not equal to itself
-                found[first:stop] |= unequal.reshape(stop - first, -1).any(axis=1)
+                a, b = (rows.reshape(stop - first, -1) for rows in (after[first:stop], before[first + 1 : stop + 1]))
+                differs = (a != b).any(axis=1)
+                if a.dtype.kind in "fc" and differs.any():
+                    a, b = a[differs], b[differs]
+                    differs[differs] = ((a != b) & ~((a != a) & (b != b))).any(axis=1)  # NaN is not equal to itself
+                found[first:stop] |= differs
 
             map_rows(differ, self.next_observations, self.observations)
         return found

@@ -31,6 +31,7 @@ class FlatOutput:
     def __init__(self, file: Any, total: int) -> None:
         self._file, self._total = file, total
         self._lengths: dict[str, int] = {}
+        self._arrays: dict[str, Any] = {}  # open, as closing one writes its unfinished chunk, to be read again
         self._rows = 0
         #: The paths of arrays that had no rows in some episode, or others than before.
         self.incomplete: set[str] = set()
@@ -44,7 +45,7 @@ class FlatOutput:
                 continue
             if path not in self._lengths:
                 self._start(path, values)
-            array = self._file[path]
+            array = self._arrays[path]
             if self._lengths[path] != self._rows or array.dtype != values.dtype or array.shape[1:] != values.shape[1:]:
                 self.incomplete.add(path)
                 continue
@@ -57,7 +58,7 @@ class FlatOutput:
         rows = max(1, min(self._total, _CHUNK // row))
         shape = (self._total, *values.shape[1:])
         chunks = (rows, *values.shape[1:]) if all(shape) else None
-        self._file.create_dataset(
+        self._arrays[path] = self._file.create_dataset(
             path,
             shape,
             values.dtype,

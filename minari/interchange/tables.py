@@ -553,7 +553,7 @@ def _table_of_csv(path: Path) -> ForeignTable:
     place.close()
     try:
         try:
-            _copy_csv(path, copy, _types_of_first_rows(path))
+            _copy_csv(path, copy, None)
         except pa.ArrowInvalid:  # later rows have other types
             _copy_csv(path, copy, _types_of_all_rows(path))
         found = ParquetTable(copy.parent, copy.name)
@@ -565,13 +565,19 @@ def _table_of_csv(path: Path) -> ForeignTable:
     return found
 
 
-def _copy_csv(path: Path, copy: Path, types: Mapping[str, Any]) -> None:
-    with (
-        _open_csv(path, types) as reader,
-        pq.ParquetWriter(str(copy), reader.schema, write_statistics=False, use_dictionary=False) as writer,
-    ):
-        for table in _collected(reader):
-            writer.write_table(table)
+def _copy_csv(path: Path, copy: Path, types: Mapping[str, Any] | None) -> None:
+    """Copy all rows, with columns of the types that are given, otherwise of those of the first block of rows.
+
+    Raises:
+        InterchangeError: two columns have the same name.
+        pyarrow.ArrowInvalid: a value is not of the type of its column.
+    """
+    with _open_csv(path, types or {}) as reader:
+        if types is None:
+            _check_types_of_first_rows(path, reader.schema)
+        with pq.ParquetWriter(str(copy), reader.schema, write_statistics=False, use_dictionary=False) as writer:
+            for table in _collected(reader):
+                writer.write_table(table)
 
 
 def _collected(batches: Iterable[Any]) -> Iterator[Any]:
@@ -595,20 +601,17 @@ def _open_csv(path: Path, types: Mapping[str, Any], *, is_first: bool = False) -
         yield reader
 
 
-def _types_of_first_rows(path: Path) -> dict[str, Any]:
-    """Return the type of each column by the first block of rows.
+def _check_types_of_first_rows(path: Path, schema: Any) -> None:
+    """Check the types of the columns in the first block of rows.
 
     Raises:
         InterchangeError: two columns have the same name.
         pyarrow.ArrowInvalid: all rows are needed to tell.
     """
-    with _open_csv(path, {}) as reader:
-        schema = reader.schema
     if len(set(schema.names)) != len(schema.names):
         raise InterchangeError(f"{path} has several columns of one name, expected different names in its first line.")
     if any(kind not in _csv_types() for kind in schema.types):
         raise pa.ArrowInvalid("a column has no value yet, or one of another type")
-    return dict(zip(schema.names, schema.types, strict=True))
 
 
 def _types_of_all_rows(path: Path) -> dict[str, Any]:
