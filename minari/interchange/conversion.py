@@ -27,6 +27,7 @@ from minari._storages.registry import get_minari_storage
 from minari.dataset.from_buffers import EnvLike
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, ArgumentTypeError, DataPathError, InterchangeError
+from minari.interchange.damage import damage_as_error
 from minari.interchange.format import Format, Report, Source, check_options
 from minari.interchange.registry import get_format, sniffed_format
 from minari.progress import progress
@@ -59,9 +60,11 @@ def read(path: Any, format: str | None = None, **options: Any) -> Source:
         place = _existing(path)
         one = sniffed_format(place) if format is None else get_format(format)
     check_options(one.NAME, one.read, options)
-    source = one.read(place, **options)
+    where = place if isinstance(place, Path) else "The data frame"
+    with damage_as_error(where):
+        source = one.read(place, **options)
     source.report.options = dict(options)
-    return replace(source, episodes=_counted(source.episodes, source.report))
+    return replace(source, episodes=_counted(source.episodes, source.report, where))
 
 
 def _existing(path: object) -> Path:
@@ -70,11 +73,16 @@ def _existing(path: object) -> Path:
     place = Path(path).expanduser()
     if not place.exists():
         raise DataPathError(f"There is no file or directory {place}; give the path of what is to be imported.")
-    return place
+    return place.resolve() if place.is_symlink() else place
 
 
-def _counted(episodes: Iterable[AnyEpisodeBuffer], report: Report) -> Iterator[AnyEpisodeBuffer]:
-    for episode in episodes:
+def _counted(episodes: Iterable[AnyEpisodeBuffer], report: Report, where: object) -> Iterator[AnyEpisodeBuffer]:
+    reading = iter(episodes)
+    while True:
+        with damage_as_error(where):
+            episode = next(reading, None)
+        if episode is None:
+            return
         report.episodes += 1
         report.steps += len(episode.rewards) if isinstance(episode, EpisodeBuffer) else int(episode.total_steps or 0)
         yield episode

@@ -127,6 +127,7 @@ class RLlib(Format):
         with path.open("w", encoding="utf-8") as file:
             for number, episode in enumerate(episodes):
                 file.write(json.dumps(_line(number, episode)) + "\n")
+                _note_bounds(episode, report)
         report.note("missing", "dtypes, which JSON does not have")
         report.note("missing", "infos, spaces, seeds, options and other metadata of episodes and of the dataset")
         return report
@@ -356,6 +357,15 @@ def _files(directory: Path) -> list[Path]:
     """Return the JSON files of a directory, sorted, without links that lead out of it."""
     files = [one for one in directory.iterdir() if one.suffix == ".json" and one.is_file()]
     return sorted(one for one in files if one.resolve().parent == directory.resolve())
+
+
+def _note_bounds(episode: EpisodeData, report: Report) -> None:
+    """Say where an episode is read back with other bounds, or in another place."""
+    ends = episode.terminations | episode.truncations
+    if ends[:-1].any():
+        report.note("missing", "the bounds of episodes with flags before their last step, which are read as ends")
+    if not ends[-1:].any():
+        report.note("missing", "the order of episodes without an end, which are read after all others")
 
 
 def _line(number: int, episode: EpisodeData) -> dict[str, Any]:
