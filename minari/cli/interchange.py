@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -171,6 +172,9 @@ def _parsed_options(name: str, function: Any, rest: Sequence[str]) -> dict[str, 
 def _value(flag: str, text: str, parameter: inspect.Parameter) -> Any:
     """Return the value of an option from its text."""
     kinds = _kinds(parameter.annotation)
+    if text.startswith("[") and any(get_origin(kind) is Sequence for kind in kinds):
+        with suppress(ValueError):
+            return parse_json(text)
     if str in kinds or any(isinstance(kind, str) for kind in kinds):
         return text
     try:

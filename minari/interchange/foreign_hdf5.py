@@ -66,6 +66,8 @@ class Hdf5File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.is_dir():
+            raise InterchangeError(f"{path} is a directory, expected an HDF5 file; give the path of the file.")
         self._file = DataFile(path)
         weakref.finalize(self, self._file.close)
         self.source = Source(self._file.read_at, self._file.size)

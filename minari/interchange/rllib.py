@@ -54,6 +54,7 @@ _REQUIRED: Final = ("obs", "actions", "rewards")
 _FLAGS: Final = ("terminateds", "truncateds", "dones")
 _PLACES: Final = ("type", "count", "eps_id", "t", "agent_index", "unroll_id", "infos")
 _KNOWN: Final = (*_REQUIRED, "new_obs", *_FLAGS, *_PLACES)
+_BEGINNING_OF_LINE: Final = 2**12  # bytes
 _LONGEST_LINE: Final = 2**30  # bytes
 _ARRAY_SPACES: Final = gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary
 
@@ -157,11 +158,15 @@ class _Reader:
         for file in self._files if number is None else [self._files[number]]:
             with file.open("rb") as lines:
                 for place in range(1, 2**62):
-                    line = lines.readline(_LONGEST_LINE)
+                    line = lines.readline(_BEGINNING_OF_LINE)
                     if not line:
                         break
+                    where = f"Line {place} of {file}"
+                    if not line.lstrip().startswith(b"{") and line.strip():
+                        raise InterchangeError(f"{where} is no JSON object, expected a batch; is it another file?")
                     if line.strip():
-                        where = f"Line {place} of {file}"
+                        if not line.endswith(b"\n"):
+                            line += lines.readline(_LONGEST_LINE)
                         columns = self._columns(self._batch(line, where), where)
                         if len(columns["rewards"]):
                             yield columns

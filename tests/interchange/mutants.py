@@ -271,8 +271,6 @@ def _wrong(outcome: Outcome) -> str:
             return f"{outcome.error}: {message[:200]} at {_where(outcome.text)}"
         if "\n" in message or len(message) > 2000:
             return f"a message of {len(message)} characters: {message[:300]!r}"
-        if outcome.error not in ("InterchangeError", "DataPathError", "ArgumentError", "UnsafePathError"):
-            return f"{outcome.error}: {message[:300]} at {_where(outcome.text)}"
     elif outcome.kind != "returned":
         return f"{outcome.kind} {outcome.error} {_where(outcome.text)}"
     return f"{outcome.peak >> 20} MB" if outcome.peak > _TOO_MUCH else ""
