@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import minari
 from interchange.mutants import faults
 from minari._model.episode_buffer import EpisodeBuffer
+from minari.cli.interchange import run_export, run_import
 from minari.dataset.from_buffers import create_dataset_from_buffers
 from minari.errors import ArgumentError, InterchangeError, MinariError
 from minari.interchange import export_dataset, formats, import_dataset, read
@@ -141,3 +144,40 @@ def test_paths_that_not_all_libraries_take_are_refused(path: str) -> None:
         export_dataset(_made(_box(2)), path, "csv")
     with pytest.raises(MinariError):
         import_dataset(path, "hostile/y-v0", "csv")
+
+
+def test_an_export_that_is_ended_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM during a command removes what is half written."""
+    _made(_box(2))
+
+    def ended(*_: Any, **__: Any) -> Any:
+        next(tmp_path.glob(".*.partial")).touch()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("minari.interchange.rllib._line", ended)
+    with pytest.raises(SystemExit):
+        run_export("hostile/x-v0", "rllib", str(tmp_path / "out.json"), [], dry_run=False, as_json=False, quiet=True)
+    assert not [*tmp_path.glob("*out.json*")]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_several_columns_can_be_named_on_the_command_line(tmp_path: Path) -> None:
+    """A list of columns is given as JSON."""
+    export_dataset(_made(_box(2)), tmp_path / "t.csv", "csv")
+    run_import(
+        [
+            "csv",
+            str(tmp_path / "t.csv"),
+            '--observations=["observation_1","observation_0"]',
+            "--final-observation=repeat",
+        ],
+        "hostile/z-v0",
+        None,
+        None,
+        None,
+        {},
+        dry_run=False,
+        as_json=False,
+        quiet=True,
+    )
+    assert minari.load_dataset("hostile/z-v0")[0].observations.shape == (4, 2)
