@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import signal
+import threading
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -52,7 +55,7 @@ def run_import(
     options = _parsed_options(one.NAME, one.read, rest)
     if dataset_id is None and not dry_run:
         raise UsageError("Give the id of the new dataset with --dataset-id, or --dry-run for the report only.")
-    with progress_bars(quiet=quiet):
+    with _tidied_when_ended(), progress_bars(quiet=quiet):
         imported = import_dataset(
             path,
             dataset_id or "dry/run-v0",
@@ -84,7 +87,7 @@ def run_export(
     one = get_format(format_name)
     options = _parsed_options(one.NAME, one.write, rest)
     refuse_unknown([dataset_id], "exported")
-    with progress_bars(quiet=quiet):
+    with _tidied_when_ended(), progress_bars(quiet=quiet):
         report = export_dataset(minari.load_dataset(dataset_id), path, format_name, dry_run=dry_run, **options)
     if as_json:
         print_json(report.as_dict())
@@ -93,6 +96,23 @@ def run_export(
     where = "nothing was written" if dry_run else f"at {path}"
     echo(f"Dataset {dataset_id} exported to {format_name}: {sizes}, {where}")
     _echo_sentences(report.as_dict())
+
+
+@contextmanager
+def _tidied_when_ended() -> Iterator[None]:
+    """Let a request to end, SIGTERM, be an exception, so that files that are half written are removed."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def list_formats(as_json: bool) -> None:
@@ -171,6 +191,9 @@ def _parsed_options(name: str, function: Any, rest: Sequence[str]) -> dict[str, 
 def _value(flag: str, text: str, parameter: inspect.Parameter) -> Any:
     """Return the value of an option from its text."""
     kinds = _kinds(parameter.annotation)
+    if text.startswith("[") and any(get_origin(kind) is Sequence for kind in kinds):
+        with suppress(ValueError):
+            return parse_json(text)
     if str in kinds or any(isinstance(kind, str) for kind in kinds):
         return text
     try:

@@ -27,6 +27,7 @@ from minari._storages.registry import get_minari_storage
 from minari.dataset.from_buffers import EnvLike
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, ArgumentTypeError, DataPathError, InterchangeError
+from minari.interchange.damage import damage_as_error
 from minari.interchange.format import Format, Report, Source, check_options
 from minari.interchange.registry import get_format, sniffed_format
 from minari.progress import progress
@@ -59,22 +60,31 @@ def read(path: Any, format: str | None = None, **options: Any) -> Source:
         place = _existing(path)
         one = sniffed_format(place) if format is None else get_format(format)
     check_options(one.NAME, one.read, options)
-    source = one.read(place, **options)
+    where = place if isinstance(place, Path) else "The data frame"
+    with damage_as_error(where):
+        source = one.read(place, **options)
     source.report.options = dict(options)
-    return replace(source, episodes=_counted(source.episodes, source.report))
+    return replace(source, episodes=_counted(source.episodes, source.report, where))
 
 
 def _existing(path: object) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentTypeError(f"path is {shortened(path)}, expected that of a file or directory, or a data frame.")
     place = Path(path).expanduser()
-    if not place.exists():
+    if not os.fspath(path) or not place.exists():
         raise DataPathError(f"There is no file or directory {place}; give the path of what is to be imported.")
-    return place
+    if not place.is_file() and not place.is_dir():
+        raise InterchangeError(f"{place} is a pipe, socket or device, expected a regular file or directory; copy it.")
+    return place.resolve() if place.is_symlink() else place
 
 
-def _counted(episodes: Iterable[AnyEpisodeBuffer], report: Report) -> Iterator[AnyEpisodeBuffer]:
-    for episode in episodes:
+def _counted(episodes: Iterable[AnyEpisodeBuffer], report: Report, where: object) -> Iterator[AnyEpisodeBuffer]:
+    reading = iter(episodes)
+    while True:
+        with damage_as_error(where):
+            episode = next(reading, None)
+        if episode is None:
+            return
         report.episodes += 1
         report.steps += len(episode.rewards) if isinstance(episode, EpisodeBuffer) else int(episode.total_steps or 0)
         yield episode
@@ -196,7 +206,7 @@ def export_dataset(
     _check_destination(one, dataset, path)
     check_options(one.NAME, one.write, options)
     place = Path(path).expanduser()
-    partial = place.with_name(f".{place.name}.{os.urandom(6).hex()}.partial")
+    partial = place.with_name(f".{place.name[:60]}.{os.urandom(6).hex()}.partial")
     try:
         with storage_errors(place, "written"):
             report = one.write(dataset, partial, **options)
@@ -218,12 +228,19 @@ def _flush_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _is_text(path: str) -> bool:
+    """Return whether all libraries take a path."""
+    return "\0" not in path and not any("\ud800" <= letter <= "\udfff" for letter in path)
+
+
 def _check_destination(one: Format, dataset: MinariDataset, path: PathLike) -> None:
     if not one.is_writable:
         raise InterchangeError(f"The format {one.NAME!r} can be read and not written, expected another format.")
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentTypeError(f"path is {shortened(path)}, expected the path of the new file or directory.")
     place = Path(path).expanduser()
+    if not place.name or not _is_text(str(place)):
+        raise ArgumentError(f"path is {shortened(str(path))}, expected the path of the new file or directory in UTF-8.")
     if os.path.lexists(place):
         raise DataPathError(f"{place} already exists and is not overwritten; give another path, or remove it first.")
     if not place.parent.is_dir():

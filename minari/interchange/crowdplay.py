@@ -97,9 +97,9 @@ class CrowdPlay(Format):
 
 
 def _databases(path: Path) -> list[Path]:
-    return (
-        sorted(one for one in path.iterdir() if one.suffix in (".sqlite", ".sqlite3", ".db")) if path.is_dir() else []
-    )
+    if not path.is_dir():
+        return []
+    return sorted(one for one in path.iterdir() if one.suffix in (".sqlite", ".sqlite3", ".db") and one.is_file())
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,6 +242,8 @@ def _rows_of(episode: EpisodeData, report: Report) -> Iterator[tuple[str, npt.ND
     timeouts = episode.truncations & ~episode.terminations
     if np.any(episode.truncations & episode.terminations):
         report.note("missing", "truncations of steps that are terminations too, which D4RL reads as terminations")
+    if np.any((episode.terminations | episode.truncations)[:-1]):
+        report.note("missing", "the bounds of episodes with flags before their last step, which D4RL reads as ends")
     if steps and not (episode.terminations[-1] or timeouts[-1]):
         timeouts = timeouts.copy()
         timeouts[-1] = True

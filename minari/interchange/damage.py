@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,9 +12,23 @@ from minari._base.json_text import shortened
 from minari.errors import DatasetCorruptError, InterchangeError, MinariError
 
 
-__all__ = ["damage_as_error"]
+__all__ = ["DAMAGE", "damage_as_error"]
 
-_DAMAGE = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError, RuntimeError)
+#: What readers raise about bytes that they cannot read; RecursionError is a RuntimeError.
+DAMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 
 
 @contextmanager
@@ -30,7 +47,7 @@ def damage_as_error(where: object) -> Iterator[None]:
         raise InterchangeError(str(error)) from error
     except MinariError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise InterchangeError(
             f"{where} cannot be read ({shortened(text)[1:-1]}); it is damaged, incomplete or of another kind, so copy "

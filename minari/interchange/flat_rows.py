@@ -213,7 +213,7 @@ def _infos(infos: Mapping[str, Any], next_infos: Mapping[str, Any], start: int, 
         first = None if before is None else before[start:stop]
         last = None if after is None else after[stop - 1 : stop] if before is not None else after[start:stop]
         found[key] = _joined(first, last)
-        if before is None or after is None:
+        if (before is None or after is None) and f"_{key}" not in {**infos, **next_infos}:
             found[f"_{key}"] = np.arange(stop - start + 1) != (0 if before is None else stop - start)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from minari._storages.hdf5.format.objects import UNDEFINED
 from minari._storages.hdf5.format.source import NotUnderstood, Source, StoredElsewhere
 from minari._storages.hdf5.format.superblock import find_superblock
 from minari.errors import InterchangeError
+from minari.interchange.damage import DAMAGE
 from minari.spaces import native
 
 
@@ -64,6 +66,8 @@ class Hdf5File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.is_dir():
+            raise InterchangeError(f"{path} is a directory, expected an HDF5 file; give the path of the file.")
         self._file = DataFile(path)
         weakref.finalize(self, self._file.close)
         self.source = Source(self._file.read_at, self._file.size)
@@ -86,7 +90,7 @@ class Hdf5File:
             if found.in_use:
                 raise ValueError("a program has marked it as being written and has not closed it")
             self._known[""] = found.root, read_messages(self.source, found.root)
-        except (ValueError, LookupError, OverflowError) as error:
+        except (ValueError, LookupError, OverflowError, struct.error) as error:
             raise self.damaged(error) from error
 
     def names(self, group: str = "") -> list[str]:
@@ -191,7 +195,7 @@ class Hdf5File:
             raise InterchangeError(
                 f"{self.path} refers to other files ({error}), which are not read; write the data into the file."
             ) from error
-        except (ValueError, LookupError, OverflowError, ArithmeticError, MemoryError, OSError) as error:
+        except DAMAGE as error:
             raise self.damaged(error) from error
 
 

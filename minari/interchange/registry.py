@@ -7,7 +7,8 @@ from pathlib import Path
 from minari._base.json_text import shortened
 from minari._base.plugins import Target, find_target, known_targets, load_class
 from minari._base.suggestions import did_you_mean
-from minari.errors import InterchangeError, MissingDependencyError, UnknownFormatError
+from minari.errors import InterchangeError, MinariError, MissingDependencyError, UnknownFormatError
+from minari.interchange.damage import DAMAGE
 from minari.interchange.format import Format
 
 
@@ -72,7 +73,7 @@ def sniffed_format(path: Path) -> Format:
                 found.append(one)
         except MissingDependencyError as error:
             missing.append(str(error))
-        except (OSError, ValueError, LookupError):  # it is damaged, or something else
+        except (MinariError, *DAMAGE):  # it is damaged, or something else
             continue
     if len(found) == 1:
         return found[0]

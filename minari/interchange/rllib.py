@@ -54,6 +54,7 @@ _REQUIRED: Final = ("obs", "actions", "rewards")
 _FLAGS: Final = ("terminateds", "truncateds", "dones")
 _PLACES: Final = ("type", "count", "eps_id", "t", "agent_index", "unroll_id", "infos")
 _KNOWN: Final = (*_REQUIRED, "new_obs", *_FLAGS, *_PLACES)
+_BEGINNING_OF_LINE: Final = 2**12  # bytes
 _LONGEST_LINE: Final = 2**30  # bytes
 _ARRAY_SPACES: Final = gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary
 
@@ -127,6 +128,7 @@ class RLlib(Format):
         with path.open("w", encoding="utf-8") as file:
             for number, episode in enumerate(episodes):
                 file.write(json.dumps(_line(number, episode)) + "\n")
+                _note_bounds(episode, report)
         report.note("missing", "dtypes, which JSON does not have")
         report.note("missing", "infos, spaces, seeds, options and other metadata of episodes and of the dataset")
         return report
@@ -156,11 +158,15 @@ class _Reader:
         for file in self._files if number is None else [self._files[number]]:
             with file.open("rb") as lines:
                 for place in range(1, 2**62):
-                    line = lines.readline(_LONGEST_LINE)
+                    line = lines.readline(_BEGINNING_OF_LINE)
                     if not line:
                         break
+                    where = f"Line {place} of {file}"
+                    if not line.lstrip().startswith(b"{") and line.strip():
+                        raise InterchangeError(f"{where} is no JSON object, expected a batch; is it another file?")
                     if line.strip():
-                        where = f"Line {place} of {file}"
+                        if not line.endswith(b"\n"):
+                            line += lines.readline(_LONGEST_LINE)
                         columns = self._columns(self._batch(line, where), where)
                         if len(columns["rewards"]):
                             yield columns
@@ -356,6 +362,15 @@ def _files(directory: Path) -> list[Path]:
     """Return the JSON files of a directory, sorted, without links that lead out of it."""
     files = [one for one in directory.iterdir() if one.suffix == ".json" and one.is_file()]
     return sorted(one for one in files if one.resolve().parent == directory.resolve())
+
+
+def _note_bounds(episode: EpisodeData, report: Report) -> None:
+    """Say where an episode is read back with other bounds, or in another place."""
+    ends = episode.terminations | episode.truncations
+    if ends[:-1].any():
+        report.note("missing", "the bounds of episodes with flags before their last step, which are read as ends")
+    if not ends[-1:].any():
+        report.note("missing", "the order of episodes without an end, which are read after all others")
 
 
 def _line(number: int, episode: EpisodeData) -> dict[str, Any]:

@@ -19,6 +19,7 @@ standard for such tables; the names are those of Gymnasium, D4RL, Minari and the
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -195,6 +196,7 @@ class CSV(_Tables):
         report.note(
             "missing", "dtypes and spaces, which CSV does not have: floats are read as float64, integers as int64"
         )
+        _note_names(dataset, columns, report)
         if any(len(shape) > 1 for _, (_, shape) in columns.items()):
             report.note("missing", "shapes of arrays of several axes, which are vectors")
         writer: Any = None
@@ -661,6 +663,41 @@ def _written_columns(dataset: MinariDataset, report: Report) -> dict[str, tuple[
         report.note("missing", "the infos of the last observation of each episode")
     report.note("missing", "seeds, options and other metadata of episodes and of the dataset")
     return columns
+
+
+def _has_empty_dict(space: Any) -> bool:
+    parts = space.spaces if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)) else None
+    inner = parts.values() if isinstance(parts, Mapping) else parts or ()
+    return parts is not None and (not parts or any(map(_has_empty_dict, inner)))
+
+
+def _note_names(dataset: MinariDataset, columns: Mapping[str, Any], report: Report) -> None:
+    """Say which names and values are read back as others from a table that has no place for a description.
+
+    Raises:
+        InterchangeError: two columns would have the same name.
+    """
+    places = [place for place, _ in columns.values() if len(place) > 1]
+    paths = {(place[0], *".".join(map(str, place[1:])).split(".")) for place in places}
+    names = [
+        name if not shape else f"{name}_{number}"
+        for name, (_, shape) in columns.items()
+        for number in range(math.prod(shape))
+    ]
+    nested = any(path[:size] in paths for path in paths for size in range(2, len(path)))
+    if len(paths) < len(places) or len(set(names)) < len(names) or nested:
+        raise InterchangeError(
+            f"Two values of {dataset.id} would have the same column, as names are joined by dots and numbered; rename "
+            f"the keys, or export it as 'parquet'."
+        )
+    if any("." in str(key) for place in places for key in place[1:]):
+        report.note("missing", "dots in names, which are read as those of nested values")
+    if any(isinstance(key, int) for place in places for key in place[1:]):
+        report.note("missing", "tuples, which are dicts with the keys 0, 1, ...")
+    if any(_has_empty_dict(space) for space in (dataset.observation_space, dataset.action_space)):
+        report.note("missing", "dicts without keys")
+    if any(place == ("rewards",) and shape for place, shape in columns.values()):
+        report.note("missing", "rewards of several numbers a step, of which an import takes one (rewards)")
 
 
 def _tables_of(dataset: MinariDataset, columns: Mapping[str, Any], report: Report) -> Iterator[Any]:

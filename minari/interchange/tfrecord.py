@@ -6,7 +6,6 @@ checksum. A whole file may be one gzip stream. The layout is that of https://www
 
 from __future__ import annotations
 
-import gzip
 import os
 import struct
 import zlib
@@ -69,9 +68,10 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 def read_gzip_records(path: Path) -> Iterator[bytes]:
     """Yield the records of a file that is one gzip stream; errors as for :func:`read_records`."""
-    with _opened(path) as file, os.fdopen(os.dup(file.fileno()), "rb") as raw, gzip.GzipFile(fileobj=raw) as stream:
+    with _opened(path) as file, os.fdopen(os.dup(file.fileno()), "rb") as raw:
+        stream = _Unzipped(raw)
         limit = _SMALL_RECORD + _MOST_PER_BYTE * file.size
-        yield from _records(path, lambda size: _read_exactly(stream, size), lambda: bool(stream.peek(1)), limit)
+        yield from _records(path, lambda size: _read_exactly(stream, size), stream.has_more, limit)
 
 
 def is_gzip_of_records(path: Path) -> bool:
@@ -136,6 +136,55 @@ def _records(path: Path, read: Callable[[int], bytes], has_more: Callable[[], bo
             raise damaged(path, error) from error
         yield data
         number += 1
+
+
+class _Unzipped:
+    """Decompressed bytes of a gzip file; padding after it is skipped piecewise, of which there may be gigabytes.
+
+    Args:
+        raw: the open file.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._unzip = zlib.decompressobj(wbits=31)
+        self._waiting = b""
+        self._ready = memoryview(b"")
+        self._is_inside = True
+
+    def has_more(self) -> bool:
+        """Return whether there are further bytes."""
+        self._ready = self._ready or memoryview(self._next())
+        return bool(self._ready)
+
+    def read(self, size: int) -> bytes:
+        """Return at most so many bytes; none at the end."""
+        if not self.has_more():
+            return b""
+        found, self._ready = bytes(self._ready[:size]), self._ready[size:]
+        return found
+
+    def _next(self) -> bytes:
+        """Return some bytes; none at the end."""
+        while True:
+            data = self._waiting or self._raw.read(_PIECE)
+            is_end = not data
+            self._waiting = b""
+            if not self._is_inside:
+                if is_end:
+                    return b""
+                data = b"" if data == bytes(len(data)) else data.lstrip(b"\0")  # comparing is far faster
+                if not data:
+                    continue
+                self._is_inside, self._unzip = True, zlib.decompressobj(wbits=31)
+            found = self._unzip.decompress(data, _PIECE)
+            self._waiting = self._unzip.unconsumed_tail
+            if self._unzip.eof:
+                self._is_inside, self._waiting = False, self._unzip.unused_data
+            elif is_end and not found:
+                raise ValueError("it ends within the gzip stream")
+            if found:
+                return found
 
 
 def _read_exactly(stream: Any, size: int) -> bytes:

@@ -459,7 +459,7 @@ def _refusals_passed_over() -> Iterator[None]:
     """Files that a library itself rejects are not worth a test."""
     try:
         yield
-    except (RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError, OSError) as error:
         raise Inapplicable from error
 
 
@@ -474,7 +474,7 @@ def _lie_in_hdf5(rng: random.Random, file: Path, scene: Path) -> str:
     except OSError:
         raise Inapplicable from None
     with opened, _refusals_passed_over():
-        names: list[str] = []
+        names = ["/"]
         opened.visit(names.append)
         arrays = [name for name in names if isinstance(opened[name], h5py.Dataset)]
         groups = [name for name in names if isinstance(opened[name], h5py.Group)]
@@ -595,7 +595,7 @@ def _lie(rng: random.Random, file: Path, scene: Path) -> str:
         return _lie_in_json(rng, file, scene)
     if file.name == ".journal":
         return _lie_in_journal(rng, file, scene)
-    if file.suffix == ".hdf5":
+    if file.suffix in (".hdf5", ".h5"):
         return _lie_in_hdf5(rng, file, scene)
     if file.suffix in (".arrow", ".parquet"):
         return _lie_in_table(rng, file, scene)

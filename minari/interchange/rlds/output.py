@@ -310,6 +310,8 @@ def _space_values(
 ) -> Iterator[tuple[str, Any, tuple[int, int] | None]]:
     """Yield the names and values of the leaves of a space, and the bounds of choices."""
     if isinstance(space, gym.spaces.Dict):
+        if not space.spaces:
+            report.note("missing", f"the dict {name}, which has no keys")
         for key, part in space.spaces.items():
             if not _is_name(key):
                 raise InterchangeError(
