@@ -33,6 +33,7 @@ built-in exception that programs written for earlier releases already catch, so
     ├── EnvironmentSpecError      (ValueError)         an environment that cannot be described or recovered
     │   └── EnvironmentModuleError (ModuleNotFoundError too)  one of its modules is not installed
     ├── CombineError              (ValueError)         datasets that cannot be combined
+    ├── InterchangeError          (ValueError)         files of another program that cannot be converted
     ├── ScoreError                (ValueError)         a reference score that is missing or contradictory
     ├── VerificationError         (RuntimeError)       a verification that could not be completed
     └── RemoteError               (ValueError)         an unknown remote or unsupported operation
@@ -69,6 +70,7 @@ __all__ = [
     "EpisodeIndexError",
     "EpisodeKeyError",
     "EpisodeTypeError",
+    "InterchangeError",
     "MetadataError",
     "MinariError",
     "MissingDependencyError",

@@ -37,6 +37,8 @@ BEGINNINGS = {
     "minari._storages.core:StorageCore.": "get_episode_metadata",
     "minari._catalog.namespaces:": "list_local_namespaces get_namespace_metadata",
     "minari.storage.remote_namespaces:": "list_remote_namespaces download_namespace_metadata",
+    "minari.interchange.conversion:": "read import_dataset export_dataset",
+    "minari.cli.interchange:": "run_import run_export",
     "minari.cli.show:": "show_dataset",
     "minari.cli.listing:": "list_datasets",
     "minari.cli.changing:": "combine convert repack",
@@ -85,12 +87,17 @@ ALLOWED = {
     "source, which reads through libhdf5 what may crash it",
     "minari.dataset.validation.metadata:_is_installed": "looks for a package by an identifier without dots, for which "
     "nothing is imported",
+    "minari.interchange.pickles:read_pickles": "starts this Python, with the option trust_pickles alone, with a program "
+    "of this library that makes numbers, text, containers and arrays of a pickle, and nothing else",
+    "minari.interchange.restricted_pickle:give_up_privileges": "asks the system to limit that program",
+    "minari.interchange.restricted_pickle:forbid_files": "asks the system to limit that program",
     "minari._base.files:_exchange_call": "finds the call of the system that exchanges two directories, by its own name",
     "minari._base.files:exchange": "asks for the error number of that call",
 }
 
 #: Functions that are not followed: what they lead to is safe for the reason given.
 BARRIERS = {
+    "minari.interchange.conversion:_spaces": "asks the environment that a caller of import_dataset gives",
     "minari._model.env_spec:registered_spaces": "makes an environment of Gymnasium's own, of its own registry, "
     "without arguments: the data choose among these, and nothing else",
     "minari._storages.base:metadata_of_new": "asks the environment that a caller of MinariStorage.new gives in "
