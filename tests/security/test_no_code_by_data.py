@@ -87,7 +87,7 @@ ALLOWED = {
     "source, which reads through libhdf5 what may crash it",
     "minari.dataset.validation.metadata:_is_installed": "looks for a package by an identifier without dots, for which "
     "nothing is imported",
-    "minari.interchange.pickles:read_pickles": "starts this Python, with the option trust_pickles alone, with a program "
+    "minari.interchange.pickles:read_pickles": "starts this Python, only with the option trust_pickles, with a program "
     "of this library that makes numbers, text, containers and arrays of a pickle, and nothing else",
     "minari.interchange.restricted_pickle:give_up_privileges": "asks the system to limit that program",
     "minari.interchange.restricted_pickle:forbid_files": "asks the system to limit that program",
