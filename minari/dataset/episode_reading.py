@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -40,6 +40,25 @@ class _MetadataReader:
             self._known = dict(enumerate(self._storage.get_episode_metadata(numbers), place))
             self._ahead = min(4 * self._ahead, _MOST_AHEAD)
         return self._known.pop(place)
+
+
+class _LengthReader:
+    """The numbers of steps of episodes, all of which are read when the first is asked for.
+
+    Args:
+        storage: of the dataset.
+        numbers: of the episodes in order.
+    """
+
+    def __init__(self, storage: MinariStorage, numbers: Sequence[int]) -> None:
+        self._storage, self._numbers = storage, numbers
+        self._known: list[int] | None = None
+
+    def read(self, place: int) -> int:
+        """Return the number of steps of the episode at a place in the order."""
+        if self._known is None:
+            self._known = self._storage.get_episode_lengths(self._numbers).tolist()
+        return self._known[place]
 
 
 def whole_episodes(storage: MinariStorage, numbers: Iterable[int], *, copy: bool = True) -> Iterator[EpisodeData]:
@@ -85,12 +104,13 @@ class _EpisodeOnDemand(EpisodeData):
     """
 
     _storage: MinariStorage
+    _read_length: Callable[[], int]
 
     @classmethod
-    def of(cls, values: dict[str, Any], storage: MinariStorage) -> _EpisodeOnDemand:
+    def of(cls, values: dict[str, Any], storage: MinariStorage, read_length: Callable[[], int]) -> _EpisodeOnDemand:
         """Create an episode of the fields that have been read."""
         episode = object.__new__(cls)
-        episode.__dict__.update(values, _storage=storage)
+        episode.__dict__.update(values, _storage=storage, _read_length=read_length)
         return episode
 
     def has(self, name: str) -> bool:
@@ -99,7 +119,7 @@ class _EpisodeOnDemand(EpisodeData):
 
     def __len__(self) -> int:
         if not self.has("rewards") and not self.has("_length"):
-            self.__dict__["_length"] = int(self._storage.get_episode_lengths([self.id])[0])
+            self.__dict__["_length"] = self._read_length()
         return len(self.rewards) if self.has("rewards") else int(self.__dict__["_length"])
 
     def __getattr__(self, name: str) -> Any:  # called only for fields that have not been read
@@ -128,12 +148,13 @@ class _MultiAgentEpisodeOnDemand(MultiAgentEpisodeData):
     """An episode of many agents that reads its trajectories when they are used; pickles are plain episodes."""
 
     _storage: MinariStorage
+    _read_length: Callable[[], int]
 
     @classmethod
-    def of(cls, number: int, storage: MinariStorage) -> _MultiAgentEpisodeOnDemand:
+    def of(cls, number: int, storage: MinariStorage, read_length: Callable[[], int]) -> _MultiAgentEpisodeOnDemand:
         """Create an episode of which nothing has been read."""
         episode = object.__new__(cls)
-        episode.__dict__.update(id=number, _storage=storage)
+        episode.__dict__.update(id=number, _storage=storage, _read_length=read_length)
         return episode
 
     @property
@@ -154,7 +175,7 @@ class _MultiAgentEpisodeOnDemand(MultiAgentEpisodeData):
         """Return the number of joint steps, T."""
         if self.is_read:
             return self._read.total_steps
-        return int(self._storage.get_episode_lengths([self.id])[0])
+        return self._read_length()
 
     @property
     def episodes(self) -> dict[Any, Any]:
@@ -184,11 +205,11 @@ def episodes_on_demand(storage: MinariStorage, numbers: Sequence[int]) -> Iterat
         storage: of the dataset.
         numbers: of the episodes, in this order.
     """
-    reader, place = _MetadataReader(storage, numbers), 0
+    reader, lengths, place = _MetadataReader(storage, numbers), _LengthReader(storage, numbers), 0
     if storage.is_multi_agent:
         is_read = False
         while place < len(numbers) and not is_read:
-            joint = _MultiAgentEpisodeOnDemand.of(numbers[place], storage)
+            joint = _MultiAgentEpisodeOnDemand.of(numbers[place], storage, partial(lengths.read, place))
             yield cast("EpisodeData", with_metadata(joint, partial(reader.read, place, numbers[place])))
             place, is_read = place + 1, joint.is_read
         if place < len(numbers):
@@ -196,12 +217,12 @@ def episodes_on_demand(storage: MinariStorage, numbers: Sequence[int]) -> Iterat
         return
     episode = None
     while place < len(numbers) and not (episode is not None and episode.has("rewards")):
-        episode = _EpisodeOnDemand.of({"id": numbers[place]}, storage)
+        episode = _EpisodeOnDemand.of({"id": numbers[place]}, storage, partial(lengths.read, place))
         yield with_metadata(episode, partial(reader.read, place, numbers[place]))
         place += 1
     if place < len(numbers) and not (episode is not None and episode.has("observations")):
         for values in storage.get_outcomes(numbers[place:]):
-            episode = _EpisodeOnDemand.of(values, storage)
+            episode = _EpisodeOnDemand.of(values, storage, partial(lengths.read, place))
             yield with_metadata(episode, partial(reader.read, place, values["id"]))
             place += 1
             if episode.has("observations"):
