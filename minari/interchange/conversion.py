@@ -245,5 +245,10 @@ def _check_destination(one: Format, dataset: MinariDataset, path: PathLike) -> N
         raise DataPathError(f"{place} already exists and is not overwritten; give another path, or remove it first.")
     if not place.parent.is_dir():
         raise DataPathError(f"There is no directory {place.parent}, in which {place.name} is to be written; make it.")
+    if dataset.agents and not one.HOLDS_AGENTS:
+        raise InterchangeError(
+            f"{dataset.id} has many agents, which the format {one.NAME!r} cannot hold; export for_agent(AGENT) of one "
+            f"of them."
+        )
     if not len(dataset):
         raise ArgumentError(f"The view of {dataset.id} has no episode, expected at least one to export.")

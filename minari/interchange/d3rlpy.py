@@ -247,10 +247,6 @@ def _flat_source(file: Hdf5File, report: Report, choice: FinalObservationOfEpiso
 
 
 def _check_spaces(dataset: MinariDataset) -> None:
-    if dataset.agents:
-        raise InterchangeError(
-            f"{dataset.id} has many agents, which d3rlpy cannot hold; export for_agent(AGENT) of one of them."
-        )
     space = dataset.observation_space
     parts = space.spaces if isinstance(space, gym.spaces.Tuple) else (space,)
     if not parts or not all(isinstance(part, gym.spaces.Box) and part.shape for part in parts):

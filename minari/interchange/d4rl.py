@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +24,7 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
 from minari.interchange.flat_rows import FlatRows, flags_of
 from minari.interchange.foreign_hdf5 import Hdf5Array, Hdf5File, is_hdf5
-from minari.interchange.format import FinalObservation, Format, Report, Source
+from minari.interchange.format import FinalObservation, Format, Report, Source, check_array_spaces
 from minari.interchange.hdf5_output import open_hdf5_output
 from minari.progress import track
 from minari.spaces.inference import infer_action_space, infer_observation_space
@@ -35,7 +34,6 @@ __all__ = ["D4RL"]
 
 _REQUIRED = ("observations", "actions", "rewards", "terminals")
 _KNOWN = (*_REQUIRED, "timeouts", "next_observations", "infos", "metadata")
-_ARRAY_SPACES = gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary
 _WRITTEN = (*_REQUIRED, "timeouts", "next_observations")
 _LARGEST_METADATA = 2**16  # numbers of all arrays below `metadata`
 
@@ -94,16 +92,7 @@ class D4RL(Format):
             InterchangeError: its spaces are of other kinds.
         """
         report = Report(self.NAME, "export")
-        if dataset.agents:
-            raise InterchangeError(
-                f"{dataset.id} has many agents, which D4RL cannot hold; export for_agent(AGENT) of one of them."
-            )
-        for name, space in (("observations", dataset.observation_space), ("actions", dataset.action_space)):
-            if not isinstance(space, _ARRAY_SPACES):
-                raise InterchangeError(
-                    f"The {name} of {dataset.id} are of the space {type(space).__name__}, expected one array a step as "
-                    f"D4RL has no others; flatten them with a wrapper before recording."
-                )
+        check_array_spaces(dataset)
         with open_hdf5_output(path, dataset.total_steps) as output:
             for episode in track(dataset.iterate_episodes(copy=False), "exporting episodes", total=len(dataset)):
                 output.append(_rows_of(episode, report))

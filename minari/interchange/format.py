@@ -20,11 +20,24 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
 
 
-__all__ = ["FINAL_OBSERVATIONS", "FinalObservation", "Format", "Report", "Source", "check_options", "options_of"]
+__all__ = [
+    "ARRAY_SPACES",
+    "FINAL_OBSERVATIONS",
+    "FinalObservation",
+    "Format",
+    "Report",
+    "Source",
+    "check_array_spaces",
+    "check_options",
+    "options_of",
+]
 
 #: What to do where a source has no observation after the last step of an episode.
 FinalObservation: TypeAlias = Literal["error", "repeat", "drop_last_step", "next_row"]
 FINAL_OBSERVATIONS: Final = ("error", "repeat", "drop_last_step", "next_row")
+
+#: The spaces whose values are one array of numbers.
+ARRAY_SPACES: Final = gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary
 
 _FIXED: Final = ("self", "path", "dataset")
 
@@ -96,6 +109,8 @@ class Format(ABC):
 
     #: The name, as in ``minari import NAME``.
     NAME: ClassVar[str]
+    #: True if it can be written with episodes of many agents; otherwise :func:`export_dataset` refuses them.
+    HOLDS_AGENTS: ClassVar[bool] = False
 
     @abstractmethod
     def sniff(self, path: Path) -> bool:
@@ -128,6 +143,20 @@ class Format(ABC):
     def is_writable(self) -> bool:
         """Return whether datasets can be written in this format."""
         return type(self).write is not Format.write
+
+
+def check_array_spaces(dataset: MinariDataset) -> None:
+    """Raise unless observations and actions are one array a step, for formats that have no nested ones.
+
+    Raises:
+        InterchangeError: one of them is of another space.
+    """
+    for name, space in (("observations", dataset.observation_space), ("actions", dataset.action_space)):
+        if not isinstance(space, ARRAY_SPACES):
+            raise InterchangeError(
+                f"The {name} of {dataset.id} are of the space {shortened(space)}, expected one array a step; flatten "
+                f"them with a wrapper before recording."
+            )
 
 
 def options_of(function: Any) -> dict[str, inspect.Parameter]:

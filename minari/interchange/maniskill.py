@@ -333,10 +333,6 @@ def _description(path: Path) -> dict[str, Any]:
 
 
 def _check_spaces(dataset: MinariDataset) -> None:
-    if dataset.agents:
-        raise InterchangeError(
-            f"{dataset.id} has many agents, which ManiSkill cannot hold; export for_agent(AGENT) of one of them."
-        )
     for name, space in (("observations", dataset.observation_space), ("actions", dataset.action_space)):
         if not only_arrays(space):
             raise InterchangeError(

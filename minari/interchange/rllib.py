@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
@@ -29,7 +28,7 @@ from minari._base.json_text import parse_json, shortened
 from minari._model.episode import EpisodeData
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
-from minari.interchange.format import Format, Report, Source
+from minari.interchange.format import Format, Report, Source, check_array_spaces
 from minari.interchange.trajectories import (
     NUMBERS,
     FinalObservationOfEpisode,
@@ -56,7 +55,6 @@ _PLACES: Final = ("type", "count", "eps_id", "t", "agent_index", "unroll_id", "i
 _KNOWN: Final = (*_REQUIRED, "new_obs", *_FLAGS, *_PLACES)
 _BEGINNING_OF_LINE: Final = 2**12  # bytes
 _LONGEST_LINE: Final = 2**30  # bytes
-_ARRAY_SPACES: Final = gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary
 
 
 class RLlib(Format):
@@ -114,16 +112,7 @@ class RLlib(Format):
             InterchangeError: its spaces are of other kinds.
         """
         report = Report(self.NAME, "export")
-        if dataset.agents:
-            raise InterchangeError(
-                f"{dataset.id} has many agents, which are not written; export for_agent(AGENT) of one of them."
-            )
-        for name, space in (("observations", dataset.observation_space), ("actions", dataset.action_space)):
-            if not isinstance(space, _ARRAY_SPACES):
-                raise InterchangeError(
-                    f"The {name} of {dataset.id} are of the space {shortened(space)}, expected one array a step; "
-                    f"flatten them with a wrapper before recording."
-                )
+        check_array_spaces(dataset)
         episodes = track(dataset.iterate_episodes(copy=False), "exporting episodes", total=len(dataset))
         with path.open("w", encoding="utf-8") as file:
             for number, episode in enumerate(episodes):

@@ -378,10 +378,6 @@ def _repeats(rows: npt.NDArray[Any]) -> bool:
 
 
 def _check_spaces(dataset: MinariDataset) -> None:
-    if dataset.agents:
-        raise InterchangeError(
-            f"{dataset.id} has many agents, which robomimic cannot hold; export for_agent(AGENT) of one of them."
-        )
     if not only_arrays(dataset.observation_space):
         raise InterchangeError(
             f"The observations of {dataset.id} are of the space {shortened(dataset.observation_space)}, expected "

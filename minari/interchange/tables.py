@@ -647,10 +647,6 @@ def _fits(column: Any, kind: Any) -> bool:
 
 def _written_columns(dataset: MinariDataset, report: Report) -> dict[str, tuple[Any, tuple[int, ...]]]:
     """Return the columns of an export: the place and shape of the values of each."""
-    if dataset.agents:
-        raise InterchangeError(
-            f"{dataset.id} has many agents, which a table cannot hold; export for_agent(AGENT) of one of them."
-        )
     columns: dict[str, tuple[Any, tuple[int, ...]]] = {}
     for place, (_, shape) in common_columns(dataset, "tables", report).items():
         keys = [str(key) for key in place[1:]]

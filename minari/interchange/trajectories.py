@@ -13,7 +13,7 @@ import numpy.typing as npt
 from minari._model.episode_buffer import EpisodeBuffer
 from minari.errors import InterchangeError
 from minari.interchange.flat_rows import map_rows
-from minari.interchange.format import Report
+from minari.interchange.format import ARRAY_SPACES, Report
 
 
 __all__ = [
@@ -40,7 +40,6 @@ MissingRewards: TypeAlias = Literal["error", "zeros"]
 #: Kinds of dtypes of numbers and booleans.
 NUMBERS: Final = "biuf"
 
-_ARRAY_SPACES: Final = gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary
 _ASSUMED: Final[Mapping[str, str]] = {
     "repeat": "the observation after the last step of an episode is the one before it (final_observation='repeat')",
     "drop_last_step": "the last step of each episode, whose next observation is missing, is left out, and the one "
@@ -218,7 +217,7 @@ def only_arrays(space: gym.Space[Any]) -> bool:
     """Return whether a space has one array of numbers a step, or nested dicts of such arrays with plain names."""
     if isinstance(space, gym.spaces.Dict):
         return bool(space.spaces) and all(is_plain_name(key) and only_arrays(part) for key, part in space.items())
-    return isinstance(space, _ARRAY_SPACES)
+    return isinstance(space, ARRAY_SPACES)
 
 
 def numeric_infos(infos: Mapping[str, Any], report: Report, prefix: str = "infos") -> dict[str, Any]:

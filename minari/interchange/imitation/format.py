@@ -18,17 +18,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from minari._base.data_file import DataFile
-from minari._base.json_text import parse_json, shortened
+from minari._base.json_text import parse_json
 from minari._base.plugins import Target, load_class
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
 from minari.interchange.flat_rows import flags_of
-from minari.interchange.format import Format, Report, Source
+from minari.interchange.format import Format, Report, Source, check_array_spaces
 from minari.interchange.imitation.npz import NpzFile, is_npz
 from minari.interchange.trajectories import MissingRewards, Trajectory, after_steps, episodes_of, missing_rewards
 from minari.spaces.inference import infer_action_space, infer_observation_space
@@ -42,7 +41,6 @@ Terminal: TypeAlias = Literal["terminated", "truncated"]
 _ARROW: Final[Target] = ("minari.interchange.imitation.arrow:ArrowTrajectories", "minari[arrow]")
 _NPZ: Final = {"obs", "acts", "indices", "terminal"}
 _FEATURES: Final = {"obs", "acts", "terminal"}
-_ARRAY_SPACES: Final = gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary
 _AT_ONCE: Final = 2**16  # actions
 _MOST_JSON: Final = 2**24  # bytes
 
@@ -117,16 +115,7 @@ class Imitation(Format):
             MissingDependencyError: pyarrow is not installed.
         """
         report = Report(self.NAME, "export")
-        if dataset.agents:
-            raise InterchangeError(
-                f"{dataset.id} has many agents, which imitation cannot hold; export for_agent(AGENT) of one of them."
-            )
-        for name, space in (("observations", dataset.observation_space), ("actions", dataset.action_space)):
-            if not isinstance(space, _ARRAY_SPACES):
-                raise InterchangeError(
-                    f"The {name} of {dataset.id} are of the space {shortened(space)}, expected one array a step; "
-                    f"flatten them with a wrapper before recording."
-                )
+        check_array_spaces(dataset)
         load_class(("minari.interchange.imitation.arrow:write", "minari[arrow]"), "Directories of imitation need")(
             dataset, path, report
         )

@@ -103,10 +103,6 @@ def write_lerobot(
 ) -> Report:
     """Write a dataset; the arguments are those of :meth:`LeRobot.write`."""
     report = Report("lerobot", "export")
-    if dataset.agents:
-        raise InterchangeError(
-            f"{dataset.id} has many agents, which LeRobot cannot hold; export for_agent(AGENT) of one of them."
-        )
     columns = _named(common_columns(dataset, "LeRobot", report), images, report)
     writer = _Writer(path, columns, _checked_fps(dataset, fps, report), task, report)
     for episode in track(dataset.iterate_episodes(copy=False), "exporting episodes", total=len(dataset)):

@@ -109,8 +109,6 @@ def write_directory(
     Raises:
         InterchangeError: features cannot describe the dataset.
     """
-    if dataset.agents:
-        raise InterchangeError(f"{dataset.id} has many agents, which RLDS cannot hold; export for_agent(AGENT) of one.")
     identity = DatasetId.parse(dataset.id)
     if name is None:
         name = re.sub(r"\W", "_", f"{identity.namespace or 'minari'}_{identity.name}", flags=re.ASCII).lstrip(
