@@ -665,7 +665,7 @@ class MultiAgentCodec(EpisodeCodec):
         """Return the metadata of an episode, and that of each agent by its id.
 
         Raises:
-            MetadataError: that of an agent is no dict, or is given twice.
+            MetadataError: the metadata of an agent is not a dict, or is given twice.
         """
         further = {key: value for key, value in metadata.items() if not is_of_agents(key)}
         whole = metadata.get(AGENTS, {})

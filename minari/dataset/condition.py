@@ -93,7 +93,7 @@ class Condition:
 
         Raises:
             ArgumentTypeError: it is not a text.
-            ArgumentError: it is no condition; the message quotes the part.
+            ArgumentError: it is not a condition; the message quotes the part.
         """
         if not isinstance(text, str):
             raise ArgumentTypeError(f"The condition is {shortened(text)}, expected a text such as 'length > 100'.")

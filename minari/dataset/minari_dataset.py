@@ -372,7 +372,7 @@ class MinariDataset:
                 ``"return > 100 and length < 500"``, see :doc:`/selecting`.
 
         Raises:
-            ArgumentError: the text is no condition, or no episode has a name in it.
+            ArgumentError: the text is not a condition, or no episode has a name in it.
         """
         if isinstance(condition, str):
             return self._view(select_episodes(self, condition))

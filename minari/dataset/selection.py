@@ -44,7 +44,8 @@ def select_episodes(dataset: View, text: str) -> list[int]:
 
     Raises:
         ArgumentTypeError: the condition is not a text.
-        ArgumentError: it is no condition, no episode has a name in it, or it computes with values of different kinds.
+        ArgumentError: it is not a condition, no episode has a name in it, or it computes with values of different
+            kinds.
     """
     condition = Condition.parse(text)
     storage, numbers = dataset.storage, dataset.episode_indices.tolist()

@@ -152,7 +152,7 @@ def common_columns(
     Args:
         dataset: the dataset.
         name: of the format, for messages.
-        report: told of infos that are left out.
+        report: records the infos that are left out.
 
     Raises:
         InterchangeError: observations, actions or outcomes are not numbers and texts, or differ between episodes.

@@ -32,7 +32,7 @@ def decode_picture(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> n
         dtype: uint8, uint16 for gray pictures, or float32 for those whose four channels are the bytes of a float.
 
     Raises:
-        ValueError: it is no such picture, or of another size.
+        ValueError: it is not such a picture, or has another size.
     """
     is_float = dtype == np.float32
     channels, size = (4, 1) if is_float else (shape[2], dtype.itemsize)
@@ -84,7 +84,7 @@ def picture_shape(data: Any) -> tuple[int, int, int]:
     """Return height, width and channels of a picture of 8 bits, from its first bytes.
 
     Raises:
-        ValueError: it is no such picture.
+        ValueError: it is not such a picture.
     """
     plugin = _plugin(data)
     try:

@@ -156,7 +156,7 @@ def _messages(data: memoryview, wanted: int) -> Iterator[memoryview]:
     for number, wire, part in _fields(data):
         if number == wanted:
             if wire != _BYTES:
-                raise ValueError("it is no tf.train.Example")
+                raise ValueError("it is not a tf.train.Example")
             yield part
 
 

@@ -30,7 +30,7 @@ class Difference:
         index: the element of the row that is off the most.
         recorded: its recorded value.
         replayed: its replayed value.
-        size: the absolute difference; None of what is no number.
+        size: the absolute difference; None for values that are not numbers.
     """
 
     row: int | None

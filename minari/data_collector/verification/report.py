@@ -29,7 +29,7 @@ class Divergence:
         index: the position inside an array, of the element that is off the most; empty for a single value.
         recorded: the value of the dataset, as JSON can represent it.
         replayed: the value of the environment.
-        difference: the absolute difference; None of what is no number.
+        difference: the absolute difference; None for values that are not numbers.
     """
 
     step: int | None

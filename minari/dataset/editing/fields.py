@@ -372,8 +372,8 @@ class _Resolver:
         if leaves and leaves[0] is not None and None not in leaves:
             label, space = meant[0].label if len(meant) == 1 else "", meant[0].nodes[leaves[0]]
             return ArgumentError(
-                f"{name} is no field, since the parts of {label}{path_name(leaves[0])}, a {type(space).__name__}, have "
-                f"no names; give a key of a Dict, or an info."
+                f"{name} is not a field, since the parts of {label}{path_name(leaves[0])}, a {type(space).__name__}, "
+                f"have no names; give a key of a Dict, or an info."
             )
         known = dict.fromkeys(path_name(path) for each in meant for path in each.nodes if len(path) > 1)
         keys = f"one of {shortened(list(known))}, or " if known else ""

@@ -120,7 +120,7 @@ def guarded(
     """Yield the findings of a check, and the exception that ends it as a finding.
 
     Raises:
-        DatasetChangedError: the dataset was edited in the meantime, which is no finding.
+        DatasetChangedError: the dataset was edited in the meantime, which is not a finding.
     """
     try:
         yield from check()

@@ -119,7 +119,9 @@ class ArrowTrajectories:
             except _DAMAGE as error:
                 raise self._damaged(f"Trajectory {number}", error) from error
             if not isinstance(terminal, bool):
-                raise InterchangeError(f"terminal of trajectory {number} in {self._path} is no flag, expected one.")
+                raise InterchangeError(
+                    f"terminal of trajectory {number} in {self._path} is not a flag, expected true or false."
+                )
             yield _Part(values, terminal, infos)
 
     def _infos(self, texts: Any) -> dict[str, npt.NDArray[Any]]:

@@ -104,7 +104,7 @@ def read_layout(path: Path) -> Layout:
     """Return what a directory contains.
 
     Raises:
-        InterchangeError: it is no dataset of LeRobot, of an unknown version, or damaged.
+        InterchangeError: it is not a dataset of LeRobot, is of an unknown version, or is damaged.
     """
     files = FilesBeneath(str(path))
     if not (path / _INFO).is_file():
