@@ -26,12 +26,13 @@ from minari.cli.terminal import open_console, page_width, print_json, printable,
 from minari.dataset.description import Fact, agents_of, dataset_facts, env_facts
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import MinariError
+from minari.inspection.distributions import Distribution, components, histogram, short
 from minari.sampling.episode_statistics import DatasetStatistics
 from minari.spaces.serialization import serialize_space
 from minari.storage.remotes import get_cloud_storage, split_address
 
 
-__all__ = ["Distribution", "histogram_lines", "show_dataset"]
+__all__ = ["histogram_lines", "show_dataset"]
 
 _BESIDE_VALUES = 32  # columns of the table for titles and borders
 _LONGEST_VALUE = 5_000  # characters
@@ -39,7 +40,6 @@ _LONGEST_DESCRIPTION = 20_000
 _WIDEST = 70  # columns of a histogram; longer bars are no clearer
 _MOST_COMPONENTS = 16  # of the rewards that have a histogram
 _SIDE_BY_SIDE = 90  # columns, from which histograms are side by side
-_BINS = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _FULL = "█"
 
@@ -124,11 +124,7 @@ def _summaries_of_agents(episodes: DatasetStatistics) -> dict[str, Any]:
 
 def _components(returns: npt.NDArray[np.float64]) -> list[tuple[str, npt.NDArray[np.float64]]]:
     """Return a suffix of the title and the values, for each component of the returns."""
-    if returns.ndim == 1:
-        return [("", returns)]
-    components = returns.reshape(len(returns), -1).T
-    names = [", ".join(map(str, place)) for place in np.ndindex(returns.shape[1:])]
-    return [(f", component {name}", values) for name, values in zip(names, components, strict=True)]
+    return [(f", component {label}" if label else "", values) for label, values in components(returns)]
 
 
 def _env_facts(metadata: DatasetMetadata) -> list[Fact]:
@@ -210,7 +206,7 @@ def _agent_table(page: _Page) -> Table | None:
 def _returns(episodes: DatasetStatistics) -> str:
     """Return the distribution of the returns in one line, for each component of the rewards."""
     found = [Distribution.of(values) for _, values in _components(episodes.returns)[:_MOST_COMPONENTS]]
-    return "; ".join(f"{_short(one.minimum)}, {_short(one.mean)}, {_short(one.maximum)}" for one in found if one.count)
+    return "; ".join(f"{short(one.minimum)}, {short(one.mean)}, {short(one.maximum)}" for one in found if one.count)
 
 
 def _histograms(episodes: DatasetStatistics, width: int, ascii_only: bool) -> RenderableType:
@@ -235,42 +231,6 @@ def _histogram(title: str, values: npt.NDArray[np.float64], width: int, ascii_on
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """Summary of numbers.
-
-    >>> Distribution.of(np.array([1.0, 3.0])).summary()
-    'min 1  mean 2  max 3  std 1'
-
-    Attributes:
-        count: number of finite values.
-        minimum, mean, maximum, std: statistics of the finite values; NaN if there are none.
-    """
-
-    count: int
-    minimum: float
-    mean: float
-    maximum: float
-    std: float
-
-    @classmethod
-    def of(cls, values: npt.NDArray[np.float64]) -> Distribution:
-        """Summarize an array of shape (n,)."""
-        finite = values[np.isfinite(values)]
-        if not finite.size:
-            return cls(0, np.nan, np.nan, np.nan, np.nan)
-        mean, std = float(finite.mean()), float(finite.std())
-        return cls(finite.size, float(finite.min()), mean, float(finite.max()), std)
-
-    def numbers(self) -> dict[str, float]:
-        """Return the statistics by name, in the order in which they are shown."""
-        return {"min": self.minimum, "mean": self.mean, "max": self.maximum, "std": self.std}
-
-    def summary(self) -> str:
-        """Return the statistics as one line."""
-        return "  ".join(f"{name} {_short(value)}" for name, value in self.numbers().items())
-
-
 def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: bool = False) -> list[str]:
     """Return a histogram, one line per bin.
 
@@ -287,12 +247,10 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
         width: maximum length of a line.
         ascii_only: draw with ``#``.
     """
-    finite = values[np.isfinite(values)]
+    found = histogram(values)
     lines: list[str] = []
-    if finite.size:
-        # Beyond 2**53, every float is an integer, and not every integer is a float.
-        is_whole = np.all(finite == np.round(finite)) and np.abs(finite).max() < 2**53
-        labels, counts = _whole_bins(finite) if is_whole else _bins(finite)
+    if found.counts:
+        labels, counts = found.labels, found.counts
         label_width, number_width = max(map(len, labels)), len(str(max(counts)))
         room = max(width - label_width - number_width - 3, 1)
         axis = "|" if ascii_only else "│"
@@ -304,30 +262,6 @@ def histogram_lines(values: npt.NDArray[np.float64], width: int, *, ascii_only: 
                 eighths = max(round(share * room * 8), share > 0)
                 bar = _FULL * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
             lines.append(f"{label:>{label_width}} {axis}{bar} {count}")
-    if finite.size < values.size:
-        lines.append(f"not finite: {values.size - finite.size}")
+    if found.not_finite:
+        lines.append(f"not finite: {found.not_finite}")
     return lines
-
-
-def _whole_bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:
-    low, high = int(values.min()), int(values.max())
-    step = -(-(high - low + 1) // _BINS)
-    starts = range(low, high + 1, step)
-    places = ((values - low) // step).astype(np.int64)
-    counts = np.bincount(places, minlength=len(starts)).tolist()
-    if step == 1:
-        return [str(start) for start in starts], counts
-    return [f"{start} to {min(start + step - 1, high)}" for start in starts], counts
-
-
-def _bins(values: npt.NDArray[np.float64]) -> tuple[list[str], list[int]]:
-    if values.min() == values.max():
-        return [_short(float(values[0]))], [values.size]
-    counts, edges = np.histogram(values, bins=_BINS)
-    pairs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-    return [f"{_short(low)} to {_short(high)}" for low, high in pairs], counts.tolist()
-
-
-def _short(value: float) -> str:
-    """Format a number with up to four significant digits."""
-    return f"{value:.4g}" if abs(value) < 1000 or abs(value) >= 1e9 else f"{value:.0f}"

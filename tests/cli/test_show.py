@@ -16,7 +16,8 @@ from hypothesis.extra.numpy import arrays
 
 import minari
 from cli.conftest import MakeDataset, Minari, Run
-from minari.cli.show import Distribution, histogram_lines
+from minari.cli.show import histogram_lines
+from minari.inspection import Distribution
 from support.scripted import play
 
 
