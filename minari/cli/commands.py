@@ -782,7 +782,7 @@ def _import(
         typer.Argument(
             metavar="[FORMAT] PATH [OPTION...]",
             help="Name of the format, the file or directory, and options of the format, see --formats. Without the "
-            "name, the files are looked at.",
+            "name, the files are looked at. Without any of these, the formats are listed.",
         ),
     ] = None,
     dataset_id: Annotated[str | None, typer.Option(metavar="ID", help="Id of the new dataset.")] = None,
@@ -809,7 +809,9 @@ def _import(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read everything, write nothing, print the report.")
     ] = False,
-    list_formats: Annotated[bool, typer.Option("--formats", help="List the formats with their options.")] = False,
+    list_formats: Annotated[
+        bool, typer.Option("--formats", help="List the formats that are named, or all, with their options.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -817,8 +819,8 @@ def _import(
 
     The report says what was taken, what was assumed and what is missing; it is stored with the dataset.
     """
-    if list_formats:
-        interchange.list_formats(as_json=as_json)
+    if list_formats or not (arguments or dataset_id or dry_run):
+        interchange.list_formats(arguments or [], with_options=list_formats, as_json=as_json)
         return
     given = {
         "author": author,

@@ -19,9 +19,10 @@ from minari.cli.options import parse_compression
 from minari.cli.progress import progress_bars
 from minari.cli.running import UsageError
 from minari.cli.terminal import counted, echo, print_json
+from minari.errors import MissingDependencyError
 from minari.interchange import Format, Report, export_dataset, formats, get_format, import_dataset
 from minari.interchange.format import options_of
-from minari.interchange.registry import sniffed_format
+from minari.interchange.registry import package_of, sniffed_format
 
 
 __all__ = ["list_formats", "run_export", "run_import"]
@@ -115,27 +116,60 @@ def _tidied_when_ended() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def list_formats(as_json: bool) -> None:
-    """Print the formats with their options."""
-    found: dict[str, Any] = {}
-    for name in formats():
-        one = get_format(name)
-        found[name] = {
-            "writable": one.is_writable,
-            "import_options": [*options_of(one.read)],
-            "export_options": [*options_of(one.write)] if one.is_writable else [],
-        }
+def list_formats(names: Sequence[str], *, with_options: bool, as_json: bool) -> None:
+    """Print formats: what they are for and what they need, or their options too.
+
+    Args:
+        names: the formats; all of them if there are none.
+        with_options: True to print the options.
+        as_json: True to print JSON, which has the options in any case.
+    """
+    found = {name: _facts(name) for name in names or formats()}
     if as_json:
-        print_json(found)
+        print_json({name: {key: _names(value) for key, value in one.items()} for name, one in found.items()})
         return
     for name, one in found.items():
-        echo(f"{name:14}{'import, export' if one['writable'] else 'import'}")
-        for verb in ("import", "export"):
-            for option, parameter in options_of(
-                getattr(get_format(name), {"import": "read"}.get(verb, "write"))
-            ).items():
-                if one["writable"] or verb == "import":
-                    echo(f"  {verb} --{option.replace('_', '-')} {_described(parameter)}")
+        echo(_line(name, one))
+        for verb in ("import", "export") if with_options else ():
+            for option, parameter in one.get(f"{verb}_options", {}).items():
+                echo(f"  {verb} --{option.replace('_', '-')} {_described(parameter)}{_default(parameter)}")
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """Return what there is to say about a format; of one whose packages are missing, only what it needs."""
+    package = package_of(name) if name in formats() else ""
+    try:
+        one = get_format(name)
+    except MissingDependencyError:
+        return {"needs": package, "installed": False}
+    return {
+        "needs": "" if package == "minari" else package,
+        "installed": True,
+        "readable": not one.IS_REFUSED,
+        "writable": one.is_writable,
+        "import_options": options_of(one.read),
+        "export_options": options_of(one.write) if one.is_writable else {},
+    }
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    value = parameter.default
+    if value is None or value is inspect.Parameter.empty:
+        return ""
+    return f" (default: {str(value).lower() if isinstance(value, bool) else value})"
+
+
+def _names(value: Any) -> Any:
+    return list(value) if isinstance(value, Mapping) else value
+
+
+def _line(name: str, facts: Mapping[str, Any]) -> str:
+    if not facts["installed"]:
+        return f'{name:14}not installed: pip install "{facts["needs"]}"'
+    if not facts["readable"]:
+        return f"{name:14}refused, as its files are pickles"
+    verbs = "import, export" if facts["writable"] else "import"
+    return f"{name:14}{verbs:16}{facts['needs'] and facts['needs'] + ' (installed)'}".rstrip()
 
 
 def _echo_sentences(report: Mapping[str, Any]) -> None:

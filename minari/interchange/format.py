@@ -111,6 +111,8 @@ class Format(ABC):
     NAME: ClassVar[str]
     #: True if it can be written with episodes of many agents; otherwise :func:`export_dataset` refuses them.
     HOLDS_AGENTS: ClassVar[bool] = False
+    #: True if its files are pickles, which are recognized only to say what to do instead.
+    IS_REFUSED: ClassVar[bool] = False
 
     @abstractmethod
     def sniff(self, path: Path) -> bool:

@@ -12,7 +12,7 @@ from minari.interchange.damage import DAMAGE
 from minari.interchange.format import Format
 
 
-__all__ = ["ENTRY_POINT_GROUP", "formats", "get_format", "sniffed_format"]
+__all__ = ["ENTRY_POINT_GROUP", "formats", "get_format", "package_of", "sniffed_format"]
 
 ENTRY_POINT_GROUP = "minari.interchange"
 
@@ -40,6 +40,11 @@ _FORMATS: dict[str, Target] = {
 def formats() -> list[str]:
     """Return the names of the formats, sorted."""
     return sorted(known_targets(_FORMATS, ENTRY_POINT_GROUP))
+
+
+def package_of(name: str) -> str:
+    """Return what is to be installed for a format: an extra such as ``minari[rlds]``, or another package."""
+    return known_targets(_FORMATS, ENTRY_POINT_GROUP)[name][1]
 
 
 def get_format(name: str) -> Format:

@@ -20,6 +20,7 @@ class SB3(Format):
     """Format of the replay buffers of Stable-Baselines3, which is refused."""
 
     NAME = "sb3"
+    IS_REFUSED = True
 
     def sniff(self, path: Path) -> bool:
         """Return whether a file is a pickle of the library."""
