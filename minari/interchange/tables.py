@@ -614,6 +614,9 @@ def _check_types_of_first_rows(path: Path, schema: Any) -> None:
         raise InterchangeError(f"{path} has several columns of one name, expected different names in its first line.")
     if any(kind not in _csv_types() for kind in schema.types):
         raise pa.ArrowInvalid("a column has no value yet, or one of another type")
+    kinds = dict(zip(schema.names, schema.types, strict=True))
+    if any(kinds.get(f"next_{name}", kind) != kind for name, kind in kinds.items()):
+        raise pa.ArrowInvalid("a column and that of its next values differ in type")
 
 
 def _types_of_all_rows(path: Path) -> dict[str, Any]:
@@ -626,7 +629,12 @@ def _types_of_all_rows(path: Path) -> dict[str, Any]:
             for name, column in zip(names, batch.columns, strict=True):
                 while not _fits(column, left[name][0]):
                     left[name].pop(0)
-    return {name: types[0] for name, types in left.items()}
+    found = {name: types[0] for name, types in left.items()}
+    for name in [name for name in names if f"next_{name}" in found]:  # values of the same kind
+        both = {found[name], found[f"next_{name}"]}
+        kind = pa.float64() if both == {pa.int64(), pa.float64()} else pa.string()
+        found[name] = found[f"next_{name}"] = both.pop() if len(both) == 1 else kind
+    return found
 
 
 def _csv_types() -> list[Any]:
@@ -667,6 +675,25 @@ def _has_empty_dict(space: Any) -> bool:
     return parts is not None and (not parts or any(map(_has_empty_dict, inner)))
 
 
+def _is_read_alike(section: str, columns: Mapping[str, Any]) -> bool:
+    """Return whether columns are read by convention as they are nested, apart from names with dots."""
+    numbered = {
+        place: name if not shape else tuple(f"{name}_{number}" for number in range(math.prod(shape)))
+        for name, (place, shape) in columns.items()
+        if place[0] == section
+    }
+    nested: dict[str, Any] = {}
+    for place, names in numbered.items():
+        if len(place) == 1:
+            return True
+        *outer, last = ".".join(map(str, place[1:])).split(".")
+        inner = nested
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        inner[last] = names
+    return bool(_by_convention(section, _flat(nested)) == nested)
+
+
 def _note_names(dataset: MinariDataset, columns: Mapping[str, Any], report: Report) -> None:
     """Say which names and values are read back as others from a table that has no place for a description.
 
@@ -688,6 +715,9 @@ def _note_names(dataset: MinariDataset, columns: Mapping[str, Any], report: Repo
         )
     if any("." in str(key) for place in places for key in place[1:]):
         report.note("missing", "dots in names, which are read as those of nested values")
+    for section in ("observations", "actions"):
+        if not _is_read_alike(section, columns):
+            report.note("missing", f"the nesting of the {section}, whose numbered columns an import takes for vectors")
     if any(isinstance(key, int) for place in places for key in place[1:]):
         report.note("missing", "tuples, which are dicts with the keys 0, 1, ...")
     if any(_has_empty_dict(space) for space in (dataset.observation_space, dataset.action_space)):

@@ -130,6 +130,14 @@ def test_types_follow_from_all_rows(tmp_path: Path) -> None:
     assert (episode.observations[-1], len(episode.rewards)) == (0.25, many + 1)
 
 
+def test_types_of_next_observations_are_those_of_observations(tmp_path: Path) -> None:
+    names = {"obs_0": None, "obs_1": None, "observation.a": ["x", "2"] * 3, "next_observation.a": [7] * ROWS}
+    more = {"observation.b": [1] * ROWS, "next_observation.b": [1.5] * ROWS}
+    first, _ = read(write(tmp_path / "a.csv", columns(**names, **more))).episodes
+    assert list(first.observations["a"]) == ["x", "2", "x", "7"]
+    assert first.observations["b"].tolist() == [1.0, 1.0, 1.0, 1.5]
+
+
 @pytest.mark.parametrize("library", ["pandas", "arrow"])
 def test_data_frames_are_read(library: str) -> None:
     table = pa.table(columns())
@@ -271,6 +279,29 @@ def test_import_of_an_export_is_the_same(
             if key in theirs.infos and is_exact:
                 leaf = (lambda infos: infos["x"]) if key == "x" else (lambda infos: infos["deep"]["y"])
                 np.testing.assert_array_equal(leaf(ours.infos)[:-1], leaf(theirs.infos)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_kept"), [(("a", "b"), True), (("q0", "q1"), False), (("q1", "r1"), True), (("0", "b"), False)]
+)
+def test_a_csv_export_says_which_names_are_read_as_vectors(
+    tmp_path: Path, keys: tuple[str, ...], is_kept: bool
+) -> None:
+    space = gym.spaces.Dict({key: gym.spaces.Discrete(3) for key in keys})
+    episode = EpisodeBuffer(
+        observations={key: np.arange(2) for key in keys},
+        actions=np.zeros(1, int),
+        rewards=[0.0],
+        terminations=[True],
+        truncations=[False],
+    )
+    dataset = minari.create_dataset_from_buffers(
+        "tables/numbered-v0", [episode], observation_space=space, action_space=gym.spaces.Discrete(2)
+    )
+    report = export_dataset(dataset, tmp_path / "a.csv", "csv")
+    assert any("numbered columns" in sentence for sentence in report.missing) is not is_kept
+    again = read(tmp_path / "a.csv").observation_space
+    assert (isinstance(again, gym.spaces.Dict) and set(again) == set(keys)) is is_kept
 
 
 def test_exports_are_tables_for_others(tmp_path: Path) -> None:
