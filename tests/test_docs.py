@@ -46,13 +46,17 @@ else:
 
 REPOSITORY = Path(__file__).parents[1]
 DOCS = REPOSITORY / "docs"
-PAGES = [REPOSITORY / "README.md", *sorted([*DOCS.glob("*.md"), *DOCS.glob("recording/*.md")])]
+PAGES = [
+    REPOSITORY / "README.md",
+    *sorted([*DOCS.glob("*.md"), *DOCS.glob("recording/*.md"), *DOCS.glob("interchange/*.md")]),
+]
 EXAMPLES = REPOSITORY / "examples"
 TUTORIALS = [page for page in PAGES if (EXAMPLES / f"{page.stem}.py").exists()]
 NEEDS_ZARR = ("formats.md", "zarr_layout.md")
 #: What pages need that are run by the jobs of the adapters only.
 NEEDS_LIBRARIES = {
     "adapters.md": ("d3rlpy", "imitation", "jax", "stable_baselines3", "torch"),
+    "sb3.md": ("stable_baselines3",),
     "replay_buffers.md": ("datasets", "grain", "ray", "tianshou", "torchrl"),
     **{page.name: ("matplotlib", "torch") for page in TUTORIALS},
     "offline_rl.md": ("d3rlpy", "matplotlib"),
@@ -61,6 +65,14 @@ NEEDS_LIBRARIES = {
 NEEDS_WHEELS = {
     "multi_agent.md": ("pettingzoo", "mpe2"),
     "recording/atari.md": ("ale_py", "cv2"),
+    "interchange/coming_from.md": ("PIL", "google_crc32c", "pyarrow"),
+    "interchange/imitation.md": ("pyarrow",),
+    "interchange/index.md": ("PIL", "av", "google_crc32c", "pyarrow", "tensorstore"),
+    "interchange/lerobot.md": ("PIL", "av", "pyarrow"),
+    "interchange/og_marl.md": ("tensorstore",),
+    "interchange/rl_unplugged.md": ("PIL", "google_crc32c"),
+    "interchange/rlds.md": ("PIL", "google_crc32c"),
+    "interchange/tables.md": ("pyarrow",),
 }
 RUNNABLE = ("python", "console", "bash")
 SHOWN_ROOT = "~/.minari/datasets"

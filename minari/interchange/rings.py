@@ -91,11 +91,11 @@ def cut_episodes(
     lengths = np.array([ring.length for ring in rings if ring.length])
     last[np.cumsum(lengths) - 1] = True
     if inside := int((cuts & ~ends & ~last).sum()):
-        report.note("assumed", f"{inside} episodes end, without a flag, where the next row does not go on with them")
+        report.note("assumed", f"episodes that end without a flag, where the next row does not continue them: {inside}")
     if unfinished := int((last & ~ends).sum()):
-        report.note("taken", f"{unfinished} episodes that had not ended when the file was written, without a flag")
+        report.note("taken", f"unfinished episodes, which have no flag at their end: {unfinished}")
     if wrapped := sum(ring.oldest > 0 for ring in rings):
-        report.note("taken", f"the rows of {wrapped} full buffers in the order of time")
+        report.note("taken", f"full buffers, whose rows are put in the order of time: {wrapped}")
         report.note("missing", "the steps that were overwritten, also those at the beginning of the oldest episodes")
     stops = np.flatnonzero(ends | cuts | last) + 1
     return replace(rows, starts=np.concatenate([[0], stops[:-1]]), ends=stops)
