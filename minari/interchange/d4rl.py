@@ -171,7 +171,11 @@ def _truncated_without_timeouts(
 def _infos(file: Hdf5File, total: int, report: Report) -> dict[str, Any]:
     """Return the arrays below ``infos``, and further ones with a row for each step, as nested dicts."""
     found: dict[str, Any] = {}
-    further = [name for name in file.names() if name not in _KNOWN and file.is_array(name)]
+    others = [name for name in file.names() if name not in _KNOWN]
+    further = [name for name in others if file.is_array(name)]
+    for name in others:
+        if name not in further:
+            report.note("missing", f"{name}, which is not an array; only infos and metadata are groups")
     arrays = [*file.arrays("infos"), *((name, file.array(name)) for name in further)]
     for path, array in arrays:
         if len(array) != total:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,10 @@ from minari.errors import ArgumentError, InterchangeError
 from minari.interchange.format import FINAL_OBSERVATIONS, FinalObservation, Report
 
 
-__all__ = ["FlatRows", "Rows", "flags_of", "map_rows", "with_missing_row"]
+__all__ = ["LOST_TERMINATIONS", "FlatRows", "Rows", "flags_of", "map_rows", "with_missing_row"]
+
+#: What an import says where a step that is left out was a termination.
+LOST_TERMINATIONS: Final = "the terminations of last steps that are left out"
 
 _AT_ONCE = 2**24  # bytes of the rows that are compared
 
@@ -128,6 +131,8 @@ class FlatRows:
             if drops and choice == "next_row":
                 report.note("assumed", "the last step of the file, after which there is no row, is left out")
             stop = end - drops
+            if drops and self.terminated[stop]:
+                report.note("missing", LOST_TERMINATIONS)
             if stop == start:
                 lost += 1
                 continue

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from minari._model.episode_buffer import EpisodeBuffer
 from minari.errors import InterchangeError
-from minari.interchange.flat_rows import map_rows
+from minari.interchange.flat_rows import LOST_TERMINATIONS, map_rows
 from minari.interchange.format import ARRAY_SPACES, Report
 
 
@@ -152,6 +152,8 @@ def episodes_of(
         if not has_last:
             check_final_observation(choice, where, 1, report)
         kept = steps - (not has_last and choice == "drop_last_step")
+        if one.terminated[kept:].any():
+            report.note("missing", LOST_TERMINATIONS)
         if kept < 1:
             lost += 1
         else:

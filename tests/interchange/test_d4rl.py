@@ -140,8 +140,17 @@ def test_final_observations(tmp_path: Path, choice: str, lengths: list[int], las
     assert any(choice in sentence for sentence in source.report.assumed)
     if choice == "drop_last_step":
         assert "1 episodes of a single step, which is the last one" in source.report.missing
+    assert ("the terminations of last steps that are left out" in source.report.missing) == (choice == "drop_last_step")
     with pytest.raises(ArgumentError, match="final_observation is 'invent', expected one of"):
         read(path, final_observation="invent")
+
+
+def test_groups_of_other_names_are_named_as_missing(tmp_path: Path) -> None:
+    path = write_flat(tmp_path / "a.hdf5")
+    with h5py.File(path, "a") as file:
+        file["more/values"] = np.zeros(ROWS)
+    missing = read(path, final_observation="repeat").report.missing
+    assert any(sentence.startswith("more, which is not an array") for sentence in missing)
 
 
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from minari._base.suggestions import did_you_mean
 from minari._model.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
-from minari.interchange.flat_rows import map_rows, with_missing_row
+from minari.interchange.flat_rows import LOST_TERMINATIONS, map_rows, with_missing_row
 from minari.interchange.format import Format, Report, Source
 from minari.interchange.rlds.directory import Shard, TfdsDirectory, find_directories
 from minari.interchange.rlds.features import FeatureTree, Leaf, Record, leaves_of, space_of
@@ -392,7 +392,11 @@ class _Reader:
         elif ends[:-1].any():
             self._count("assumed", "in which is_last is set before the last step end with their records")
         terminal = _flag(record, flags.get("is_terminal"), count)
-        return terminal[1:] if self.last_step_action == "drop" else terminal[:steps]
+        if self.last_step_action == "drop":
+            return terminal[1:]
+        if terminal[steps:].any():
+            self.report.note("missing", LOST_TERMINATIONS)
+        return terminal[:steps]
 
     def _rewards(self, record: Record, count: int) -> npt.NDArray[Any]:
         if self.layout.reward is None:
