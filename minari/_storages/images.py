@@ -117,30 +117,61 @@ def decode_frames(column: Column, leaf: Leaf) -> npt.NDArray[np.uint8]:
     Raises:
         DatasetCorruptError: a row is not a JPEG, is cut off, or an image of another size.
     """
-    _, plugin = _pillow()
-    encoded = [encoded_frame(frame, row, leaf.path) for row, frame in enumerate(column)]
-    size = math.prod(leaf.shape)
-    for row, frame in enumerate(encoded):
-        if not frame.rstrip(b"\0").endswith(_END):
-            raise _odd_frame(row, leaf.path, "is no JPEG image, or is cut off")
-        if size > _MOST_PER_BYTE * len(frame) or frame.count(_SCAN) > _MOST_SCANS:
-            raise _odd_frame(
-                row, leaf.path, f"has {len(frame)} bytes, which cannot be those of an image like {leaf.shape}"
-            )
-    frames = np.empty((len(encoded), *leaf.shape), dtype=np.uint8)
-    pixels = frames[..., 0] if leaf.shape[2:] == (1,) else frames
-    for row, frame in enumerate(encoded):
-        try:
-            image = plugin.JpegImageFile(io.BytesIO(_without_exif(frame)))
-            shape = (*image.size[::-1], *_CHANNELS.get(image.mode, (0,)))
-            if shape == pixels.shape[1:]:  # checked before a pixel is decoded
-                pixels[row] = np.asarray(image)
-        except Exception as error:  # Pillow raises exceptions of many types
-            problem = f"is no JPEG image ({type(error).__name__}: {shortened(str(error))})"
-            raise _odd_frame(row, leaf.path, problem) from error
-        if shape != pixels.shape[1:]:
-            raise _odd_frame(row, leaf.path, f"has the shape {shape}, expected {leaf.shape}")
+    try:
+        encoded = [encoded_frame(frame, row, leaf.path) for row, frame in enumerate(column)]
+        for row, frame in enumerate(encoded):
+            _check_bytes(frame, row, leaf)
+        frames = np.empty((len(encoded), *leaf.shape), dtype=np.uint8)
+        pixels = frames[..., 0] if leaf.shape[2:] == (1,) else frames
+        for row, frame in enumerate(encoded):
+            pixels[row] = _pixels(_opened(frame, row, leaf), row, leaf)
+    except _OddFrameError as error:
+        raise _damaged(error) from error
     return frames
+
+
+def check_frames(column: Column, leaf: Leaf) -> None:
+    """Compare JPEG byte strings with the leaf, by their sizes and headers: no pixel is decoded.
+
+    Raises:
+        ValueError: one cannot be stored as a frame of the leaf; the text is a reason.
+        MissingDependencyError: Pillow is not installed.
+    """
+    for row, frame in enumerate(column):
+        if not isinstance(frame, bytes):
+            raise _not_bytes(frame, row, leaf.path)
+        _check_bytes(frame, row, leaf)
+        _opened(frame, row, leaf)
+
+
+def _check_bytes(frame: bytes, row: int, leaf: Leaf) -> None:
+    """Raise unless a JPEG image of so many bytes can be like the leaf."""
+    if not frame.rstrip(b"\0").endswith(_END):
+        raise _OddFrameError(row, leaf.path, "is no JPEG image, or is cut off")
+    if math.prod(leaf.shape) > _MOST_PER_BYTE * len(frame) or frame.count(_SCAN) > _MOST_SCANS:
+        raise _OddFrameError(
+            row, leaf.path, f"has {len(frame)} bytes, which cannot be those of an image like {leaf.shape}"
+        )
+
+
+def _opened(frame: bytes, row: int, leaf: Leaf) -> Any:
+    """Return the image, of which no pixel is decoded yet; raise unless it is like the leaf."""
+    _, plugin = _pillow()
+    try:
+        image = plugin.JpegImageFile(io.BytesIO(_without_exif(frame)))
+        shape = (*image.size[::-1], *_CHANNELS.get(image.mode, (0,)))
+    except Exception as error:  # Pillow raises exceptions of many types
+        raise _no_image(row, leaf.path, error) from error
+    if shape != (leaf.shape[:2] if leaf.shape[2:] == (1,) else leaf.shape):
+        raise _OddFrameError(row, leaf.path, f"has the shape {shape}, expected {leaf.shape}")
+    return image
+
+
+def _pixels(image: Any, row: int, leaf: Leaf) -> npt.NDArray[np.uint8]:
+    try:
+        return np.asarray(image)
+    except Exception as error:  # Pillow raises exceptions of many types
+        raise _no_image(row, leaf.path, error) from error
 
 
 def encoded_frame(frame: Any, row: int, path: ColumnPath) -> bytes:
@@ -153,13 +184,26 @@ def encoded_frame(frame: Any, row: int, path: ColumnPath) -> bytes:
         return frame
     if isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 1:
         return frame.tobytes()
-    raise _odd_frame(row, path, f"is {shortened(frame)}, expected the bytes of a JPEG image")
+    raise _damaged(_not_bytes(frame, row, path))
 
 
-def _odd_frame(row: int, path: ColumnPath, problem: str) -> DatasetCorruptError:
-    return DatasetCorruptError(
-        f"Frame {row} of {path_name(path)} {problem}; the file is damaged, so copy or download the dataset again."
-    )
+class _OddFrameError(ValueError):
+    """A frame that cannot be decoded, or is not like its leaf."""
+
+    def __init__(self, row: int, path: ColumnPath, problem: str) -> None:
+        super().__init__(f"Frame {row} of {path_name(path)} {problem}")
+
+
+def _not_bytes(frame: Any, row: int, path: ColumnPath) -> _OddFrameError:
+    return _OddFrameError(row, path, f"is {shortened(frame)}, expected the bytes of a JPEG image")
+
+
+def _no_image(row: int, path: ColumnPath, error: Exception) -> _OddFrameError:
+    return _OddFrameError(row, path, f"is no JPEG image ({type(error).__name__}: {shortened(str(error))})")
+
+
+def _damaged(error: _OddFrameError) -> DatasetCorruptError:
+    return DatasetCorruptError(f"{error}; the file is damaged, so copy or download the dataset again.")
 
 
 def _without_exif(frame: bytes) -> bytes:

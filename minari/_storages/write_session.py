@@ -44,11 +44,11 @@ _COPIED_AT_A_TIME = 256
 
 def append_buffers(
     storage: StorageCore,
-    buffers: Iterable[AnyEpisodeBuffer | Mapping[str, Any]],
+    buffers: Iterable[AnyEpisodeBuffer | EpisodeColumns | Mapping[str, Any]],
     describe: Describe | None,
     lock_timeout: float | None = None,
 ) -> None:
-    """Append all episodes or none; see :meth:`StorageCore.update_episodes`."""
+    """Append all episodes or none, also some that are encoded already; see :meth:`StorageCore.update_episodes`."""
     with storage.writing(lock_timeout) as writer:
         metadata = storage.current_metadata  # read only after locking out other writers
         session = _Session(storage, writer, metadata, describe)
@@ -264,7 +264,7 @@ def other_reward_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> Epi
 
 
 @contextmanager
-def _episode_errors(index: int) -> Iterator[None]:
+def episode_errors(index: int) -> Iterator[None]:
     """Let an error name the episode that cannot be stored."""
     try:
         yield
@@ -292,8 +292,11 @@ class _Session:
         self._reward_shape = storage.reward_shape
         self._with_frames = Counter(metadata.deduplicated)  # episodes, by the names of their stacked leaves
 
-    def add(self, buffer: AnyEpisodeBuffer | Mapping[str, Any]) -> None:
+    def add(self, buffer: AnyEpisodeBuffer | EpisodeColumns | Mapping[str, Any]) -> None:
         """Check and write an episode; buffers can be reused afterwards."""
+        if isinstance(buffer, EpisodeColumns):
+            self.take(stored_form(self._storage, buffer))
+            return
         if isinstance(buffer, Mapping):
             buffer = EpisodeBuffer(**buffer)
         index = self._episodes if buffer.id is None else buffer.id
@@ -303,7 +306,7 @@ class _Session:
                 f"next episode, or that of one already stored, which it continues."
             )
         codec = self._storage.episode_codec
-        with _episode_errors(index):
+        with episode_errors(index):
             if index < self._stored_episodes:
                 self._continue(index, buffer)
                 return
@@ -315,7 +318,7 @@ class _Session:
     def _continue(self, index: int, buffer: AnyEpisodeBuffer) -> None:
         stored = self._continued.get(index)
         if stored is None:
-            (stored,) = _stored_episodes(self._storage, [index], all_frames=False)
+            (stored,) = stored_episodes(self._storage, [index], all_frames=False)
             self._with_frames.subtract(self._storage.frame_stacks.counted(stored.columns))
         more = self._storage.episode_codec.encode_further_steps(buffer)
         stored, more = self._with_same_stacks(stored, more)
@@ -403,7 +406,7 @@ class _Session:
                 having = source.has_stacked_frames(leaf, np.asarray(indices, np.int64))
                 self._with_frames[leaf.name] += int(having.sum())
             return
-        stored = _stored_episodes(source, indices, all_frames=not same_images, all_stacks=not same_stacks)
+        stored = stored_episodes(source, indices, all_frames=not same_images, all_stacks=not same_stacks)
         is_same = same_images and same_stacks
         for episode in stored if change is None else map(change, indices, stored):
             self.take(episode if is_same else stored_form(self._storage, episode))
@@ -411,7 +414,7 @@ class _Session:
     def commit(self) -> None:
         """Make all changes visible."""
         for index, episode in self._continued.items():
-            with _episode_errors(index):
+            with episode_errors(index):
                 if self._describe is not None:
                     fields = self._storage.episode_codec.decode(index, self._storage.with_frames(episode.columns))
                     self._storage.episode_codec.describe(episode, self._describe(fields))
@@ -434,7 +437,7 @@ class _Session:
         return {"observation_space": codec.observation_spaces, "action_space": codec.action_spaces}
 
 
-def _stored_episodes(
+def stored_episodes(
     source: StorageCore, indices: Sequence[int], all_frames: bool, all_stacks: bool = False
 ) -> Iterator[EpisodeColumns]:
     """Yield the stored episodes.

@@ -21,16 +21,20 @@ from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import spaces_of, spec_of
 from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer
+from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FORMAT_VERSION
 from minari._storages.base import PathLike, create_storage
 from minari._storages.registry import get_minari_storage
+from minari._storages.write_session import append_buffers, episode_errors
 from minari.dataset.from_buffers import EnvLike
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, ArgumentTypeError, DataPathError, InterchangeError
 from minari.interchange.damage import damage_as_error
+from minari.interchange.encoded_frames import as_columns, check_encoded, encoded_leaves, frame_leaves
 from minari.interchange.format import Format, Report, Source, check_options
 from minari.interchange.registry import get_format, sniffed_format
 from minari.progress import progress
+from minari.spaces import ColumnPath, EpisodeColumns, Leaf
 
 
 __all__ = ["export_dataset", "import_dataset", "read"]
@@ -64,7 +68,7 @@ def read(path: Any, format: str | None = None, **options: Any) -> Source:
     with damage_as_error(where):
         source = one.read(place, **options)
     source.report.options = dict(options)
-    return replace(source, episodes=_counted(source.episodes, source.report, where))
+    return replace(source, episodes=_counted(source, where))
 
 
 def _existing(path: object) -> Path:
@@ -78,13 +82,21 @@ def _existing(path: object) -> Path:
     return place.resolve() if place.is_symlink() else place
 
 
-def _counted(episodes: Iterable[AnyEpisodeBuffer], report: Report, where: object) -> Iterator[AnyEpisodeBuffer]:
-    reading = iter(episodes)
+def _counted(source: Source, where: object) -> Iterator[AnyEpisodeBuffer]:
+    reading, report, leaves = iter(source.episodes), source.report, encoded_leaves(source)
     while True:
         with damage_as_error(where):
             episode = next(reading, None)
         if episode is None:
             return
+        if isinstance(episode, EpisodeBuffer):
+            try:
+                check_encoded(episode, leaves)
+            except ValueError as error:
+                raise InterchangeError(
+                    f"The frames of episode {report.episodes} of {where} cannot stay encoded ({error}); import them "
+                    f"with images='decoded'."
+                ) from error
         report.episodes += 1
         report.steps += len(episode.rewards) if isinstance(episode, EpisodeBuffer) else int(episode.total_steps or 0)
         yield episode
@@ -144,19 +156,25 @@ def import_dataset(
             pass
         return source.report
     spaces = _spaces(source, env, env_spec)
+    leaves = encoded_leaves(source)
+    if leaves and _shapes(frame_leaves(*spaces)) != _shapes(leaves):
+        raise InterchangeError(
+            f"The images in the spaces of the dataset are not the JPEG frames of {path} in number and shape, so that "
+            f"these cannot stay encoded; import them with images='decoded'."
+        )
     with new_dataset(dataset_id, root) as data_path:
         storage = create_storage(
             data_path,
             *spaces,
             env_spec or source.env_spec,
             data_format or "hdf5",
-            jpeg_encoding=False,
+            jpeg_encoding=bool(leaves),
             compression=compression,
             durable=False,
         )
         first = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION, "author": [], "author_email": []}
         storage.update_metadata({**first, **source.metadata, **(metadata or {})})
-        storage.update_episodes(_tracked(source))
+        append_buffers(storage, _encoded(storage.episode_codec, _tracked(source), leaves), None)
         if not storage.total_episodes:
             raise InterchangeError(f"{path} has no episode, expected at least one.")
         storage.update_metadata({"conversion": source.report.as_dict()})
@@ -168,6 +186,23 @@ def _spaces(source: Source, env: EnvLike | None, env_spec: EnvSpec | None) -> tu
     if isinstance(env, gym.Env):
         return env.observation_space, env.action_space
     return (source.observation_space, source.action_space) if env_spec is None else spaces_of(env_spec)
+
+
+def _shapes(leaves: Mapping[ColumnPath, Leaf]) -> dict[ColumnPath, tuple[int, ...]]:
+    return {path: leaf.shape for path, leaf in leaves.items()}
+
+
+def _encoded(
+    codec: EpisodeCodec, episodes: Iterable[AnyEpisodeBuffer], leaves: Mapping[ColumnPath, Leaf]
+) -> Iterator[AnyEpisodeBuffer | EpisodeColumns]:
+    """Yield the episodes; their columns if they have frames that stay encoded."""
+    for number, episode in enumerate(episodes):
+        if leaves and isinstance(episode, EpisodeBuffer):
+            with episode_errors(number):
+                columns = as_columns(codec, episode, leaves)
+            yield columns
+        else:
+            yield episode
 
 
 def _tracked(source: Source) -> Iterator[AnyEpisodeBuffer]:

@@ -18,6 +18,7 @@ from minari._model.episode_buffer import AnyEpisodeBuffer
 from minari._model.multi_agent import SpacesByAgent
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
+from minari.spaces import ColumnPath
 
 
 __all__ = [
@@ -25,12 +26,16 @@ __all__ = [
     "FINAL_OBSERVATIONS",
     "FinalObservation",
     "Format",
+    "ImportedImages",
     "Report",
     "Source",
     "check_array_spaces",
     "check_options",
     "options_of",
 ]
+
+#: Whether JPEG frames of a source are decoded, or stay as they are.
+ImportedImages: TypeAlias = Literal["decoded", "encoded"]
 
 #: What to do where a source has no observation after the last step of an episode.
 FinalObservation: TypeAlias = Literal["error", "repeat", "drop_last_step", "next_row"]
@@ -90,6 +95,8 @@ class Source:
         total: the number of episodes; None if it is not known in advance.
         metadata: metadata of the dataset, such as ``description``.
         env_spec: the spec of the environment, if the source names one.
+        encoded: the paths of the observations whose frames are JPEG byte strings, such as
+            ``("observations", "image")``, see :func:`minari.interchange.encoded_frames.encoded_paths`.
     """
 
     observation_space: gym.Space[Any] | SpacesByAgent
@@ -99,6 +106,7 @@ class Source:
     total: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     env_spec: EnvSpec | None = None
+    encoded: frozenset[ColumnPath] = frozenset()
 
 
 class Format(ABC):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ from minari._model.episode import EpisodeData
 from minari._storages.arrow.library import pa
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
+from minari.interchange.encoded_frames import is_encoded
 from minari.interchange.format import Report
 from minari.spaces.serialization import deserialize_space, serialize_space
 
@@ -134,8 +135,10 @@ def leaves_of(episode: EpisodeData) -> dict[Place, Any]:
     return found
 
 
-def _signature(values: Any) -> tuple[Any, ...] | None:
-    """Return what all rows of a column have in common; None if LeRobot has no such columns."""
+def _signature(values: Any, frame: tuple[int, ...]) -> tuple[Any, ...] | None:
+    """Return what all rows of a column have in common, those of encoded frames the given shape; None if it differs."""
+    if is_encoded(values):
+        return np.dtype(np.uint8), frame
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and values.dtype.itemsize <= 8:
         shape = values.shape[1:]
         return (values.dtype, shape) if len(shape) <= _DEEPEST and all(shape) else None
@@ -145,12 +148,13 @@ def _signature(values: Any) -> tuple[Any, ...] | None:
 
 
 def common_columns(
-    dataset: MinariDataset, name: str, report: Report
+    dataset: MinariDataset, episodes: Iterable[EpisodeData], name: str, report: Report
 ) -> dict[Place, tuple[np.dtype[Any], tuple[int, ...]]]:
     """Return dtype and shape of the columns that all episodes have.
 
     Args:
         dataset: the dataset.
+        episodes: its episodes; their frames may be encoded.
         name: of the format, for messages.
         report: records the infos that are left out.
 
@@ -158,8 +162,9 @@ def common_columns(
         InterchangeError: observations, actions or outcomes are not numbers and texts, or differ between episodes.
     """
     known: dict[Place, Any] = {}
-    for number, episode in enumerate(dataset.iterate_episodes(copy=False)):
-        found = {place: _signature(values) for place, values in leaves_of(episode).items()}
+    shapes = {leaf.path: leaf.shape for leaf in dataset.storage.image_leaves}
+    for number, episode in enumerate(episodes):
+        found = {place: _signature(values, shapes.get(place, ())) for place, values in leaves_of(episode).items()}
         for place in {**known, **found}:
             is_info, what = place[0] == "infos", "/".join(map(str, place))
             if found.get(place) is None and not is_info:

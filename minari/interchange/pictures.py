@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 
-__all__ = ["MOST_PIXELS_PER_BYTE", "decode_picture", "encode_picture", "picture_shape"]
+__all__ = ["MOST_PIXELS_PER_BYTE", "decode_picture", "encode_picture", "is_jpeg", "picture_shape"]
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8\xff"
@@ -71,11 +71,16 @@ def encode_picture(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:
     return stream.getvalue()
 
 
+def is_jpeg(data: Any) -> bool:
+    """Return whether a picture begins like a JPEG file."""
+    return bytes(data[: len(_JPEG)]) == _JPEG
+
+
 def _plugin(data: Any) -> Any:
     start = bytes(data[: len(_PNG)])
     if start == _PNG:
         return PngImagePlugin.PngImageFile
-    if start.startswith(_JPEG):
+    if is_jpeg(data):
         return JpegImagePlugin.JpegImageFile
     raise ValueError("bytes that are neither a PNG nor a JPEG picture")
 

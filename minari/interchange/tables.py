@@ -656,7 +656,7 @@ def _fits(column: Any, kind: Any) -> bool:
 def _written_columns(dataset: MinariDataset, report: Report) -> dict[str, tuple[Any, tuple[int, ...]]]:
     """Return the columns of an export: the place and shape of the values of each."""
     columns: dict[str, tuple[Any, tuple[int, ...]]] = {}
-    for place, (_, shape) in common_columns(dataset, "tables", report).items():
+    for place, (_, shape) in common_columns(dataset, dataset.iterate_episodes(copy=False), "tables", report).items():
         keys = [str(key) for key in place[1:]]
         name = base = _NAMES.get(place[0]) or ".".join([_PREFIXES[place[0]], *keys])
         number = 2

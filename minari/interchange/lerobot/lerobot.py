@@ -18,12 +18,14 @@ from minari._model.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
 from minari.interchange.damage import damage_as_error
+from minari.interchange.encoded_frames import encoded_paths, part_at
 from minari.interchange.flat_rows import FlatRows
-from minari.interchange.format import FinalObservation, Format, Report, Source
+from minari.interchange.format import FinalObservation, Format, ImportedImages, Report, Source
 from minari.interchange.lerobot.layout import OWN, SIDE, Feature, Layout, read_layout
 from minari.interchange.lerobot.rows import FeatureRows, RowStore, SideRows
 from minari.interchange.lerobot.writing import write_lerobot
 from minari.interchange.own_columns import OwnColumns
+from minari.spaces import ColumnPath
 from minari.spaces.inference import infer_action_space, infer_observation_space
 
 
@@ -59,6 +61,7 @@ class LeRobot(Format):
         final_observation: FinalObservation = "error",
         rewards: Literal["error", "zeros"] = "error",
         done: Done = "terminated",
+        images: ImportedImages = "decoded",
     ) -> Source:
         """Return the episodes of a directory.
 
@@ -69,6 +72,7 @@ class LeRobot(Format):
             rewards: ``"zeros"`` for rewards of 0 where there are none.
             done: the meaning of ``next.done`` in the last row of an episode; with ``"success"``, it is a termination if
                 ``next.success`` is set, and a truncation otherwise.
+            images: ``"encoded"`` for JPEG images that are stored as they are.
 
         Raises:
             InterchangeError: it is damaged, or lacks something.
@@ -77,14 +81,14 @@ class LeRobot(Format):
         report = Report(self.NAME, "import")
         with damage_as_error(path):
             layout = read_layout(path)
-            return _source(layout, final_observation, rewards, done, report)
+            return _source(layout, final_observation, rewards, done, images, report)
 
     def write(
         self,
         dataset: MinariDataset,
         path: Path,
         *,
-        images: Literal["png", "video"] = "png",
+        images: Literal["png", "jpeg", "video"] = "png",
         fps: int | None = None,
         task: str | None = None,
         robot_type: str | None = None,
@@ -94,7 +98,8 @@ class LeRobot(Format):
         Args:
             dataset: the dataset; its values are numbers and texts of fixed shapes.
             path: the new directory.
-            images: ``"png"`` for lossless images in the tables, ``"video"`` for lossy H.264.
+            images: ``"png"`` for lossless images in the tables; ``"jpeg"`` for images that lose details unless the
+                dataset has JPEG frames, which are copied; ``"video"`` for lossy H.264.
             fps: steps per second; by default those of the dataset that was imported, or 30.
             task: the text of the task for episodes without the metadata ``task``.
             robot_type: the name of the robot.
@@ -106,7 +111,9 @@ class LeRobot(Format):
         return write_lerobot(dataset, path, images=images, fps=fps, task=task, robot_type=robot_type)
 
 
-def _source(layout: Layout, final: FinalObservation, rewards: str, done: Done, report: Report) -> Source:
+def _source(
+    layout: Layout, final: FinalObservation, rewards: str, done: Done, images: ImportedImages, report: Report
+) -> Source:
     store = RowStore(layout)
     _check_files(store, report)
     own = _own_columns(layout, report)
@@ -132,8 +139,18 @@ def _source(layout: Layout, final: FinalObservation, rewards: str, done: Done, r
         report.note("assumed", "the spaces, which the files do not have, follow from dtypes and shapes")
     else:
         spaces = own.observation_space, own.action_space
+    encoded = _encoded(trees, spaces, report) if images == "encoded" else frozenset()
     episodes = _episodes(store, rows, final, report)
-    return Source(*spaces, episodes, report, len(layout.episodes), {"lerobot": _facts(layout)})
+    return Source(*spaces, episodes, report, len(layout.episodes), {"lerobot": _facts(layout)}, encoded=encoded)
+
+
+def _encoded(trees: _Trees, spaces: tuple[gym.Space[Any], gym.Space[Any]], report: Report) -> frozenset[ColumnPath]:
+    """Let images stay encoded that are JPEG, and return their paths."""
+    paths = encoded_paths(spaces, lambda path: part_at(trees.observations, path).begins_with_jpeg(), report)
+    for tree in (trees.observations, trees.next_observations):
+        for path in paths if tree is not None else ():
+            part_at(tree, path).is_encoded = True
+    return paths
 
 
 def _check_files(store: RowStore, report: Report) -> None:

@@ -13,9 +13,9 @@ from minari.errors import InterchangeError
 from minari.interchange.damage import damage_as_error
 from minari.interchange.foreign_tables import ForeignTable, open_table, values_of
 from minari.interchange.lerobot.layout import Feature, Layout
-from minari.interchange.pictures import decode_picture
+from minari.interchange.pictures import decode_picture, is_jpeg
 from minari.interchange.video import VideoFile
-from minari.spaces import native
+from minari.spaces import native, object_column
 
 
 __all__ = ["FeatureRows", "RowStore", "SideRows", "decoded"]
@@ -124,6 +124,9 @@ class FeatureRows:
         store: the rows.
         feature: the feature.
         shape: the shape of a value, None for that of the feature.
+
+    Attributes:
+        is_encoded: True for the byte strings of images instead of their pixels.
     """
 
     def __init__(self, store: RowStore, feature: Feature, shape: tuple[int, ...] | None = None) -> None:
@@ -134,20 +137,45 @@ class FeatureRows:
                 f"{feature.name} has the shape {feature.shape}, expected one of {row}; meta/minari.json is damaged."
             )
         self.shape = (store.total, *row)
+        self.is_encoded = False
         self.dtype = np.dtype(np.uint8) if feature.kind in ("image", "video") else self._values(0, 0, 1).dtype
+
+    def begins_with_jpeg(self) -> bool:
+        """Return whether the first value is a JPEG image."""
+        if self._feature.kind != "image":
+            return False
+        return is_jpeg(pictures_of(self._store.arrow(self._feature.name, 0, 0, 1), self._what(0))[0])
 
     def __getitem__(self, rows: slice) -> npt.NDArray[Any]:
         start, stop, _ = rows.indices(self._store.total)
         parts = [self._values(*part) for part in self._store.parts(start, stop)]
         values = np.concatenate(parts) if len(parts) != 1 else parts[0]
-        return values.reshape(len(values), *self.shape[1:])
+        return values if self.is_encoded else values.reshape(len(values), *self.shape[1:])
 
     def _values(self, number: int, start: int, stop: int) -> npt.NDArray[Any]:
         store, feature = self._store, self._feature
         if feature.kind == "video":
             return store.frames(feature, number, start, stop)
-        what = f"{feature.name} of episode {store.layout.episodes[number].index} of {store.layout.path}"
-        return decoded(store.arrow(feature.name, number, start, stop), feature, what)
+        array, what = store.arrow(feature.name, number, start, stop), self._what(number)
+        return pictures_of(array, what) if self.is_encoded else decoded(array, feature, what)
+
+    def _what(self, number: int) -> str:
+        layout = self._store.layout
+        return f"{self._feature.name} of episode {layout.episodes[number].index} of {layout.path}"
+
+
+def pictures_of(array: Any, what: object) -> npt.NDArray[Any]:
+    """Return the byte strings of a column of images.
+
+    Raises:
+        InterchangeError: a row has none.
+    """
+    rows = array.to_pylist()
+    if not all(isinstance(row, dict) and isinstance(row.get("bytes"), bytes) for row in rows):
+        raise InterchangeError(
+            f"{what} has rows without the bytes of an image, expected PNG or JPEG in the table itself."
+        )
+    return object_column([row["bytes"] for row in rows])
 
 
 def decoded(array: Any, feature: Feature, what: object) -> npt.NDArray[Any]:
@@ -157,14 +185,9 @@ def decoded(array: Any, feature: Feature, what: object) -> npt.NDArray[Any]:
         InterchangeError: they are not those of the feature.
     """
     if feature.kind in ("image", "video"):
-        rows = array.to_pylist()
-        if not all(isinstance(row, dict) and isinstance(row.get("bytes"), bytes) for row in rows):
-            raise InterchangeError(
-                f"{what} has rows without the bytes of an image, expected PNG or JPEG in the table itself."
-            )
         shape = feature.shape if len(feature.shape) > 2 else (*feature.shape, 1)
         with damage_as_error(what):
-            frames = [decode_picture(row["bytes"], shape, np.dtype(np.uint8)) for row in rows]
+            frames = [decode_picture(picture, shape, np.dtype(np.uint8)) for picture in pictures_of(array, what)]
         return np.stack(frames).reshape(-1, *feature.shape) if frames else np.empty((0, *feature.shape), np.uint8)
     values = values_of(array, what)
     if feature.shape in ((), (1,)) and values.ndim == 1:
@@ -184,11 +207,15 @@ class SideRows:
         feature: the feature.
         column: the column of the table of episodes.
         like: the rows of the feature, for the shape.
+
+    Attributes:
+        is_encoded: as of :class:`FeatureRows`.
     """
 
     def __init__(self, store: RowStore, feature: Feature, column: str, like: FeatureRows) -> None:
         self._store, self._feature, self._column = store, feature, column
         self.shape, self.dtype = like.shape, like.dtype
+        self.is_encoded = False
 
     def __getitem__(self, rows: slice) -> npt.NDArray[Any]:
         _, stop, _ = rows.indices(self._store.total)
@@ -197,5 +224,8 @@ class SideRows:
         row = layout.episodes[number].row
         first, table = next((first, table) for first, table in reversed(layout.episode_tables) if first <= row)
         what = f"{self._column} of episode {layout.episodes[number].index} of {layout.path}"
-        values = decoded(table.column(self._column, row - first, row - first + 1), self._feature, what)
+        array = table.column(self._column, row - first, row - first + 1)
+        if self.is_encoded:
+            return pictures_of(array, what)
+        values = decoded(array, self._feature, what)
         return values.reshape(1, *self.shape[1:]).astype(self.dtype, copy=False)

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minari.interchange.encoded_frames import is_encoded
+from minari.interchange.pictures import decode_picture, picture_shape
+
 
 __all__ = ["Statistics", "statistics_of"]
 
@@ -56,9 +59,13 @@ def statistics_of(values: npt.NDArray[Any], *, is_image: bool) -> Statistics:
         numbers = values.astype(np.float64).reshape(len(values), *(values.shape[1:] or (1,)))
         return _reduced(numbers, (0,), numbers.shape[1:], len(values))
     chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MOST_FRAMES)).astype(int))
-    frames = values[chosen].astype(np.float64) / 255
+    frames = (_decoded(values[chosen]) if is_encoded(values) else values[chosen]).astype(np.float64) / 255
     frames = frames[..., None] if frames.ndim == 3 else frames
     return _reduced(frames, (0, 1, 2), (frames.shape[-1], 1, 1), len(chosen))
+
+
+def _decoded(pictures: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.stack([decode_picture(picture, picture_shape(picture), np.dtype(np.uint8)) for picture in pictures])
 
 
 def _reduced(values: npt.NDArray[Any], axes: tuple[int, ...], shape: tuple[int, ...], count: int) -> Statistics:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from minari._model.episode import EpisodeData
 from minari._storages.arrow.library import pa, pq
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
+from minari.interchange.encoded_frames import episodes_as_stored, is_encoded
 from minari.interchange.format import Report
 from minari.interchange.lerobot.layout import OWN, SIDE
 from minari.interchange.lerobot.statistics import Statistics, statistics_of
@@ -50,13 +51,17 @@ _INDEX_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of the tables: ``kind`` is ``"number"``, ``"text"``, ``"image"`` or ``"video"``."""
+    """A column of the tables: ``kind`` is ``"number"``, ``"text"``, ``"image"`` or ``"video"``.
+
+    Images that are not encoded yet become pictures of the kind ``encoding``.
+    """
 
     name: str
     place: Place
     kind: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    encoding: str = "png"
 
     @property
     def has_last(self) -> bool:
@@ -89,13 +94,16 @@ class _Column:
     def arrow(self, values: Any) -> Any:
         """Return rows as an array of Arrow."""
         if self.kind in ("image", "video"):
-            rows = [
-                {"bytes": encode_picture(frame.reshape(*frame.shape[:2], -1), "png"), "path": None} for frame in values
-            ]
+            rows = [{"bytes": picture, "path": None} for picture in self._pictures(values)]
             return pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
         if self.kind == "text":
             return pa.array(list(values), pa.string())
         return arrow_array(np.asarray(values).reshape(len(values), *self.row_shape))
+
+    def _pictures(self, values: Any) -> list[bytes]:
+        if is_encoded(values):
+            return list(values)
+        return [encode_picture(frame.reshape(*frame.shape[:2], -1), self.encoding) for frame in values]
 
 
 def write_lerobot(
@@ -103,9 +111,14 @@ def write_lerobot(
 ) -> Report:
     """Write a dataset; the arguments are those of :meth:`LeRobot.write`."""
     report = Report("lerobot", "export")
-    columns = _named(common_columns(dataset, "LeRobot", report), images, report)
+    stored = images == "jpeg" and dataset.storage.jpeg_encoding
+
+    def episodes() -> Iterator[EpisodeData]:
+        return episodes_as_stored(dataset, lambda leaf: True) if stored else dataset.iterate_episodes(copy=False)
+
+    columns = _named(common_columns(dataset, episodes(), "LeRobot", report), images, stored, report)
     writer = _Writer(path, columns, _checked_fps(dataset, fps, report), task, report)
-    for episode in track(dataset.iterate_episodes(copy=False), "exporting episodes", total=len(dataset)):
+    for episode in track(episodes(), "exporting episodes", total=len(dataset)):
         writer.add(episode)
     writer.finish(dataset, robot_type or _facts(dataset).get("robot_type"))
     return report
@@ -127,7 +140,7 @@ def _checked_fps(dataset: MinariDataset, fps: int | None, report: Report) -> int
     return _DEFAULT_FPS
 
 
-def _named(known: Mapping[Place, Any], images: str, report: Report) -> list[_Column]:
+def _named(known: Mapping[Place, Any], images: str, stored: bool, report: Report) -> list[_Column]:
     columns: dict[str, _Column] = {}
     for place, (dtype, shape) in known.items():
         kind = "text" if dtype.kind == "O" else "number"
@@ -137,9 +150,14 @@ def _named(known: Mapping[Place, Any], images: str, report: Report) -> list[_Col
         number = 2
         while name in columns:
             name, number = f"{_name(place, kind)}_{number}", number + 1
-        columns[name] = _Column(name, place, kind, dtype, shape)
+        columns[name] = _Column(name, place, kind, dtype, shape, "jpeg" if images == "jpeg" else "png")
         if kind == "video":
             report.note("missing", f"exact values of {name}, as video is lossy (images='video')")
+        if kind == "image" and images == "jpeg":
+            if stored:
+                report.note("taken", f"the JPEG frames of {name}, byte for byte as the dataset stores them")
+            else:
+                report.note("missing", f"exact values of {name}, as JPEG is lossy (images='jpeg')")
     return list(columns.values())
 
 

@@ -24,7 +24,7 @@ from minari._base.json_text import shortened
 from minari.errors import InterchangeError
 from minari.interchange.pictures import MOST_PIXELS_PER_BYTE, decode_picture
 from minari.interchange.tf_example import Feature
-from minari.spaces import is_utf8_text
+from minari.spaces import is_utf8_text, object_column
 from minari.spaces.inference import infer_observation_space
 
 
@@ -261,6 +261,17 @@ class Record:
         if leaf.is_ragged or leaf.kind == "text":
             return list(values)
         return np.stack(values) if inner and count else np.asarray(values)
+
+    def frames(self, leaf: Leaf, count: int | None = None) -> npt.NDArray[Any]:
+        """Return the pictures of a feature of steps as the byte strings that they are stored as.
+
+        Raises:
+            ValueError: they are not as many as there are steps, if that is given.
+        """
+        parts = self._feature(leaf.name).strings()
+        if count not in (None, len(parts)):
+            raise ValueError(f"{shortened(leaf.name)} has {len(parts)} values for {count} steps")
+        return object_column([bytes(part) for part in parts])
 
     def count(self, leaves: Iterable[Leaf]) -> int:
         """Return the number of steps, by the first of some features that tells it; 0 if none does."""

@@ -33,15 +33,17 @@ from minari._base.suggestions import did_you_mean
 from minari._model.episode_buffer import EpisodeBuffer
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
+from minari.interchange.encoded_frames import encoded_paths, episodes_as_stored, part_at
 from minari.interchange.flat_rows import LOST_TERMINATIONS, map_rows, with_missing_row
-from minari.interchange.format import Format, Report, Source
+from minari.interchange.format import Format, ImportedImages, Report, Source
+from minari.interchange.pictures import is_jpeg
 from minari.interchange.rlds.directory import Shard, TfdsDirectory, find_directories
 from minari.interchange.rlds.features import FeatureTree, Leaf, Record, leaves_of, space_of
 from minari.interchange.rlds.output import write_directory
 from minari.interchange.tf_example import parse_example
 from minari.interchange.tfrecord import damaged
 from minari.progress import track
-from minari.spaces import is_utf8_text
+from minari.spaces import ColumnPath, is_utf8_text
 
 
 __all__ = ["RLDS"]
@@ -73,6 +75,7 @@ class RLDS(Format):
         final_observation: FinalStep = "error",
         rewards: Rewards = "error",
         split: str | None = None,
+        images: ImportedImages = "decoded",
     ) -> Source:
         """Return the episodes of a data set.
 
@@ -83,6 +86,7 @@ class RLDS(Format):
             rewards: ``"zeros"`` for rewards of zero if the data set has none.
             split: the name of a split, or ``"all"``, which stores their names in the metadata of the episodes; by
                 default ``"train"``, and all if there is no split of that name.
+            images: ``"encoded"`` for JPEG frames that are stored as they are.
 
         Raises:
             InterchangeError: the data set is damaged, or lacks something.
@@ -99,13 +103,18 @@ class RLDS(Format):
             raise InterchangeError(f"{found} has no rewards; choose rewards='zeros' if they are to be zeros.")
         names = _chosen_splits(directory, split, report)
         shards = [(name, shard) for name in names for shard in directory.splits[name]]
+        first = _first_record(directory, [shard for _, shard in shards], layout)
         known = _spaces_of_values(directory, [shard for _, shard in shards], layout)
         spaces = space_of(layout.observation, known), space_of(layout.action, known)
         report.note("assumed", "the spaces follow from dtypes, shapes, classes and values")
         names_splits = split == _ALL or (split is None and names != ["train"])
-        reader = _Reader(directory, layout, report, last_step_action, final_observation, names_splits)
+        encoded = frozenset[ColumnPath]()
+        if images == "encoded":
+            encoded = encoded_paths(spaces, lambda path: _is_jpeg(first, part_at(layout.observation, path)), report)
+        kept = frozenset(part_at(layout.observation, path).name for path in encoded)
+        reader = _Reader(directory, layout, report, last_step_action, final_observation, names_splits, kept)
         total = sum(shard.count for _, shard in shards)
-        return Source(*spaces, reader.episodes(shards), report, total, _metadata(directory))
+        return Source(*spaces, reader.episodes(shards), report, total, _metadata(directory), encoded=encoded)
 
     def write(
         self,
@@ -123,13 +132,18 @@ class RLDS(Format):
             path: the new directory.
             name: name of the data set; by default that of the dataset.
             split: name of the split with all episodes.
-            images: how frames are stored: as PNG, as JPEG, which loses details, or as plain bytes.
+            images: how frames are stored: as PNG; as JPEG, which loses details unless the dataset has JPEG frames,
+                which are copied; or as plain bytes.
 
         Raises:
             InterchangeError: the dataset has many agents, or a space that features cannot describe.
         """
         report = Report(self.NAME, "export")
-        episodes = track(dataset.iterate_episodes(copy=False), "exporting episodes", total=len(dataset))
+        if images == "jpeg" and dataset.storage.jpeg_encoding:
+            stored = episodes_as_stored(dataset, lambda leaf: len(leaf.shape) == 3)
+        else:
+            stored = dataset.iterate_episodes(copy=False)
+        episodes = track(stored, "exporting episodes", total=len(dataset))
         write_directory(dataset, episodes, path, name=name, split=split, images=images, report=report)
         return report
 
@@ -263,7 +277,6 @@ class _Seen:
 
 def _spaces_of_values(directory: TfdsDirectory, shards: list[Shard], layout: _Layout) -> dict[str, gym.Space[Any]]:
     """Return the spaces that follow from values only: of texts, and of actions that are numbers of choices."""
-    _check_first_values(directory, shards, layout)
     texts = [leaf for tree in (layout.observation, layout.action) for leaf in leaves_of(tree) if leaf.kind == "text"]
     seen = [_Seen(leaf) for leaf in texts if not leaf.is_ragged]
     seen += [_Seen(leaf) for leaf in leaves_of(layout.action) if leaf.is_choice and leaf.high is None]
@@ -278,8 +291,8 @@ def _spaces_of_values(directory: TfdsDirectory, shards: list[Shard], layout: _La
     return {one.leaf.name: space for one in seen if (space := one.space()) is not None}
 
 
-def _check_first_values(directory: TfdsDirectory, shards: list[Shard], layout: _Layout) -> None:
-    """Decode the first episode, so that spaces are made of shapes that values have."""
+def _first_record(directory: TfdsDirectory, shards: list[Shard], layout: _Layout) -> Record:
+    """Return the first episode with a step, decoded once so that spaces are made of shapes that values have."""
     leaves = [
         leaf for tree in (layout.observation, layout.action) for leaf in leaves_of(tree) if leaf.kind != "unknown"
     ]
@@ -289,10 +302,15 @@ def _check_first_values(directory: TfdsDirectory, shards: list[Shard], layout: _
                 if count := record.count(layout.countable):
                     for leaf in leaves:
                         record.steps(leaf, count)
-                    return
+                    return record
             except _MALFORMED as error:
                 raise damaged(f"Record {number} of {shard.path}", error) from error
     raise InterchangeError(f"{directory.path} has no episode with a step, expected at least one.")
+
+
+def _is_jpeg(record: Record, leaf: Leaf) -> bool:
+    """Return whether the pictures of the first episode begin with a JPEG."""
+    return leaf.kind == "picture" and is_jpeg(record.frames(leaf)[0])
 
 
 def _parsed(directory: TfdsDirectory, shard: Shard) -> Iterator[tuple[int, Record]]:
@@ -321,6 +339,7 @@ class _Reader:
     last_step_action: LastStepAction
     final_observation: FinalStep
     names_splits: bool
+    encoded: frozenset[str] = frozenset()  # names of features
     counts: dict[tuple[Literal["assumed", "missing"], str], int] = field(default_factory=dict)
 
     def episodes(self, shards: list[tuple[str, Shard]]) -> Iterator[EpisodeBuffer]:
@@ -362,7 +381,7 @@ class _Reader:
             self._count("missing", "without a step")
             return None
         observations, actions = (
-            _map_leaves(lambda leaf: _values_for_space(record, leaf, count), tree)
+            _map_leaves(lambda leaf: self._values_for_space(record, leaf, count), tree)
             for tree in (layout.observation, layout.action)
         )
         if self.last_step_action == "drop" and any(np.any(values[-1]) for values in _arrays(actions)):
@@ -383,6 +402,12 @@ class _Reader:
             infos=_infos(record, layout.infos, count, repeats),
             metadata=self._episode_metadata(record, split),
         )
+
+    def _values_for_space(self, record: Record, leaf: Leaf, count: int) -> Any:
+        if leaf.name in self.encoded:
+            return record.frames(leaf, count)
+        values = record.steps(leaf, count)
+        return _checked_texts(leaf, values) if leaf.kind == "text" else values
 
     def _terminations(self, record: Record, count: int, steps: int) -> npt.NDArray[np.bool_]:
         flags = self.layout.flags
@@ -443,11 +468,6 @@ def _arrays(values: Any) -> Iterator[npt.NDArray[Any]]:
             yield from _arrays(part)
     elif isinstance(values, np.ndarray):
         yield values
-
-
-def _values_for_space(record: Record, leaf: Leaf, count: int) -> Any:
-    values = record.steps(leaf, count)
-    return _checked_texts(leaf, values) if leaf.kind == "text" else values
 
 
 def _with_last_repeated(values: Any) -> Any:

@@ -18,9 +18,10 @@ from minari._model.dataset_id import DatasetId
 from minari._model.episode import EpisodeData
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
+from minari.interchange.encoded_frames import is_encoded
 from minari.interchange.flat_rows import with_missing_row
 from minari.interchange.format import Report
-from minari.interchange.pictures import encode_picture
+from minari.interchange.pictures import encode_picture, picture_shape
 from minari.interchange.rlds.directory import FEATURES, INFO, TEMPLATE, shard_name
 from minari.interchange.tf_example import FeatureList, written_example
 from minari.interchange.tfrecord import RecordWriter
@@ -197,6 +198,7 @@ class _Schema:
     Attributes:
         images: how frames are stored.
         report: the report.
+        stored: names of the frames that are JPEG as the dataset stores them.
         kinds: the types of the features, by their names; None for one that differs between episodes.
         counts: the number of episodes that have a feature.
         episodes: the number of episodes.
@@ -204,6 +206,7 @@ class _Schema:
 
     images: Images
     report: Report
+    stored: set[str] = field(default_factory=set)
     kinds: dict[str, _Kind | None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     episodes: int = 0
@@ -220,6 +223,8 @@ class _Schema:
                     self.report.note("missing", f"{name}, which is neither numbers nor text")
                     continue
                 raise InterchangeError(f"{name} of {dataset.id} has values that are neither numbers nor text.")
+            if is_encoded(values):
+                self.stored.add(name)
             self._add(found, name, replace(kind, bounds=bounds), values)
         for name, value in _metadata_values(episode.metadata, _METADATA, self.report):
             self._add(found, name, _kind_of([value] if isinstance(value, str) else value, self.images), value)
@@ -284,8 +289,11 @@ class _Schema:
                 "taken", "floats of 64 bits (float64) with the encoding 'bytes', which keeps their precision"
             )
         if kind.name == "picture":
-            lossy = " and lose details" if self.images == "jpeg" else ""
-            self.report.note("taken", f"{name} as pictures, which are {self.images.upper()}{lossy}")
+            if name in self.stored:
+                how = ", byte for byte as the dataset stores them"
+            else:
+                how = " and lose details" if self.images == "jpeg" else ""
+            self.report.note("taken", f"{name} as pictures, which are {self.images.upper()}{how}")
 
 
 #: What every episode has.
@@ -382,6 +390,8 @@ def _kind_of(values: Any, images: Images) -> _Kind | None:
             return None
         is_picture = dtype == "uint8" and len(shape) == 3 and min(shape[:2]) >= _SMALLEST_SIDE and shape[2] in (1, 3)
         return _Kind("picture" if is_picture and images != "tensor" else "tensor", dtype, shape)
+    if is_encoded(values):
+        return _Kind("picture", "uint8", picture_shape(values[0]))
     items = list(values)
     if all(isinstance(item, str) for item in items):
         return _Kind("text")
@@ -402,6 +412,9 @@ def _lists(name: str, kind: _Kind, values: Any, images: Images) -> dict[str, Fea
 
 
 def _list(kind: _Kind, values: npt.NDArray[Any], images: Images) -> FeatureList:
+    if is_encoded(values):
+        frames: list[bytes] = values.tolist()
+        return frames
     if kind.name == "picture":
         return [encode_picture(frame, images) for frame in values]
     if kind.is_encoded:
