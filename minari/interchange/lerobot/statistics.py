@@ -55,28 +55,27 @@ class Statistics:
 
 def statistics_of(values: npt.NDArray[Any], *, is_image: bool) -> Statistics:
     """Return the statistics of the rows of an episode; of up to 100 of them if they are images."""
-    if not is_image:
-        numbers = values.astype(np.float64).reshape(len(values), *(values.shape[1:] or (1,)))
-        return _reduced(numbers, (0,), numbers.shape[1:], len(values))
-    chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MOST_FRAMES)).astype(int))
-    frames = (_decoded(values[chosen]) if is_encoded(values) else values[chosen]).astype(np.float64) / 255
-    frames = frames[..., None] if frames.ndim == 3 else frames
-    return _reduced(frames, (0, 1, 2), (frames.shape[-1], 1, 1), len(chosen))
+    if is_image:
+        chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MOST_FRAMES)).astype(int))
+        return _of_frames(_decoded(values[chosen]) if is_encoded(values) else values[chosen])
+    numbers = values.astype(np.float64).reshape(len(values), *(values.shape[1:] or (1,)))
+    mean = numbers.mean(axis=0)
+    squares = ((numbers - mean) ** 2).sum(axis=0)
+    return Statistics(len(values), numbers.min(axis=0), numbers.max(axis=0), mean, squares, len(values))
+
+
+def _of_frames(frames: npt.NDArray[np.uint8]) -> Statistics:
+    """Return the statistics of frames from the counts of their values, which are few."""
+    pixels = frames.reshape(-1, frames.shape[3] if frames.ndim == 4 else 1)
+    counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
+    levels = np.arange(256) / 255
+    mean = counts @ levels / len(pixels)
+    squares = (counts * (levels - mean[:, None]) ** 2).sum(axis=1)
+    present = [levels[found] for found in counts > 0]
+    extremes = (np.array([pick(found) for found in present]) for pick in (np.min, np.max))
+    minimum, maximum, mean, squares = (values.reshape(-1, 1, 1) for values in (*extremes, mean, squares))
+    return Statistics(len(frames), minimum, maximum, mean, squares, len(pixels))
 
 
 def _decoded(pictures: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return np.stack([decode_picture(picture, picture_shape(picture), np.dtype(np.uint8)) for picture in pictures])
-
-
-def _reduced(values: npt.NDArray[Any], axes: tuple[int, ...], shape: tuple[int, ...], count: int) -> Statistics:
-    mean = values.mean(axis=axes)
-    squares = ((values - mean) ** 2).sum(axis=axes)
-    weight = int(np.prod([values.shape[axis] for axis in axes]))
-    return Statistics(
-        count,
-        values.min(axis=axes).reshape(shape),
-        values.max(axis=axes).reshape(shape),
-        mean.reshape(shape),
-        squares.reshape(shape),
-        weight,
-    )
