@@ -26,7 +26,7 @@ class Case:
         format: the name of the format.
         loader: what users of the format read it with.
         size: the number of episodes.
-        kind: "vectors" or "frames".
+        kind: "vectors", "frames", "jpeg" for frames that are JPEG, or "encoded" for those that stay so.
         rival: the library that has the loader, in an interpreter of its own; None if ours has it.
         is_exported: whether we can write the format, otherwise the library does.
     """
@@ -59,8 +59,13 @@ CASES = (
     Case("csv", "pandas", 30),
     Case("rlds", "TFDS", 20, "frames", "tfds"),
     Case("lerobot", "LeRobot", 20, "frames", "lerobot"),
+    Case("rlds", "TFDS", 20, "jpeg", "tfds"),
+    Case("rlds", "TFDS", 20, "encoded", "tfds"),
+    Case("lerobot", "LeRobot", 20, "jpeg", "lerobot"),
+    Case("lerobot", "LeRobot", 20, "encoded", "lerobot"),
 )
 RIVALS = tuple(dict.fromkeys(case.rival for case in CASES if case.rival))
+_KINDS = {"vectors": "", "frames": ", frames", "jpeg": ", JPEG", "encoded": ", JPEG encoded"}
 OPERATIONS = ("read", "loader", "import", "export")
 _FILES = {"d4rl": "file.hdf5", "robomimic": "file.hdf5", "d3rlpy": "file.hdf5", "tianshou": "file.hdf5"}
 
@@ -181,7 +186,8 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
         f"MB/s of values, whatever the size of the file; the minimum of the times of {repeat} runs, in turns and in "
         "fresh processes, with files in the page cache. Vectors are episodes of 1,000 steps with 17 "
         "observations and 6 actions of float32, frames episodes of 100 steps with 84×84×3 uint8, stored as "
-        "PNG. `read` is a loop over the episodes of "
+        "PNG or JPEG; with JPEG encoded, `images='encoded'` keeps them as they are, which the loader decodes. `read` "
+        "is a loop over the episodes of "
         "`minari.interchange.read`, and the loader is what users of the format read the same file with, until all "
         "values are in memory: h5py with all arrays of the file or of each group, cut with NumPy; `ReplayBuffer.load`, "
         "`load_hdf5` and `loads` of d3rlpy, Tianshou and TorchRL; `serialize.load` of imitation; `json.loads` and "
@@ -204,7 +210,7 @@ def _row(case: Case, found: Mapping[str, float]) -> list[str]:
 
     relative = f"{digits(found['read'] / found['loader'])} ×" if "loader" in found else "–"
     return [
-        f"`{case.format}`{', frames' if case.kind == 'frames' else ''}",
+        f"`{case.format}`{_KINDS[case.kind]}",
         *(f"{digits(found[name])} MB" for name in ("values", "file")),
         speed("read"),
         f"{case.loader} {speed('loader')}",

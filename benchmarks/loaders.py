@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 
 #: Steps of an episode of each kind.
-LENGTHS = {"vectors": 1000, "frames": 100}
+LENGTHS = {"vectors": 1000, "frames": 100, "jpeg": 100, "encoded": 100}
 #: Rows of LeRobot that are read: there is no way to read many at once.
 FEW_ROWS = 1000
 
@@ -26,7 +26,7 @@ FEW_ROWS = 1000
 def arrays_of(kind: str, number: int) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of one episode, which ends in a termination if its number is odd."""
     rng, steps = np.random.default_rng(number), LENGTHS[kind]
-    if kind == "frames":
+    if kind != "vectors":
         # Smooth pictures with some noise, which PNG compresses as it does those of games.
         corners = rng.integers(0, 256, (steps + 1, 7, 7, 3), dtype=np.uint8)
         observations: npt.NDArray[Any] = corners.repeat(12, axis=1).repeat(12, axis=2)
