@@ -33,6 +33,7 @@ __all__ = [
     "has_prefix",
     "list_local_datasets",
     "newest_versions",
+    "read_catalog",
     "walk_catalog",
 ]
 
@@ -60,25 +61,41 @@ def list_local_datasets(
     """
     if prefix is not None and not isinstance(prefix, str):
         raise ArgumentTypeError(f"prefix is {shortened(prefix)}, expected a namespace such as 'D4RL/door'.")
+    found: dict[str, dict[str, Any]] = {}
+    for dataset_id, metadata in read_catalog(prefix, root):
+        if isinstance(metadata, Exception):
+            warn(f"The dataset {dataset_id} is left out, it cannot be read: {metadata}")
+        elif not compatible_minari_version or is_compatible(metadata.get("minari_version")):
+            found[dataset_id] = metadata
+    return newest_versions(found) if latest_version else found
+
+
+def read_catalog(
+    prefix: str | None = None, root: str | os.PathLike[str] | None = None
+) -> Iterator[tuple[str, dict[str, Any] | Exception]]:
+    """Yield the ids of the local datasets with their stored metadata, or with the reason why it cannot be read.
+
+    Args:
+        prefix: only datasets in this namespace, or the dataset with this id.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
+
+    Raises:
+        StorageError: the root is not a directory, or cannot be read.
+    """
     directories = {
         entry.id: entry.path
         for entry in walk_catalog(get_listed_root(root))
         if entry.is_dataset and (not prefix or has_prefix(entry.id, prefix))
     }
-    found: dict[str, dict[str, Any]] = {}
     for dataset_id in sorted(directories, key=dataset_id_sort_key):
         try:
             data_path = f"{directories[dataset_id]}{os.sep}data"
             metadata = with_measured_size(read_raw_metadata(data_path), data_path)
         except (MinariError, OSError) as error:
-            if not os.path.lexists(directories[dataset_id]):
-                continue  # deleted in the meantime
-            warn(f"The dataset {dataset_id} is left out, it cannot be read: {error}")
-            continue
-        metadata = with_id_of_place(metadata, dataset_id)
-        if not compatible_minari_version or is_compatible(metadata.get("minari_version")):
-            found[dataset_id] = metadata
-    return newest_versions(found) if latest_version else found
+            if os.path.lexists(directories[dataset_id]):  # otherwise it was deleted in the meantime
+                yield dataset_id, error
+        else:
+            yield dataset_id, with_id_of_place(metadata, dataset_id)
 
 
 def did_you_mean_local(dataset_id: str, root: str | os.PathLike[str] | None = None) -> str:

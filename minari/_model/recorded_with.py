@@ -17,7 +17,15 @@ else:  # needed only for packages that do not know their own version
     metadata = LazyModule("importlib.metadata")
 
 
-__all__ = ["RECORDED_WITH", "VERIFICATION", "differing_versions", "merged_versions", "versions_of", "versions_text"]
+__all__ = [
+    "RECORDED_WITH",
+    "VERIFICATION",
+    "differing_versions",
+    "merged_versions",
+    "version_of_package",
+    "versions_of",
+    "versions_text",
+]
 
 #: The metadata key of the versions.
 RECORDED_WITH: Final = "recorded_with"
@@ -48,7 +56,7 @@ def versions_of(env: Any = None) -> dict[str, str]:
     """
     found = {"python": platform.python_version(), "platform": f"{platform.system()}-{platform.machine()}"}
     for package in dict.fromkeys([*_ALWAYS, *(name for layer in _layers(env) for name in _packages_of(layer))]):
-        version = _version(package) if package in sys.modules else None
+        version = version_of_package(package) if package in sys.modules else None
         if version is not None:
             found[package] = version
     return found
@@ -80,7 +88,7 @@ def _packages_of(layer: Any) -> Iterator[str]:
 
 
 @lru_cache(maxsize=256)
-def _version(package: str) -> str | None:
+def version_of_package(package: str) -> str | None:
     """Return the version of a package that is loaded."""
     version = getattr(sys.modules.get(package), "__version__", None)
     if isinstance(version, str) and version:

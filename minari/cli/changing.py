@@ -9,11 +9,12 @@ import minari
 from minari._base.settings import get_datasets_root
 from minari._catalog.layout import dataset_exists, get_dataset_path
 from minari._catalog.listing import did_you_mean_local
+from minari._catalog.rows import dataset_rows
 from minari._model.dataset_id import DatasetId
 from minari._model.frame_stack import FrameStackChoice
 from minari._storages.base import MinariStorage
 from minari._storages.metadata_file import read_raw_metadata, with_measured_size
-from minari.cli.listing import dataset_rows, dataset_table
+from minari.cli.listing import dataset_table
 from minari.cli.options import parse_compression
 from minari.cli.progress import progress_bars
 from minari.cli.running import confirm

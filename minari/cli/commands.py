@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         split,
         validate,
         verify,
+        view,
     )
 else:
     changing = LazyModule("minari.cli.changing")
@@ -47,6 +48,7 @@ else:
     split = LazyModule("minari.cli.split")
     validate = LazyModule("minari.cli.validate")
     verify = LazyModule("minari.cli.verify")
+    view = LazyModule("minari.cli.view")
 
 
 __all__ = ["app"]
@@ -343,6 +345,38 @@ def _show(
 ) -> None:
     """Describe a dataset, its environment, and the returns and lengths of its episodes."""
     show.show_dataset(dataset=dataset, as_json=as_json, token=token, key_path=key_path, quiet=quiet)
+
+
+@app.command("view", epilog="Example: minari view D4RL/door/human-v2")
+def _view(
+    dataset: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID|PATH]", help="Dataset to begin with: id of a local one, or path of its directory."),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Directory of the datasets; by default MINARI_DATASETS_PATH.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Address to listen on; by default, only this machine is served.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; by default a free one.")
+    ] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
+    edit: Annotated[
+        bool | None,
+        typer.Option(
+            "--edit/--read-only",
+            help="Allow or refuse marking and dropping episodes on the page; by default allowed if only this machine "
+            "is served.",
+        ),
+    ] = None,
+) -> None:
+    """Look at datasets on a page in the browser, until Ctrl-C.
+
+    The address has a token, without which nothing is shown; it gives access to all datasets below the root.
+    """
+    view.view(dataset=dataset, root=root, host=host, port=port, opens_browser=not no_browser, edits=edit)
 
 
 @app.command("combine", epilog="Example: minari combine toy/a-v0 toy/b-v0 --dataset-id toy/both-v0")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import minari
 from minari._base.addresses import is_path, without_credentials
@@ -14,7 +13,8 @@ from minari._base.json_text import shortened
 from minari._base.lazy import LazyModule
 from minari._base.settings import get_datasets_root, get_default_remote
 from minari._base.suggestions import did_you_mean
-from minari._model.metadata_json import size_of, size_text, texts_of
+from minari._catalog.rows import DatasetRow, dataset_rows
+from minari._model.metadata_json import size_text
 from minari.cli.options import read_credentials
 from minari.cli.progress import progress_bars
 from minari.cli.terminal import UNKNOWN, echo, print_json, printable, show
@@ -28,13 +28,12 @@ else:
     rich = LazyModule("rich")
 
 
-__all__ = ["LONG_LIST", "DatasetRow", "collapsed", "dataset_rows", "dataset_table", "list_datasets"]
+__all__ = ["LONG_LIST", "collapsed", "dataset_table", "list_datasets"]
 
 #: Longer lists are collapsed.
 LONG_LIST = 100
 
 _LONGEST_CELL = 1_000  # characters
-_MOST = 1e19  # larger than any total or size; NaN is not smaller
 _PLACES = ("local", "remote", "community")
 
 
@@ -91,50 +90,6 @@ def list_datasets(
     show(dataset_table(lines))
     if len(lines) < len(rows):
         echo("Namespaces of several datasets are one line each; --prefix NAMESPACE or --all shows what is in them.")
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetRow:
-    """One dataset, or a namespace of several, as a row of the table.
-
-    Attributes:
-        name: id, address of a dataset of the community, or label of the namespace.
-        namespace: namespace of the dataset, empty without one; everything before the last part of an address.
-        datasets: number of datasets in the row.
-        episodes: number of their episodes; None if unknown.
-        steps: number of their steps; None if unknown.
-        size: size in MB; None if unknown.
-        authors: sorted names.
-    """
-
-    name: str
-    namespace: str
-    datasets: int
-    episodes: int | None
-    steps: int | None
-    size: float | None
-    authors: tuple[str, ...]
-
-
-def dataset_rows(datasets: Mapping[str, Mapping[str, Any]]) -> list[DatasetRow]:
-    """Return a row for each dataset, whatever is missing or wrong in its metadata."""
-    return [_row(name, metadata) for name, metadata in datasets.items()]
-
-
-def _row(name: str, metadata: Mapping[str, Any]) -> DatasetRow:
-    episodes, steps = (
-        int(total) if isinstance(total, (int, float)) and not isinstance(total, bool) and abs(total) < _MOST else None
-        for total in (metadata.get("total_episodes"), metadata.get("total_steps"))
-    )
-    return DatasetRow(
-        name=name,
-        namespace=name.rpartition("/")[0],
-        datasets=1,
-        episodes=episodes,
-        steps=steps,
-        size=size_of(metadata),
-        authors=tuple(sorted(texts_of(metadata.get("author")))),
-    )
 
 
 def collapsed(rows: Sequence[DatasetRow]) -> list[DatasetRow]:

@@ -18,8 +18,12 @@ __all__ = ["find_dataset", "open_dataset", "suggesting_ids"]
 
 
 @contextmanager
-def suggesting_ids(name: str) -> Iterator[None]:
+def suggesting_ids(name: str, root: str | None = None) -> Iterator[None]:
     """Say how to list the local datasets, and the nearest id, if a block finds no dataset of a name.
+
+    Args:
+        name: the name.
+        root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
     Raises:
         DatasetNotFoundError: the block raised one.
@@ -30,8 +34,8 @@ def suggesting_ids(name: str) -> Iterator[None]:
         if "://" in name or isinstance(error, DatasetChangedError):
             raise
         raise DatasetNotFoundError(
-            f"There is no dataset {name} in {get_datasets_root()}; `minari list local --all` shows which there are."
-            f"{did_you_mean_local(name)}"
+            f"There is no dataset {name} in {get_datasets_root(root)}; `minari list local --all` shows which there are."
+            f"{did_you_mean_local(name, root)}"
         ) from error
 
 

@@ -21,7 +21,7 @@ from minari.errors import EnvironmentSpecError
 from minari.spaces.serialization import deserialize_space
 
 
-__all__ = ["Fact", "agents_of", "dataset_facts", "env_facts", "get_dataset_spec_dict", "get_env_spec_dict"]
+__all__ = ["Fact", "agents_of", "dataset_facts", "env_facts", "env_id_of", "get_dataset_spec_dict", "get_env_spec_dict"]
 
 Form: TypeAlias = Literal["text", "code", "link"]
 
@@ -134,8 +134,8 @@ def dataset_facts(metadata: Mapping[str, Any]) -> list[Fact]:
             "combined_datasets", "Combined From", texts_of(metadata.get("combined_datasets")) or None, to_text=", ".join
         ),
         Fact("split_from", "Split From", _split_from(metadata.get("split_from"))),
-        Fact("env_spec", "Environment", _env_id(metadata.get("env_spec"))),
-        Fact("eval_env_spec", "Evaluation Environment", _env_id(metadata.get("eval_env_spec"))),
+        Fact("env_spec", "Environment", env_id_of(metadata.get("env_spec"))),
+        Fact("eval_env_spec", "Evaluation Environment", env_id_of(metadata.get("eval_env_spec"))),
         Fact(VERIFICATION, "Verified", _verified(metadata)),
         Fact("license", "License", metadata.get("license") or None),
     ]
@@ -245,7 +245,7 @@ def _split_from(origin: object) -> str | None:
     return f"{origin['dataset_id']}, part {origin.get('part')} of {origin.get('parts')}"
 
 
-def _env_id(env_spec: object) -> str | None:
+def env_id_of(env_spec: object) -> str | None:
     """Return the id of an environment from its spec, or from a stored spec."""
     if isinstance(env_spec, EnvSpec):
         return env_spec.id

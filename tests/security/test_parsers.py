@@ -17,13 +17,14 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minari._catalog.rows import dataset_rows
 from minari._model.dataset_id import DatasetId, is_dataset_id, parse_dataset_id, parse_namespace
 from minari._model.env_spec import parse_env_spec, specs_equal_up_to_max_episode_steps, warn_about_unmet
 from minari._model.format_version import check_readable, combine_versions, is_compatible
 from minari._model.infos import decode_infos, encode_infos
 from minari._model.metadata_json import parse_metadata
 from minari._storages.hdf5.attributes import nested_metadata
-from minari.cli.listing import dataset_rows, dataset_table
+from minari.cli.listing import dataset_table
 from minari.cli.terminal import as_json
 from minari.dataset.description import env_facts, get_dataset_spec_dict
 from minari.dataset.encoding import EpisodeCodec

@@ -1,0 +1,184 @@
+"""One episode: its facts, and the values of its leaves as plots, pictures and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from minari._base.json_text import shortened
+from minari.errors import ArgumentError
+from minari.inspection import EpisodeLeaf, EpisodeReader, reduced
+from minari.viewer.answers import Refusal, as_json, cut, numbers, plain
+from minari.viewer.facts import leaf_as_json
+from minari.viewer.opened import Opened
+from minari.viewer.requests import Query
+from minari.viewer.summaries import component_label
+
+
+__all__ = ["Frames", "episode", "frames", "series", "texts"]
+
+_MOST_COMPONENTS: Final = 64
+_MOST_POINTS: Final = 10_000
+_USUAL_POINTS: Final = 2_000
+_MOST_NUMBERS: Final = 400_000  # of a series in an answer
+_MOST_PIXELS: Final = 16_000_000  # bytes of frames in an answer
+_MOST_TEXTS: Final = 10_000
+_MOST_CHARACTERS: Final = 4_000_000  # of texts in an answer
+_PLOTTED = ("number", "flag")
+_LAST: Final = 2**52
+
+
+def _reader(opened: Opened, query: Query) -> EpisodeReader:
+    return opened.episode(query.number("episode", 0, _LAST))
+
+
+def _leaf(reader: EpisodeReader, query: Query) -> EpisodeLeaf:
+    """Return the leaf that a request names.
+
+    Raises:
+        Refusal: there is no such leaf.
+    """
+    try:
+        return reader.leaf(query.text("leaf"))
+    except ArgumentError as error:
+        raise Refusal(404, "LeafNotFound", str(error)) from error
+
+
+def episode(opened: Opened, query: Query) -> dict[str, Any]:
+    """Return the facts of an episode and of its leaves."""
+    reader = _reader(opened, query)
+    outcomes = reader.outcomes
+    returns = numbers(outcomes.returns.reshape(-1)[:_MOST_COMPONENTS])
+    return {
+        "id": reader.number,
+        "revision": opened.revision,
+        "length": plain(reader.length),
+        "return": returns[0] if outcomes.returns.ndim == 1 else returns,
+        "terminated": bool(outcomes.terminated[0]),
+        "truncated": bool(outcomes.truncated[0]),
+        "metadata": {cut(key): plain(value) for key, value in reader.metadata.items() if value is not None},
+        "agents": reader.agents,
+        "leaves": [_described(reader, leaf) for leaf in reader.leaves],
+    }
+
+
+def _described(reader: EpisodeReader, leaf: EpisodeLeaf) -> dict[str, Any]:
+    low, high = _bounds(reader.values(leaf.name)) if leaf.kind in _PLOTTED else (None, None)
+    picture = leaf.picture
+    return {
+        **leaf_as_json(leaf),
+        "rows": reader.rows(leaf.name),
+        "components": plain(leaf.components),
+        "min": low,
+        "max": high,
+        "frame": None if picture is None else {"height": picture.height, "width": picture.width},
+    }
+
+
+def _bounds(values: npt.NDArray[Any]) -> tuple[Any, Any]:
+    """Return the least and the greatest finite number; None if there is none."""
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not finite.size:
+        return None, None
+    if finite.dtype.kind == "b":
+        finite = finite.astype(np.int8)
+    return plain(finite.min().item()), plain(finite.max().item())
+
+
+def series(opened: Opened, query: Query) -> dict[str, Any]:
+    """Return the values of a leaf of numbers or flags, reduced to what a plot can show.
+
+    Raises:
+        Refusal: there is no such leaf.
+        ArgumentError: its values are neither numbers nor flags.
+    """
+    most = query.number("most", 2, _MOST_POINTS, _USUAL_POINTS)
+    reader = _reader(opened, query)
+    leaf = _leaf(reader, query)
+    if leaf.kind not in _PLOTTED:
+        raise ArgumentError(f"leaf is {shortened(leaf.name)}, whose values are {leaf.kind}, expected numbers or flags.")
+    values = reader.values(leaf.name)
+    flat = values.reshape(len(values), -1)[:, :_MOST_COMPONENTS]
+    count = max(flat.shape[1], 1)
+    if flat.size > _MOST_NUMBERS:  # each of the components has points of its own
+        most = min(most, max(_MOST_NUMBERS // count**2, 2))
+    positions, rows = reduced(flat.astype(np.int8) if flat.dtype.kind == "b" else flat, most)
+    labels = [component_label(", ".join(map(str, place))) for place in _first(np.ndindex(leaf.shape), count)]
+    return {
+        "steps": numbers(reader.timesteps(leaf.name)[positions]),
+        "components": [
+            {"label": label, "values": numbers(np.ascontiguousarray(rows[:, place]))}
+            for place, label in enumerate(labels[: flat.shape[1]])
+        ],
+        "omitted": max(leaf.components - flat.shape[1], 0),
+    }
+
+
+def _first(items: Iterable[Any], count: int) -> list[Any]:
+    return [item for item, _ in zip(items, range(count), strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames of an answer.
+
+    Attributes:
+        start: the step of the first one.
+        pixels: RGB, shape (n, H, W, 3).
+    """
+
+    start: int
+    pixels: npt.NDArray[np.uint8]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that describe the body."""
+        count, height, width, _ = self.pixels.shape
+        names = ("X-Frames-Start", "X-Frames-Count", "X-Frame-Height", "X-Frame-Width")
+        return dict(zip(names, map(str, (self.start, count, height, width)), strict=True))
+
+
+def frames(opened: Opened, query: Query) -> Frames:
+    """Return the pictures of a leaf, as many as an answer may have.
+
+    Raises:
+        Refusal: there is no such leaf.
+        ArgumentError: its values are not pictures.
+    """
+    start = query.number("start", 0, _LAST, 0)
+    stop = query.number("stop", 0, _LAST, _LAST)
+    reader = _reader(opened, query)
+    leaf = _leaf(reader, query)
+    if leaf.picture is None:
+        raise ArgumentError(f"leaf is {shortened(leaf.name)}, whose values are {leaf.kind}, expected pictures.")
+    most = max(_MOST_PIXELS // (leaf.picture.height * leaf.picture.width * 3), 1)
+    return Frames(start, reader.frames(leaf.name, start, min(stop, start + most)))
+
+
+def texts(opened: Opened, query: Query) -> dict[str, Any]:
+    """Return the texts of a leaf where they change; values that are not text are given as JSON.
+
+    Raises:
+        Refusal: there is no such leaf.
+        ArgumentError: its values are numbers, flags or pictures.
+    """
+    reader = _reader(opened, query)
+    leaf = _leaf(reader, query)
+    if leaf.kind not in ("text", "other"):
+        raise ArgumentError(f"leaf is {shortened(leaf.name)}, whose values are {leaf.kind}, expected texts.")
+    found: list[dict[str, Any]] = []
+    left, last = _MOST_CHARACTERS, None
+    for step, value in zip(reader.timesteps(leaf.name).tolist(), reader.values(leaf.name), strict=False):
+        text = cut(value if isinstance(value, str) else as_json(plain(value)).decode())
+        if text == last:
+            continue
+        left -= len(text)
+        if len(found) == _MOST_TEXTS or left < 0:
+            return {"texts": found, "cut": True}
+        found.append({"step": step, "text": text})
+        last = text
+    return {"texts": found, "cut": False}
