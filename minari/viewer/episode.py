@@ -42,8 +42,9 @@ def _leaf(reader: EpisodeReader, query: Query) -> EpisodeLeaf:
     Raises:
         Refusal: there is no such leaf.
     """
+    name = query.text("leaf")
     try:
-        return reader.leaf(query.text("leaf"))
+        return reader.leaf(name)
     except ArgumentError as error:
         raise Refusal(404, "LeafNotFound", str(error)) from error
 
@@ -102,7 +103,7 @@ def series(opened: Opened, query: Query) -> dict[str, Any]:
     if leaf.kind not in _PLOTTED:
         raise ArgumentError(f"leaf is {shortened(leaf.name)}, whose values are {leaf.kind}, expected numbers or flags.")
     values = reader.values(leaf.name)
-    flat = values.reshape(len(values), -1)[:, :_MOST_COMPONENTS]
+    flat = values.reshape(len(values), leaf.components)[:, :_MOST_COMPONENTS]
     count = max(flat.shape[1], 1)
     if flat.size > _MOST_NUMBERS:  # each of the components has points of its own
         most = min(most, max(_MOST_NUMBERS // count**2, 2))

@@ -20,7 +20,7 @@ __all__ = ["Body", "Query", "read_body"]
 _LONGEST: Final = 4_000  # characters of a parameter
 _MOST_BYTES: Final = 1_000_000  # of a body
 _MOST_NUMBERS: Final = 100_000  # in a list of a body
-_WHOLE: Final = re.compile(r"-?[0-9]{1,15}", re.ASCII)
+_WHOLE: Final = re.compile(r"-?[0-9]{1,16}", re.ASCII)
 
 
 class Query:

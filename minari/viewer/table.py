@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -95,10 +96,10 @@ def _ranks_of(values: npt.NDArray[Any]) -> npt.NDArray[np.int_]:
 
 def _sort_key(value: Any) -> tuple[int, Any] | None:
     """Return what a value of any type is sorted by: numbers first, then texts, then anything else by its text."""
-    if value is None or value != value:  # NaN
+    if isinstance(value, (bool, int, float)):
+        return None if math.isnan(value) else (0, value)
+    if value is None:
         return None
-    if isinstance(value, (bool, int, float, np.bool_)):
-        return 0, value
     return (1, value) if isinstance(value, str) else (2, _text_of(value))
 
 
@@ -111,7 +112,7 @@ def _columns(opened: Opened) -> Iterator[TableColumn]:
     dataset = opened.dataset
     for name, values in episode_columns(dataset.storage, dataset.episode_indices).items():
         if values.ndim > 1:
-            flat = values.reshape(len(values), -1)
+            flat = values.reshape(len(values), math.prod(values.shape[1:]))
             for place, index in islice(enumerate(np.ndindex(values.shape[1:])), _MOST_COMPONENTS):
                 yield TableColumn.of(name + "".join(f"[{position}]" for position in index), flat[:, place])
         elif values.dtype != object or any(value is not None for value in values):

@@ -18,7 +18,20 @@ from minari.cli import app
 from support.scripted import listing
 
 
-COMMANDS = ("record", "list", "show", "view", "combine", "edit", "rename", "delete", "clean", "download", "upload", "recover")
+COMMANDS = (
+    "record",
+    "list",
+    "show",
+    "view",
+    "combine",
+    "edit",
+    "rename",
+    "delete",
+    "clean",
+    "download",
+    "upload",
+    "recover",
+)
 
 
 def output_of(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

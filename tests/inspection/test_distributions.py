@@ -57,6 +57,11 @@ def test_numbers_that_bins_cannot_divide(values: list[float], expected: Histogra
     assert histogram(np.array(values)) == expected
 
 
+def test_nothing_has_components_too() -> None:
+    assert [(label, len(numbers)) for label, numbers in components(np.zeros((0, 2)))] == [("0", 0), ("1", 0)]
+    assert [(label, len(numbers)) for label, numbers in components(np.zeros(0))] == [("", 0)]
+
+
 def test_components_are_labeled_by_their_place() -> None:
     values = np.arange(12).reshape(2, 2, 3)
     found = dict(components(values))
