@@ -27,6 +27,7 @@ from benchmarks import (
     remotes,
     sampling,
     tables,
+    viewer,
 )
 from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
@@ -63,6 +64,7 @@ RENDERED = (
     "interchange",
     "remotes",
     "reliability",
+    "viewer",
 )
 
 
@@ -260,6 +262,23 @@ def stand(
             echo("\n".join(figures.problems))
 
 
+@app.command("viewer")
+def look(
+    repeat: Repeat = 3,
+    quick: Quick = False,
+    output: Output = RESULTS,
+    scratch: Scratch = None,
+) -> None:
+    """Measure the first answers of the page of `minari view`, and the rate of frames."""
+    with errors_in_one_line():
+        ours = environments.our_side()
+        facts = describe((ours,), 1 if quick else repeat, quick)
+        with Progress(console) as progress:
+            figures = viewer.measure(ours, scratch, facts["settings"]["repeat"], quick, progress)
+        write(output, "viewer", viewer.as_json(figures, facts), viewer.page(figures, facts))
+        echo(viewer.page(figures, facts))
+
+
 @app.command("render")
 def render(output: Output = Path("docs/benchmarks")) -> None:
     """Rewrite the pages and charts of a directory from its stored results, without measuring."""
@@ -287,6 +306,7 @@ def _render(name: str, facts: Mapping[str, Any], output: Path) -> None:
             "interchange": interchange,
             "remotes": remotes,
             "reliability": reliability,
+            "viewer": viewer,
         }[name]
         figures = module.from_json(facts)
         page = module.page(figures, facts)

@@ -48,19 +48,22 @@ def episodes_table(storage: MinariStorage, numbers: npt.NDArray[np.int_], librar
     return columns
 
 
-def episode_columns(storage: MinariStorage, numbers: npt.NDArray[np.int_]) -> dict[str, npt.NDArray[Any]]:
+def episode_columns(
+    storage: MinariStorage, numbers: npt.NDArray[np.int_], outcomes: EpisodeOutcomes | None = None
+) -> dict[str, npt.NDArray[Any]]:
     """Return the columns of the table of some episodes, by their names.
 
     Args:
         storage: of the dataset.
         numbers: of the episodes.
+        outcomes: of these episodes, if they are known.
 
     Returns:
         Arrays with an element for each episode, shape (E,), or (E, k) for rewards of k components. Those of metadata
         that has other types than numbers of one type, or is missing in an episode, are object arrays, with None where
         it is missing.
     """
-    outcomes = outcomes_of(storage, numbers)
+    outcomes = outcomes_of(storage, numbers) if outcomes is None else outcomes
     columns: dict[str, npt.NDArray[Any]] = {"id": np.asarray(numbers, np.int64), **_columns_of(outcomes)}
     codec = storage.episode_codec
     for agent, one in outcomes.agents.items():

@@ -20,6 +20,7 @@ from minari._storages.metadata_file import stamp_of
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import DatasetChangedError, DatasetNotFoundError
 from minari.inspection import EpisodeReader
+from minari.sampling.episode_statistics import EpisodeOutcomes, outcomes_of
 from minari.storage.local import load_dataset, open_dataset
 from minari.viewer.work import Workers
 
@@ -125,6 +126,11 @@ class Opened:
         if reader is None or reader.number != number:
             reader = self._reader = EpisodeReader(self.dataset.storage, number)
         return reader
+
+    def outcomes(self) -> EpisodeOutcomes:
+        """Return the outcomes of all episodes; computed once."""
+        dataset = self.dataset
+        return self.computed("outcomes", lambda: outcomes_of(dataset.storage, dataset.episode_indices))
 
     def selected(self, where: str) -> npt.NDArray[np.int_]:
         """Return the numbers of the episodes for which a condition is true; of all if it is empty.

@@ -13,24 +13,18 @@ from minari._model.multi_agent import agent_name
 from minari.inspection import Distribution, EpisodeLeaf, Histogram, histogram, summarize_leaves
 from minari.inspection.distributions import components
 from minari.inspection.leaf_summaries import evenly_spaced, leaf_values
-from minari.sampling.episode_statistics import EpisodeOutcomes, outcomes_of
+from minari.sampling.episode_statistics import EpisodeOutcomes
 from minari.viewer.answers import cut, numbers, plain
 from minari.viewer.facts import leaf_as_json, texts_of_facts
 from minari.viewer.opened import Opened
 from minari.viewer.requests import Query
 
 
-__all__ = ["compare", "component_label", "distributions", "leaves", "outcomes"]
+__all__ = ["compare", "component_label", "distributions", "leaves"]
 
 _MOST_COMPONENTS: Final = 64
 _MOST_COMPARED: Final = 16  # components of a leaf
 _MOST_STEPS: Final = 2**15  # of each of two datasets that are compared
-
-
-def outcomes(opened: Opened) -> EpisodeOutcomes:
-    """Return the outcomes of all episodes; computed once."""
-    dataset = opened.dataset
-    return opened.computed("outcomes", lambda: outcomes_of(dataset.storage, dataset.episode_indices))
 
 
 def distributions(opened: Opened, query: Query) -> dict[str, Any]:
@@ -39,7 +33,7 @@ def distributions(opened: Opened, query: Query) -> dict[str, Any]:
     Raises:
         ArgumentError: it is not a condition.
     """
-    chosen = outcomes(opened).take(opened.selected(query.text("where", "")))
+    chosen = opened.outcomes().take(opened.selected(query.text("where", "")))
     terminated, truncated = chosen.terminated, chosen.truncated
     acting = {agent: one.take(one.lengths > 0) for agent, one in chosen.agents.items()}
     return {
@@ -126,7 +120,7 @@ def compare(pair: Sequence[Opened]) -> dict[str, Any]:
     """Return two datasets side by side: their facts, and distributions in the same bins."""
     facts = [texts_of_facts(opened) for opened in pair]
     keys = list(dict.fromkeys(key for one in facts for key in one))
-    both = [outcomes(opened) for opened in pair]
+    both = [opened.outcomes() for opened in pair]
     returns = [dict(_components(one.returns, _MOST_COMPONENTS)) for one in both]
     lengths = [one.lengths.astype(np.float64) for one in both]
     values = [_sampled(opened) for opened in pair]

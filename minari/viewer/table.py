@@ -110,7 +110,7 @@ def table_columns(opened: Opened) -> list[TableColumn]:
 
 def _columns(opened: Opened) -> Iterator[TableColumn]:
     dataset = opened.dataset
-    for name, values in episode_columns(dataset.storage, dataset.episode_indices).items():
+    for name, values in episode_columns(dataset.storage, dataset.episode_indices, opened.outcomes()).items():
         if values.ndim > 1:
             flat = values.reshape(len(values), math.prod(values.shape[1:]))
             for place, index in islice(enumerate(np.ndindex(values.shape[1:])), _MOST_COMPONENTS):

@@ -10,6 +10,7 @@ from typing import Final, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
+from minari.errors import MinariError
 from minari.progress import ProgressTask, observe_progress
 
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 _MOST_THREADS: Final = 4  # that read; each may hold an episode
 
 
-class Stopped(Exception):
+class Stopped(MinariError):
     """Work that is stopped, as the server ends."""
 
 

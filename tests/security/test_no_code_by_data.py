@@ -46,6 +46,13 @@ BEGINNINGS = {
     "minari.cli.split:": "split",
     "minari.cli.sharing:": "download upload",
     "minari.cli.validate:": "validate",
+    "minari.viewer.opened:Places.": "open",
+    "minari.viewer.facts:": "catalog opened_dataset closed_dataset",
+    "minari.viewer.table:": "episodes",
+    "minari.viewer.summaries:": "distributions leaves compare",
+    "minari.viewer.episode:": "episode series frames texts",
+    "minari.viewer.edits:": "mark dry_run drop",
+    "minari.viewer.app:": "create_app",
 }
 ENTRY_POINTS = [prefix + name for prefix, names in BEGINNINGS.items() for name in names.split()]
 
