@@ -18,6 +18,7 @@ from minari import errors
 from support.programs import run
 
 
+HAS_SERVER = importlib.util.find_spec("starlette") is not None and importlib.util.find_spec("uvicorn") is not None
 HAS_ARROW = importlib.util.find_spec("pyarrow") is not None  # an extra
 
 # Where programs import from. Names are looked up as attributes, so submodules count too.
@@ -65,6 +66,7 @@ IMPORTS: dict[str, list[str]] = {
         "get_dataset_spec_dict", "get_dataset_path", "_generate_dataset_metadata", "_generate_dataset_path",
     ],
     "minari.cli": ["app"],
+    **({"minari.viewer": ["create_app", "serve"]} if HAS_SERVER else {}),
     "minari.errors": list(errors.__all__),
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 from starlette.applications import Starlette
@@ -19,6 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from minari._storages.paths import PathLike
+from minari._storages.registry import get_minari_storage
 from minari.dataset.validation import find_data_path
 from minari.errors import ArgumentError, DatasetChangedError, DatasetIdError, DatasetNotFoundError, MinariError
 from minari.viewer import edits, episode, facts, summaries, table
@@ -44,6 +45,8 @@ _TYPES: Final = {
     ".png": "image/png",
     ".ico": "image/x-icon",
 }
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +98,13 @@ class Viewer:
         self.workers = Workers()
         self.opened = OpenedDatasets(self.places, self.workers)
         self._editing = anyio.Lock()
+
+    def prepare(self) -> None:
+        """Load the libraries of the formats in the catalog, which takes long; called while the browser starts."""
+        formats = {one["format"] for one in facts.catalog(self.places, self.read_only)["datasets"]}
+        for name in sorted(filter(None, formats)):
+            with suppress(MinariError, ImportError):
+                get_minari_storage(name)
 
     def app(self, hosts: Iterable[str]) -> ASGIApp:
         """Return the application behind the guard."""
@@ -163,34 +173,37 @@ class Viewer:
         request: Request,
     ) -> Response:
         query = Query(request.query_params.multi_items(), known)
-        return _json_answer(await self._work(lock, lambda opened: as_json(work(opened, query)), query.text("dataset")))
+        names = [query.text("dataset")]
+        return _json_answer(await self._work(request, lock, lambda opened: as_json(work(opened, query)), names))
 
-    async def _work(self, lock: str | None, work: Callable[..., Any], *names: str) -> Any:
+    async def _work(self, request: Request, lock: str | None, work: Callable[..., T], names: Sequence[str]) -> T:
         """Return what a function reads of open datasets, in a thread; again if they are edited meanwhile."""
         for _ in range(_ATTEMPTS - 1):
             with suppress(DatasetChangedError):
-                return await self._work_once(lock, work, names)
-        return await self._work_once(lock, work, names)
+                return await self._work_once(request, lock, work, names)
+        return await self._work_once(request, lock, work, names)
 
-    async def _work_once(self, lock: str | None, work: Callable[..., Any], names: Sequence[str]) -> Any:
+    async def _work_once(self, request: Request, lock: str | None, work: Callable[..., T], names: Sequence[str]) -> T:
         opened = {name: await self.opened.get(name) for name in sorted(set(names))}
         async with AsyncExitStack() as stack:
             if lock is not None:
                 for one in opened.values():
                     await stack.enter_async_context(getattr(one, lock))
-            return await self.workers.run(work, *(opened[name] for name in names))
+            return await self.workers.run_for(request.receive, work, *(opened[name] for name in names))
 
     async def _frames(self, request: Request) -> Response:
         known = ("dataset", "episode", "leaf", "start", "stop")
         query = Query(request.query_params.multi_items(), known)
-        found = await self._work(None, lambda opened: episode.frames(opened, query), query.text("dataset"))
-        return Response(found.pixels.tobytes(), headers=found.headers, media_type="application/octet-stream")
+        names = [query.text("dataset")]
+        headers, pixels = await self._work(request, None, lambda opened: episode.frames(opened, query), names)
+        return Response(pixels, headers=headers, media_type="application/octet-stream")
 
     async def _compare(self, request: Request) -> Response:
         names = Query(request.query_params.multi_items(), ("dataset",)).all("dataset")
         if len(names) != 2:
             raise ArgumentError(f"dataset is given {len(names)} times, expected the two datasets to compare.")
-        return _json_answer(await self._work("leaves_lock", lambda *pair: as_json(summaries.compare(pair)), *names))
+        work = lambda *pair: as_json(summaries.compare(pair))  # noqa: E731
+        return _json_answer(await self._work(request, "leaves_lock", work, names))
 
     async def _mark(self, request: Request) -> Response:
         opened, body = await self._to_edit(request, edits.MARK)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +18,7 @@ from minari.viewer.requests import Query
 from minari.viewer.summaries import component_label
 
 
-__all__ = ["Frames", "episode", "frames", "series", "texts"]
+__all__ = ["episode", "frames", "series", "texts"]
 
 _MOST_COMPONENTS: Final = 64
 _MOST_POINTS: Final = 10_000
@@ -123,28 +122,10 @@ def _first(items: Iterable[Any], count: int) -> list[Any]:
     return [item for item, _ in zip(items, range(count), strict=False)]
 
 
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """Frames of an answer.
+def frames(opened: Opened, query: Query) -> tuple[dict[str, str], bytes]:
+    """Return the pictures of a leaf, as many as an answer may have: the headers that describe them, and the pixels.
 
-    Attributes:
-        start: the step of the first one.
-        pixels: RGB, shape (n, H, W, 3).
-    """
-
-    start: int
-    pixels: npt.NDArray[np.uint8]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Return the headers that describe the body."""
-        count, height, width, _ = self.pixels.shape
-        names = ("X-Frames-Start", "X-Frames-Count", "X-Frame-Height", "X-Frame-Width")
-        return dict(zip(names, map(str, (self.start, count, height, width)), strict=True))
-
-
-def frames(opened: Opened, query: Query) -> Frames:
-    """Return the pictures of a leaf, as many as an answer may have.
+    The pixels are RGB of shape (n, H, W, 3), uint8, in the order of C.
 
     Raises:
         Refusal: there is no such leaf.
@@ -157,7 +138,10 @@ def frames(opened: Opened, query: Query) -> Frames:
     if leaf.picture is None:
         raise ArgumentError(f"leaf is {shortened(leaf.name)}, whose values are {leaf.kind}, expected pictures.")
     most = max(_MOST_PIXELS // (leaf.picture.height * leaf.picture.width * 3), 1)
-    return Frames(start, reader.frames(leaf.name, start, min(stop, start + most)))
+    found = reader.frames(leaf.name, start, min(stop, start + most))
+    count, height, width, _ = found.shape
+    names = ("X-Frames-Start", "X-Frames-Count", "X-Frame-Height", "X-Frame-Width")
+    return dict(zip(names, map(str, (start, count, height, width)), strict=True)), found.tobytes()
 
 
 def texts(opened: Opened, query: Query) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from threading import Thread
 from types import FrameType
 from typing import Final
 
@@ -15,7 +17,7 @@ import uvicorn
 
 from minari._base.json_text import shortened
 from minari._storages.paths import PathLike
-from minari.errors import ArgumentError
+from minari.errors import ArgumentError, MinariError
 from minari.viewer.app import Viewer
 from minari.viewer.guard import ANY_ADDRESS, LOOPBACK
 
@@ -74,10 +76,16 @@ def serve(
         )
         if started is not None:
             started(f"http://{_in_address(host)}:{bound}/#token={token}")
+        Thread(target=_prepare, args=[viewer], daemon=True).start()
         try:
             _Server(config, viewer).run(sockets=[listener])
         except KeyboardInterrupt:  # which uvicorn raises again once the server has ended
             viewer.workers.stop()
+
+
+def _prepare(viewer: Viewer) -> None:
+    with suppress(MinariError, OSError):  # which the page reports when it asks
+        viewer.prepare()
 
 
 class _Server(uvicorn.Server):
