@@ -32,7 +32,7 @@ EPISODES, QUICK_EPISODES = 10_000, 60
 STEPS = 100
 FRAMES, QUICK_FRAMES = 1_000, 40
 SIDE = 84  # pixels
-AT_ONCE = 32  # frames in one request, as the page asks for them
+AT_ONCE = 49  # frames in one request: a megabyte, as the page asks for them
 
 #: What the page asks for when a dataset is opened, in order, and what its user asks for next.
 REQUESTS = {
@@ -262,6 +262,6 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
         f"Minimum of {facts['settings']['repeat']} repeats, each with a fresh server, which prints its address after "
         f"{figure(start)}; the requests follow each other. Cold: nothing was computed from this dataset before. Kept: "
         "its statistics are beside the data, as after the first time. Warm: asked again. Files are in the page cache. "
-        "Frames have the default compression of the format, and are asked for 32 at once."
+        "Frames have the default compression of the format, and are asked for a megabyte at once."
     )
     return "\n\n".join([*parts, tables.about(facts)]) + "\n"

@@ -27,7 +27,7 @@ from minari.errors import (
 )
 
 
-__all__ = ["LONGEST_TEXT", "Refusal", "as_json", "cut", "error_of", "numbers", "plain"]
+__all__ = ["LONGEST_TEXT", "Refusal", "as_json", "cut", "error_of", "numbers", "plain", "plotted"]
 
 #: Characters of a text from data, after which it is cut.
 LONGEST_TEXT: Final = 5_000
@@ -121,6 +121,18 @@ def numbers(values: npt.NDArray[Any]) -> list[Any]:
         return [plain(value) for value in values.tolist()]
     small: list[Any] = values.tolist()
     return small
+
+
+def plotted(values: npt.NDArray[Any]) -> list[Any]:
+    """Return numbers or flags of a plot, shape (n,), as JSON numbers: null where they are not finite, flags 0 or 1.
+
+    >>> plotted(np.array([2**60, 1])), plotted(np.array([True, False]))
+    ([1.152921504606847e+18, 1.0], [1, 0])
+    """
+    if values.dtype.kind == "b":
+        return numbers(values.astype(np.int8))
+    is_large = values.dtype.kind in "iu" and values.size and np.abs(values.astype(np.float64)).max() > _EXACT
+    return numbers(values.astype(np.float64) if is_large else values)
 
 
 def plain(value: Any, level: int = 0) -> Any:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from minari._base.json_text import shortened
 from minari.errors import ArgumentError
 from minari.inspection import EpisodeLeaf, EpisodeReader, reduced
-from minari.viewer.answers import Refusal, as_json, cut, numbers, plain
+from minari.viewer.answers import Refusal, as_json, cut, numbers, plain, plotted
 from minari.viewer.facts import leaf_as_json
 from minari.viewer.opened import Opened
 from minari.viewer.requests import Query
@@ -84,9 +84,8 @@ def _bounds(values: npt.NDArray[Any]) -> tuple[Any, Any]:
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not finite.size:
         return None, None
-    if finite.dtype.kind == "b":
-        finite = finite.astype(np.int8)
-    return plain(finite.min().item()), plain(finite.max().item())
+    low, high = plotted(np.array([finite.min(), finite.max()]))
+    return low, high
 
 
 def series(opened: Opened, query: Query) -> dict[str, Any]:
@@ -106,13 +105,12 @@ def series(opened: Opened, query: Query) -> dict[str, Any]:
     count = max(flat.shape[1], 1)
     if flat.size > _MOST_NUMBERS:  # each of the components has points of its own
         most = min(most, max(_MOST_NUMBERS // count**2, 2))
-    positions, rows = reduced(flat.astype(np.int8) if flat.dtype.kind == "b" else flat, most)
+    positions, rows = reduced(flat, most)
     labels = [component_label(", ".join(map(str, place))) for place in _first(np.ndindex(leaf.shape), count)]
     return {
         "steps": numbers(reader.timesteps(leaf.name)[positions]),
         "components": [
-            {"label": label, "values": numbers(np.ascontiguousarray(rows[:, place]))}
-            for place, label in enumerate(labels[: flat.shape[1]])
+            {"label": label, "values": plotted(rows[:, place])} for place, label in enumerate(labels[: flat.shape[1]])
         ],
         "omitted": max(leaf.components - flat.shape[1], 0),
     }

@@ -22,7 +22,7 @@ FORMATS = ["hdf5", "arrow", "zarr"]
 
 
 def json_numbers(values: np.ndarray) -> list[Any]:
-    """Numbers as JSON has them: nothing where they are not finite, text where JavaScript would round them."""
+    """Numbers as plots have them: nothing where they are not finite, and floats where JavaScript would round them."""
     found: list[Any] = []
     for value in values.tolist():
         if isinstance(value, bool):
@@ -30,8 +30,9 @@ def json_numbers(values: np.ndarray) -> list[Any]:
         elif isinstance(value, float) and not math.isfinite(value):
             found.append(None)
         else:
-            found.append(str(value) if isinstance(value, int) and abs(value) > 2**53 else value)
-    return found
+            found.append(value)
+    is_large = any(isinstance(value, int) and abs(value) > 2**53 for value in found)
+    return [float(value) for value in found] if is_large else found
 
 
 def arrays(name: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:
@@ -85,9 +86,9 @@ def test_numbers_that_json_does_not_have() -> None:
         facts = get(browser, "episode", dataset="look/cameras-v0", episode=0)
         leaves = {leaf["name"]: leaf for leaf in facts["leaves"]}
         assert facts["metadata"]["seed"] == str(2**62 + 3)
-        assert (leaves["infos/big"]["min"], leaves["observations/x"]["max"]) == (str(2**60), 1)
+        assert (leaves["infos/big"]["min"], leaves["observations/x"]["max"]) == (2.0**60, 1)
         big = get(browser, "series", dataset="look/cameras-v0", episode=0, leaf="infos/big")
-        assert big["components"] == [{"label": "", "values": [str(2**60)] * 4}]
+        assert big["components"] == [{"label": "", "values": [2.0**60] * 4}]
         x = get(browser, "series", dataset="look/cameras-v0", episode=0, leaf="observations/x")
         assert x["components"][0]["values"] == [None, None, 0, 1]
         flags = get(browser, "series", dataset="look/cameras-v0", episode=0, leaf="infos/success")
