@@ -35,12 +35,13 @@ class View(Protocol):
         """Return the numbers of the episodes."""
 
 
-def select_episodes(dataset: View, text: str) -> list[int]:
+def select_episodes(dataset: View, text: str, outcomes: EpisodeOutcomes | None = None) -> list[int]:
     """Return the numbers of the episodes of a view for which a condition is true, in its order.
 
     Args:
         dataset: the view.
         text: the condition, see :class:`~minari.dataset.condition.Condition`.
+        outcomes: of the episodes of the view, if they are known.
 
     Raises:
         ArgumentTypeError: the condition is not a text.
@@ -51,7 +52,7 @@ def select_episodes(dataset: View, text: str) -> list[int]:
     storage, numbers = dataset.storage, dataset.episode_indices.tolist()
     missing = [_Missing(lookup) for lookup in condition.lookups if len(lookup) > 1 or lookup[0] not in NAMES]
     found = []
-    values = _values(storage, numbers, condition)
+    values = _values(storage, numbers, condition, outcomes)
     for number, one in zip(numbers, track(values, "selecting", total=len(numbers)), strict=True):
         missing = [lookup for lookup in missing if lookup.is_missing_in(one)] if missing else missing
         if condition(one):
@@ -63,7 +64,9 @@ def select_episodes(dataset: View, text: str) -> list[int]:
     return found
 
 
-def _values(storage: MinariStorage, numbers: list[int], condition: Condition) -> Iterator[dict[Any, Any]]:
+def _values(
+    storage: MinariStorage, numbers: list[int], condition: Condition, known: EpisodeOutcomes | None
+) -> Iterator[dict[Any, Any]]:
     """Yield the values that a condition needs of each episode."""
     names = condition.names
     has_agents = storage.is_multi_agent and AGENTS in names
@@ -71,7 +74,7 @@ def _values(storage: MinariStorage, numbers: list[int], condition: Condition) ->
     is_outcome = has_agents or not names.isdisjoint(_OUTCOMES)
     lengths = storage.get_episode_lengths(numbers).tolist() if "length" in names else [None] * len(numbers)
     metadata: Iterable[dict[str, Any]] = storage.get_episode_metadata(numbers) if is_metadata else ({} for _ in numbers)
-    outcomes = _outcomes(storage, numbers) if is_outcome else ({} for _ in numbers)
+    outcomes = _outcomes(storage, numbers, known) if is_outcome else ({} for _ in numbers)
     fields = field_values(storage, numbers, condition.fields) if condition.fields else ({} for _ in numbers)
     for number, length, described, outcome, of_fields in zip(numbers, lengths, metadata, outcomes, fields, strict=True):
         described.setdefault("seed", None)
@@ -82,9 +85,9 @@ def _values(storage: MinariStorage, numbers: list[int], condition: Condition) ->
         yield values
 
 
-def _outcomes(storage: MinariStorage, numbers: list[int]) -> Iterator[dict[str, Any]]:
+def _outcomes(storage: MinariStorage, numbers: list[int], known: EpisodeOutcomes | None) -> Iterator[dict[str, Any]]:
     """Yield the return and the flags of the last step of each episode; for many agents also those of each that acts."""
-    outcomes = outcomes_of(storage, np.array(numbers, np.int_))
+    outcomes = outcomes_of(storage, np.array(numbers, np.int_)) if known is None else known
     rows = {agent: zip(one.lengths.tolist(), _rows(one), strict=True) for agent, one in outcomes.agents.items()}
     for row in _rows(outcomes):
         of_agents = {agent: next(own) for agent, own in rows.items()}

@@ -191,19 +191,20 @@ class EpisodeReader:
     Args:
         storage: of the dataset.
         number: of the episode.
+        outcomes: of the episode, if they are known.
 
     Raises:
         EpisodeIndexError: there is no such episode.
     """
 
-    def __init__(self, storage: MinariStorage, number: int) -> None:
+    def __init__(self, storage: MinariStorage, number: int, outcomes: EpisodeOutcomes | None = None) -> None:
         check_whole_number("The number of an episode", number)
         if not 0 <= number < storage.total_episodes:
             raise EpisodeIndexError(
                 f"There is no episode {number} in {storage.dataset_id}, expected a number from 0 to "
                 f"{storage.total_episodes - 1}."
             )
-        self.storage, self.number = storage, int(number)
+        self.storage, self.number, self._known_outcomes = storage, int(number), outcomes
 
     @cached_property
     def length(self) -> int:
@@ -219,7 +220,8 @@ class EpisodeReader:
     @cached_property
     def outcomes(self) -> EpisodeOutcomes:
         """The return and the last flags, arrays of one element."""
-        return outcomes_of(self.storage, np.array([self.number]))
+        known = self._known_outcomes
+        return outcomes_of(self.storage, np.array([self.number])) if known is None else known
 
     @cached_property
     def agents(self) -> list[str]:

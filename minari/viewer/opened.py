@@ -18,6 +18,7 @@ from minari._base.settings import get_datasets_root
 from minari._catalog.listing import did_you_mean_local
 from minari._storages.metadata_file import stamp_of
 from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.selection import select_episodes
 from minari.errors import DatasetChangedError, DatasetNotFoundError
 from minari.inspection import EpisodeReader
 from minari.sampling.episode_statistics import EpisodeOutcomes, outcomes_of
@@ -124,7 +125,9 @@ class Opened:
         """
         reader = self._reader
         if reader is None or reader.number != number:
-            reader = self._reader = EpisodeReader(self.dataset.storage, number)
+            known: EpisodeOutcomes | None = self._results.get("outcomes")
+            outcomes = known.take(np.array([number])) if known is not None and number < len(known) else None
+            reader = self._reader = EpisodeReader(self.dataset.storage, number, outcomes)
         return reader
 
     def outcomes(self) -> EpisodeOutcomes:
@@ -140,7 +143,9 @@ class Opened:
         """
         if not where.strip():
             return self.dataset.episode_indices
-        return self.computed(("where", where), lambda: self.dataset.filter_episodes(where).episode_indices)
+        return self.computed(
+            ("where", where), lambda: np.array(select_episodes(self.dataset, where, self.outcomes()), np.int_)
+        )
 
 
 class OpenedDatasets:
