@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from threading import Thread
 from types import FrameType
 from typing import Final
@@ -77,10 +80,7 @@ def serve(
         if started is not None:
             started(f"http://{_in_address(host)}:{bound}/#token={token}")
         Thread(target=_prepare, args=[viewer], daemon=True).start()
-        try:
-            _Server(config, viewer).run(sockets=[listener])
-        except KeyboardInterrupt:  # which uvicorn raises again once the server has ended
-            viewer.workers.stop()
+        _run(_Server(config, viewer), listener)
 
 
 def _prepare(viewer: Viewer) -> None:
@@ -98,6 +98,24 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._viewer.workers.stop()
         super().handle_exit(sig, frame)
+
+
+def _run(server: _Server, listener: socket.socket) -> None:
+    """Run a server until Ctrl-C; in a notebook, whose event loop is running, in a thread."""
+    run = partial(server.run, sockets=[listener])
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        with suppress(KeyboardInterrupt):  # which uvicorn raises again once the server has ended
+            run()
+        return
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        server.handle_exit(signal.SIGINT, None)
+        thread.join()
 
 
 def is_loopback(host: str) -> bool:
