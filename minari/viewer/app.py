@@ -206,21 +206,24 @@ class Viewer:
         return _json_answer(await self._work(request, "leaves_lock", work, names))
 
     async def _mark(self, request: Request) -> Response:
-        opened, body = await self._to_edit(request, edits.MARK)
+        body = await self._body(request, edits.MARK)
         async with self._editing:
+            opened = await self._current(body)
             report = await self.workers.run_to_the_end(edits.mark, opened, body)
             return await self._edited(report, opened.name)
 
     async def _drop(self, request: Request) -> Response:
-        opened, body = await self._to_edit(request, edits.DROP)
+        body = await self._body(request, edits.DROP)
         if not body.flag("confirm"):
+            opened = await self._current(body)
             return await self._json(partial(edits.dry_run, opened, body, self.places))
         async with self._editing:
+            opened = await self._current(body)
             report = await self.workers.run_to_the_end(edits.drop, opened, body, self.places)
             name = report.new_dataset_id or opened.name
             return await self._edited(report, name, dataset=name)
 
-    async def _to_edit(self, request: Request, known: Sequence[str]) -> tuple[Opened, Body]:
+    async def _body(self, request: Request, known: Sequence[str]) -> Body:
         body = Body(await read_body(request), known)
         if self.read_only:
             raise Refusal(
@@ -228,13 +231,20 @@ class Viewer:
                 "ReadOnly",
                 "This server changes nothing; start `minari view` with --edit to mark and drop episodes.",
             )
+        return body
+
+    async def _current(self, body: Body) -> Opened:
+        """Return the dataset to edit, which is as it was when it was shown."""
         opened = await self.opened.get(body.text("dataset"))
         edits.check_revision(opened, body)
-        return opened, body
+        return opened
 
     async def _edited(self, report: edits.Report, name: str, **further: str) -> Response:
-        now = await self.opened.get(name)
-        return _json_answer(as_json({"revision": now.revision, **further, "report": edits.sentences(report)}))
+        """Return the answer to an edit, which is done whether or not the dataset can be opened again."""
+        revision = ""
+        with suppress(MinariError, OSError):
+            revision = (await self.opened.get(name)).revision
+        return _json_answer(as_json({"revision": revision, **further, "report": edits.sentences(report)}))
 
 
 def _without_query(work: Callable[[Opened], Any]) -> Callable[[Opened, Query], Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,15 @@ def test_an_edit_between_the_check_and_the_change(monkeypatch: pytest.MonkeyPatc
         found = post(browser, "drop", 409, revision=first, confirm=True)
         assert found["kind"] == "DatasetChangedError"
     assert [episode.metadata["task"] for episode in minari.load_dataset(ID)] == ["t1", "t2", "t3"]
+
+
+def test_of_two_edits_of_one_state_only_one_is_done() -> None:
+    make()
+    with client() as browser, ThreadPoolExecutor(4) as pool:
+        body = {"dataset": ID, "revision": revision(browser), "episodes": [0], "confirm": True}
+        answers = list(pool.map(lambda _: browser.post("/api/drop", json=body).status_code, range(4)))
+    assert sorted(answers) == [200, 409, 409, 409]
+    assert len(minari.load_dataset(ID)) == 3
 
 
 def test_a_dataset_that_is_being_written_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:

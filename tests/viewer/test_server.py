@@ -33,7 +33,12 @@ PROGRAM = """
 def test_serving_ends_with_ctrl_c_and_the_program_goes_on(in_notebook: bool) -> None:
     serving = "serve(started=started, read_only=True)"
     if in_notebook:  # whose cells run within an event loop
-        lines = ["    async def cell():", f"        {serving}", "", "    asyncio.new_event_loop().run_until_complete(cell())"]
+        lines = [
+            "    async def cell():",
+            f"        {serving}",
+            "",
+            "    asyncio.new_event_loop().run_until_complete(cell())",
+        ]
     else:
         lines = [f"    {serving}"]
     assert run(PROGRAM + "\n".join(["", *lines, "    print('done')", ""])) == "True\ndone\n"
