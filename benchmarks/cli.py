@@ -272,7 +272,7 @@ def look(
     """Measure the first answers of the page of `minari view`, and the rate of frames."""
     with errors_in_one_line():
         ours = environments.our_side()
-        facts = describe((ours,), 1 if quick else repeat, quick)
+        facts = {**describe((ours,), 1 if quick else repeat, quick), "load": machine.load()}
         with Progress(console) as progress:
             figures = viewer.measure(ours, scratch, facts["settings"]["repeat"], quick, progress)
         write(output, "viewer", viewer.as_json(figures, facts), viewer.page(figures, facts))

@@ -257,11 +257,12 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
     if figures.browser:
         rows = [[name, figure(seconds)] for name, seconds in figures.browser.items()]
         parts.append(tables.table(["in a browser", "time"], rows))
+    load = "" if facts.get("load") is None else f" The load average of the machine was {facts['load']:.1f}."
     start = min(found["cold"]["start"] for found in figures.answers.values())
     parts.append(
         f"Minimum of {facts['settings']['repeat']} repeats, each with a fresh server, which prints its address after "
         f"{figure(start)}; the requests follow each other. Cold: nothing was computed from this dataset before. Kept: "
         "its statistics are beside the data, as after the first time. Warm: asked again. Files are in the page cache. "
-        "Frames have the default compression of the format, and are asked for a megabyte at once."
+        "Frames have the default compression of the format, and are asked for a megabyte at once." + load
     )
     return "\n\n".join([*parts, tables.about(facts)]) + "\n"

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 # At the end: where the wheel is tested, the checkout's own `minari` must not come before it.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import cli, collection, environments, growth, interchange, machine, running, sampling
+from benchmarks import cli, collection, environments, growth, interchange, machine, running, sampling, viewer
 from benchmarks.collection import Case, Cost
 from benchmarks.collectors import collect
 from benchmarks.environments import Side
@@ -268,7 +268,7 @@ def test_the_machine_is_described() -> None:
 
 def run_suite(*arguments: str, output: Path) -> dict[str, Any]:
     """Run it as a user does, and read what it has written."""
-    name = arguments[0] if arguments[0] in ("growth", "memory", "collection", "interchange") else "results"
+    name = arguments[0] if arguments[0] in ("growth", "memory", "collection", "interchange", "viewer") else "results"
     command = [sys.executable, "-m", "benchmarks", *arguments, "--quick", "--output", str(output)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stderr
@@ -310,6 +310,18 @@ def test_collection_is_measured(tmp_path: Path) -> None:
     assert list(written) == [case.name for case in collection.CASES]
     assert all(sides.keys() == {"minari"} and sides["minari"]["bare"] > 0 for sides in written.values())
     assert (tmp_path / "collection.png").exists()
+
+
+@pytest.mark.slow
+def test_the_viewer_is_measured(tmp_path: Path) -> None:
+    for module in ("pyarrow", "starlette", "uvicorn", "zarr"):
+        pytest.importorskip(module)
+    written = run_suite("viewer", output=tmp_path)["viewer"]
+    assert list(written["answers"]) == list(written["frames"]) == list(viewer.FORMATS)
+    for states in written["answers"].values():
+        assert states.keys() == {"cold", "kept", "warm"}
+        assert all(seconds > 0 for found in states.values() for seconds in found.values())
+    assert all(rates["frames"] > 30 for rates in written["frames"].values())
 
 
 @pytest.mark.slow
