@@ -47,7 +47,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def json_value(value: Any) -> Any:
-    """What JSON has in place of a value of the table."""
+    """Return what JSON has in place of a value of the table."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
