@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import webbrowser
 from pathlib import Path
 from urllib.parse import quote
@@ -57,7 +58,9 @@ def _first_dataset(dataset: str | None, root: str | None) -> tuple[list[Path], s
         )
     with suggesting_ids(dataset, root):
         data_path = find_data_path(dataset, root)
-    if is_dataset_id(dataset) and data_path == get_datasets_root(root).joinpath(*dataset.split("/"), "data"):
-        return [], dataset
-    path = Path(dataset).expanduser().absolute()
+    path = Path(os.path.realpath(data_path if data_path.name != "data" else data_path.parent))
+    base = Path(os.path.realpath(get_datasets_root(root)))
+    dataset_id = path.relative_to(base).as_posix() if path.is_relative_to(base) else ""
+    if is_dataset_id(dataset_id):
+        return [], dataset_id
     return [path], str(path)

@@ -102,6 +102,9 @@ def test_a_server_for_others_reads_only_unless_it_is_allowed_to_edit(datasets_ro
 
 def test_a_path_is_viewed_wherever_it_is(datasets_root: Path, tmp_path: Path) -> None:
     make()
+    with viewing(datasets_root, "look/table-v0/data", "--root", str(datasets_root)) as page:
+        assert page.rest == "&dataset=look%2Ftable-v0"
+        assert len(page.ask("catalog")["datasets"]) == 1
     (datasets_root / "look" / "table-v0").rename(tmp_path / "elsewhere-v0")
     with viewing(datasets_root, str(tmp_path / "elsewhere-v0"), "--root", str(datasets_root)) as page:
         (one,) = page.ask("catalog")["datasets"]
