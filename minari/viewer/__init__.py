@@ -13,7 +13,7 @@ except ImportError as error:
     ) from error
 
 from minari.viewer.app import create_app
-from minari.viewer.server import is_loopback, serve
+from minari.viewer.server import serve
 
 
-__all__ = ["create_app", "is_loopback", "serve"]
+__all__ = ["create_app", "serve"]

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from minari.errors import ArgumentError
-from minari.viewer import is_loopback, serve
+from minari.viewer import serve
+from minari.viewer.server import is_loopback
 from support.programs import run
 
 
