@@ -289,20 +289,40 @@ class EpisodeReader:
         Raises:
             ArgumentError: there is no such leaf, or its values are not pictures.
         """
+        rows = self.rows(name)
+        start, stop = max(start, 0), rows if stop is None else min(stop, rows)
+        leaf, picture = self._camera(name)
+        if name in self._infos:
+            return as_rgb(self._infos[name][1][start:stop], picture)
+        if start >= stop:
+            return np.zeros((0, picture.height, picture.width, 3), np.uint8)
+        request = RowRequest(leaf.path, leaf.shape, np.array([self.number]), np.array([start]), length=stop - start)
+        (found,) = self.storage.read_rows([request])
+        return as_rgb(found[0], picture)
+
+    def frames_at(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return the pictures of a leaf at some rows as RGB, shape (n, H, W, 3), without decoding those in between.
+
+        Args:
+            name: of the leaf.
+            rows: the positions, of which each must exist.
+
+        Raises:
+            ArgumentError: there is no such leaf, or its values are not pictures.
+        """
+        leaf, picture = self._camera(name)
+        if name in self._infos:
+            return as_rgb(self._infos[name][1][rows], picture)
+        (found,) = self.storage.read_rows([RowRequest(leaf.path, leaf.shape, np.full(len(rows), self.number), rows)])
+        return as_rgb(found, picture)
+
+    def _camera(self, name: str) -> tuple[EpisodeLeaf, PictureLayout]:
         leaf = self.leaf(name)
         if leaf.picture is None:
             raise ArgumentError(
                 f"The leaf {shortened(name)} has {leaf.dtype} of shape {leaf.shape}, expected pictures."
             )
-        rows = self.rows(name)
-        start, stop = max(start, 0), rows if stop is None else min(stop, rows)
-        if name in self._infos:
-            return as_rgb(self._infos[name][1][start:stop], leaf.picture)
-        if start >= stop:
-            return np.zeros((0, leaf.picture.height, leaf.picture.width, 3), np.uint8)
-        request = RowRequest(leaf.path, leaf.shape, np.array([self.number]), np.array([start]), length=stop - start)
-        (found,) = self.storage.read_rows([request])
-        return as_rgb(found[0], leaf.picture)
+        return leaf, leaf.picture
 
     def rows(self, name: str) -> int:
         """Return the number of values of a leaf, without reading those of the spaces."""
