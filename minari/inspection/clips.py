@@ -29,6 +29,7 @@ _MOST_GIF_FPS: Final = 50  # browsers slow faster ones down
 _CHUNK: Final = 2**23  # bytes of the pictures that are decoded at once
 _LEAST_HEIGHT: Final = 160  # of pictures in a file; smaller ones are enlarged
 _GAP: Final = 4  # pixels between pictures
+_MOST_NAMES: Final = 8  # in a message
 _SAMPLED: Final = 16  # pictures that the colors of a GIF are chosen from
 
 
@@ -75,16 +76,16 @@ class Clip:
 
         Args:
             reader: of the episode.
-            names: the leaves, of which those that are not pictures are left out; by default all.
+            names: the leaves; by default all with pictures.
             start: the first step; None for that of the reset.
             stop: the step after the last one; None for all.
 
         Raises:
-            ArgumentError: there are no pictures, or no such steps.
+            ArgumentError: a leaf, or the episode, has no pictures, or there are no such steps.
         """
         leaves = [reader.leaf(name) for name in names] if names else reader.leaves
         cameras = [(leaf.name, leaf.picture) for leaf in leaves if leaf.picture is not None and reader.rows(leaf.name)]
-        if not cameras:
+        if not cameras or 0 < len(names) != len(cameras):
             raise _without_pictures(reader, names)
         last = max(int(reader.timesteps(name)[-1]) for name, _ in cameras)
         first = 0 if start is None else start
@@ -152,13 +153,16 @@ class Clip:
 
 
 def _without_pictures(reader: EpisodeReader, names: Sequence[str]) -> ArgumentError:
-    cameras = [repr(leaf.name) for leaf in reader.leaves if leaf.picture is not None]
+    cameras = [leaf.name for leaf in reader.leaves if leaf.picture is not None and reader.rows(leaf.name)]
     if not cameras:
         return ArgumentError(
-            f"Episode {reader.number} has no pictures, expected a leaf of pictures, such as a Box of bytes of shape "
-            f"(84, 84, 3), or an info."
+            f"Episode {reader.number} has no pictures, expected a leaf of them, such as a Box of bytes of shape "
+            f"(84, 84, 3)."
         )
-    return ArgumentError(f"{shortened(names[0])} has no pictures, expected one of {', '.join(cameras)}.")
+    other = next(name for name in names if name not in cameras)
+    return ArgumentError(
+        f"{shortened(other)} has no pictures, expected one of {', '.join(map(repr, cameras[:_MOST_NAMES]))}."
+    )
 
 
 def _enlarged(picture: PictureLayout) -> tuple[int, int]:
