@@ -349,7 +349,7 @@ def sparkline(
     """Return a series as a line of bars; of several values below one bar, it is the extreme one.
 
     >>> sparkline(np.array([0.0, 1.0, 2.0, np.nan, 7.0]), 10)
-    '▁▁▂ ▇'
+    '▁▂▃ ▇'
 
     Args:
         values: shape (T,); those that are not finite are left blank.

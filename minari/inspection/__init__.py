@@ -1,6 +1,6 @@
 """Facts of datasets and episodes for people: on a terminal, on a page, in plots."""
 
-from minari.inspection.distributions import Distribution, Histogram, histogram
+from minari.inspection.distributions import Distribution, Histogram, histogram, shared_histograms
 from minari.inspection.episode import EpisodeLeaf, EpisodeReader
 from minari.inspection.leaf_summaries import LeafSummary, SampledLeaves, summarize_leaves
 from minari.inspection.memory import EpisodeInMemory
@@ -22,5 +22,6 @@ __all__ = [
     "histogram",
     "overview_of",
     "reduced",
+    "shared_histograms",
     "summarize_leaves",
 ]

@@ -269,7 +269,7 @@ def _compressed(indices: npt.NDArray[np.uint8]) -> bytes:
     """Return the indices as the data of a picture in a GIF, out of one that Pillow has written."""
     stream = io.BytesIO()
     # As a gray picture, whose colors Pillow leaves in their order.
-    import_pillow().fromarray(np.ascontiguousarray(indices)).save(stream, "GIF", optimize=False)
+    import_pillow().fromarray(np.ascontiguousarray(indices)).save(stream, "GIF", optimize=False, interlace=0)
     data = stream.getvalue()
     place = 13 + _table_size(data[10])
     while data[place] == 0x21:  # an extension: its blocks, each after its length, end with an empty one
