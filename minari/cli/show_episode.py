@@ -194,7 +194,9 @@ def _flat_facts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _text(value: Any) -> str:
     """Return a value of the metadata as text; of large arrays, their range."""
-    if isinstance(value, (float, np.floating)):
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, np.ndarray) and value.size > _ARRAY and value.dtype.kind in "biuf":
         one = Distribution.of(value.ravel().astype(np.float64))
@@ -238,7 +240,9 @@ def _table(reader: EpisodeReader, overviews: Sequence[LeafOverview], console: Co
         min(max(map(cell_len, column)), int(share * console.width)) for column, share in zip(cells, shares, strict=True)
     ]
     width = min(max(console.width - sum(widths) - 2 * len(widths), _NARROWEST), _WIDEST)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    lines = None if console.options.ascii_only else box.SIMPLE_HEAD
+    between = 2 if lines is None else 1  # the box has a space as well
+    table = Table(box=lines, show_edge=False, pad_edge=False, padding=(0, between, 0, 0), header_style="bold")
     for title, style, column in zip(("Leaf", "Type", "Range"), ("", "dim", ""), widths, strict=True):
         table.add_column(title, overflow="fold", style=style, width=max(column, len(title)))
     table.add_column(f"Over {counted(reader.length, 'step')}", overflow="fold", min_width=width)

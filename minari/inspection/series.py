@@ -67,12 +67,12 @@ def condensed(values: npt.NDArray[np.float64], most: int) -> npt.NDArray[np.floa
     with np.errstate(over="ignore", invalid="ignore"):
         low, middle, high = np.nanquantile(finite, (0.25, 0.5, 0.75))
         distance = np.nan_to_num(np.abs(finite - middle), nan=-1.0)
-    limit = _OUTLIER * (high - low)
+        limit = _OUTLIER * (high - low)
     bounds = np.linspace(0, len(values), most + 1).astype(np.int64)
     points = np.full(most, np.nan)
     for place, (begin, end) in enumerate(pairwise(bounds.tolist())):
         farthest = begin + int(distance[begin:end].argmax())
         known = finite[begin:end][~np.isnan(finite[begin:end])]
         if known.size:
-            points[place] = finite[farthest] if distance[farthest] > limit else known.mean()
+            points[place] = finite[farthest] if distance[farthest] > limit else (known / known.size).sum()
     return points
