@@ -68,7 +68,7 @@ def returns(dataset: MinariDataset, ax: Any = None, *, bins: int = _BINS) -> Any
         raise ArgumentTypeError(expected_dataset("dataset", dataset))
     check_count("bins", bins, 1)
     (axes,) = _axes(1, None if ax is None else [ax], "ax", (6.0, 3.5))
-    parts = list(components(_statistics("dataset", dataset).returns))
+    parts = list(components(_statistics(dataset.id, dataset).returns))
     found = shared_histograms([values for _, values in parts], bins)
     for place, ((label, values), one) in enumerate(zip(parts, found, strict=True)):
         summary = Distribution.of(values)
@@ -248,9 +248,9 @@ def _finish_histogram(axes: Any, quantity: str, title: str, heights: str = "epis
 
 
 def _shown(text: str) -> str:
-    """Return text from data as Matplotlib shows it: without formulas, and not hidden for its first character."""
+    """Return text from data so that Matplotlib shows it: not as a formula, nor hidden for its first character."""
     plain = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return plain.replace("$", r"\$").removeprefix("_")
+    return f"{' ' * plain.startswith('_')}{plain}".replace("$", r"\$")
 
 
 # Episodes
