@@ -65,6 +65,7 @@ IMPORTS: dict[str, list[str]] = {
         "get_dataset_spec_dict", "get_dataset_path", "_generate_dataset_metadata", "_generate_dataset_path",
     ],
     "minari.cli": ["app"],
+    "minari.plot": ["returns", "compare", "episode"],
     "minari.errors": list(errors.__all__),
 }  # fmt: skip
 

@@ -20,11 +20,12 @@ from rich.text import Text
 
 from minari._base.json_text import shortened
 from minari._base.plain_values import brief
-from minari.cli.local_datasets import open_dataset
+from minari.cli.local_datasets import find_dataset, open_dataset
 from minari.cli.pictures import Way, cell_size, drawn, grid_for, has_sixel, supported
 from minari.cli.running import UsageError
 from minari.cli.terminal import UNKNOWN, counted, echo, open_console, page_width, print_json, printable
 from minari.dataset.minari_dataset import MinariDataset
+from minari.dataset.validation.places import refuse_unreadable_in_place
 from minari.errors import DataPathError
 from minari.inspection import ComponentOverview, EpisodeReader, LeafOverview, condensed, overview_of
 from minari.inspection.clips import Clip, frames_per_second, write_gif, write_mp4, write_strip
@@ -84,6 +85,7 @@ def show_episode(dataset: str, request: EpisodeRequest, as_json: bool) -> None:
     """Print the description of an episode, or write its pictures to files."""
     start, stop = _parsed_range(request.frames)
     files = [(_new_file(path, request.force), kind) for path, kind in _files(request) if path is not None]
+    refuse_unreadable_in_place(find_dataset(dataset), dataset)
     opened = open_dataset(dataset)
     reader = EpisodeReader(opened.storage, request.episode)
     if files:
