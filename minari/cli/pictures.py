@@ -89,6 +89,8 @@ def has_sixel() -> bool:
     if sys.platform == "win32" or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     try:
+        if os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():  # in the background, where asking would stop the process
+            return False
         with _answers_unseen(sys.stdin.fileno()) as source:
             os.write(sys.stdout.fileno(), b"\x1b[c")  # device attributes, which every terminal answers
             found = _ATTRIBUTES.search(_answer(source))

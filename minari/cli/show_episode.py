@@ -286,9 +286,10 @@ def _rows_of_leaf(one: LeafOverview, name: str, steps: int) -> Iterator[_Row]:
         yield _Row(name, values, counted(one.rows, "picture"))
     elif leaf.kind == "text":
         lines = [f"{step}  {_one_line(text)}" for step, text in one.texts[:_MOST_TEXTS]]
-        more = len(one.texts) - len(lines)
-        lines += [f"… {counted(more, 'further change')}"] if more else []
-        yield _Row(name, "text", counted(len(one.texts) - 1, "change"), "\n".join(lines))
+        changes = max(len(one.texts) + one.omitted - 1, 0)
+        if (more := len(one.texts) + one.omitted - len(lines)) > 0:
+            lines.append(f"… {counted(more, 'further change')}")
+        yield _Row(name, "text", counted(changes, "change"), "\n".join(lines))
     elif leaf.kind == "other":
         yield _Row(name, values, "", _one_line(brief(one.first)) if one.rows else "")
     elif not leaf.shape:
@@ -442,5 +443,5 @@ def _leaf_as_json(one: LeafOverview) -> dict[str, Any]:
         true = [{"label": each.label, "true": one.timesteps[each.numbers != 0]} for each in one.components]
         found |= {"components": true, "omitted": one.omitted}
     elif leaf.kind == "text":
-        found["texts"] = [{"step": step, "text": text} for step, text in one.texts]
+        found |= {"texts": [{"step": step, "text": text} for step, text in one.texts], "omitted": one.omitted}
     return found

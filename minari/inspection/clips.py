@@ -28,6 +28,8 @@ _MOST_FPS: Final = 1000.0
 _MOST_GIF_FPS: Final = 50  # browsers slow faster ones down
 _CHUNK: Final = 2**23  # bytes of the pictures that are decoded at once
 _LEAST_HEIGHT: Final = 160  # of pictures in a file; smaller ones are enlarged
+_MOST_WIDTH: Final = 2048  # of enlarged pictures
+_LARGEST: Final = 8192  # side of a video or animation
 _GAP: Final = 4  # pixels between pictures
 _MOST_NAMES: Final = 8  # in a message
 _SAMPLED: Final = 16  # pictures that the colors of a GIF are chosen from
@@ -167,7 +169,7 @@ def _without_pictures(reader: EpisodeReader, names: Sequence[str]) -> ArgumentEr
 
 def _enlarged(picture: PictureLayout) -> tuple[int, int]:
     """Return height and width of a picture in a file."""
-    scale = -(-_LEAST_HEIGHT // picture.height)
+    scale = max(min(-(-_LEAST_HEIGHT // picture.height), _MOST_WIDTH // picture.width), 1)
     return scale * picture.height, scale * picture.width
 
 
@@ -206,12 +208,22 @@ def write_strip(path: Path, clip: Clip, most: int = 10) -> None:
     write_atomically(path, png_bytes(whole))
 
 
+def _check_size(clip: Clip) -> None:
+    if max(clip.shape) > _LARGEST:
+        raise ArgumentError(
+            f"The pictures of {', '.join(name for name, _ in clip.cameras)} side by side have the shape {clip.shape}, "
+            f"expected sides of at most {_LARGEST}; choose fewer cameras, or write a strip."
+        )
+
+
 def write_mp4(path: Path, clip: Clip, fps: float) -> None:
     """Write a clip as a video that all players show, see :meth:`Clip.frames`.
 
     Raises:
+        ArgumentError: the pictures are too large.
         MissingDependencyError: PyAV is not installed.
     """
+    _check_size(clip)
     with atomic_file(path) as partial, VideoWriter(partial, clip.shape, fps) as video:
         for pixels in clip.frames():
             video.write(pixels)
@@ -224,8 +236,10 @@ def write_gif(path: Path, clip: Clip, fps: float) -> None:
     so that single pictures are shown a little longer or shorter than others; above 50 a second, some are left out.
 
     Raises:
+        ArgumentError: the pictures are too large.
         MissingDependencyError: Pillow is not installed.
     """
+    _check_size(clip)
     stride = -(-int(np.ceil(fps)) // _MOST_GIF_FPS)
     sampled = clip.frames(max(len(clip) // _SAMPLED, 1))
     palette = Palette(np.stack(list(sampled)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -72,7 +72,7 @@ class LeafOverview:
         rows: the number of its values.
         timesteps: the step of each, shape (rows,).
         components: the components of numbers and flags, up to a limit.
-        omitted: the number of further components.
+        omitted: the number of further components, or changes of text.
         minimum: the least finite number of all components; None if there is none.
         maximum: the greatest one.
         texts: of text, the step and the text wherever it changes, up to 1000 times.
@@ -107,7 +107,8 @@ def overview_of(episode: Leaves, name: str, most_components: int = _MOST_COMPONE
         return LeafOverview(leaf, rows, timesteps)
     values = episode.values(name)
     if leaf.kind == "text":
-        return LeafOverview(leaf, rows, timesteps, texts=list(islice(text_changes(values, timesteps), _MOST_TEXTS)))
+        texts = list(text_changes(values, timesteps))
+        return LeafOverview(leaf, rows, timesteps, omitted=len(texts[_MOST_TEXTS:]), texts=texts[:_MOST_TEXTS])
     if leaf.kind == "other":
         return LeafOverview(leaf, rows, timesteps, first=values[0] if len(values) else None)
     shown = [ComponentOverview.of(*one) for one in islice(components(values), most_components)]
@@ -119,7 +120,7 @@ def _bounds(values: npt.NDArray[Any]) -> tuple[float | None, float | None]:
     return (float(finite.min()), float(finite.max())) if finite.size else (None, None)
 
 
-def text_changes(texts: Iterable[Any], timesteps: npt.NDArray[np.int64]) -> Iterable[tuple[int, str]]:
+def text_changes(texts: Iterable[Any], timesteps: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
     """Yield the step and the text where a text differs from the one before.
 
     >>> list(text_changes(["go", "go", "stop"], np.arange(3)))

@@ -205,6 +205,29 @@ def test_wrong_cameras_and_steps(reader: EpisodeReader) -> None:
         Clip.of(EpisodeReader(blind.storage, 0))
 
 
+def test_sides_are_bounded(tmp_path: Path) -> None:
+    """A wide picture is not enlarged until it fills the memory, and one that no format holds is refused."""
+
+    def clip(number: int, height: int, width: int) -> Clip:
+        buffer = EpisodeBuffer(
+            observations=np.zeros((2, height, width), np.uint8), actions=[0], rewards=[0.0], terminations=[True],
+            truncations=[False],
+        )  # fmt: skip
+        dataset = minari.create_dataset_from_buffers(
+            f"clips/wide-v{number}",
+            [buffer],
+            observation_space=spaces.Box(0, 255, (height, width), np.uint8),
+            action_space=spaces.Discrete(2),
+        )
+        return Clip.of(EpisodeReader(dataset.storage, 0))
+
+    assert clip(0, 8, 1000).shape == (16, 2000)
+    assert clip(1, 8, 5000).shape == (8, 5000)
+    for write in (write_gif, write_mp4):
+        with pytest.raises(ArgumentError, match=r"have the shape \(8, 9000\), expected sides of at most 8192"):
+            write(tmp_path / "a", clip(2 + (write is write_gif), 8, 9000), 30.0)
+
+
 def test_speeds() -> None:
     assert frames_per_second() == frames_per_second({"fps": True}, {"fps": 0}, {"lerobot": "x"}) == 30
     assert frames_per_second({"render_fps": 20, "fps": 5}, {"fps": 10}) == 20

@@ -123,6 +123,14 @@ def test_leaves_at_a_glance(reader: EpisodeReader) -> None:
     assert overview_of(here, "observations/task").texts == found["observations/task"].texts
 
 
+def test_texts_that_change_all_the_time_are_counted() -> None:
+    flags = np.zeros(1499, bool)
+    texts = [str(number) for number in range(1500)]
+    episode = minari.EpisodeData(0, texts, np.zeros(1499), np.zeros(1499), flags, flags, {})
+    found = overview_of(EpisodeInMemory(episode), "observations")
+    assert (len(found.texts), found.omitted, found.texts[-1]) == (1000, 500, (999, "999"))
+
+
 def test_a_rare_value_is_seen_and_a_frequent_one_averaged() -> None:
     rewards = np.zeros(1000)
     rewards[777] = 1.0
