@@ -86,11 +86,9 @@ def supported(environment: Mapping[str, str], asked: Callable[[], bool] = lambda
 
 def has_sixel() -> bool:
     """Ask the terminal whether it shows sixel, and wait a moment for the answer; False if there is no terminal."""
-    if sys.platform == "win32" or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if sys.platform == "win32" or not (sys.stdin.isatty() and sys.stdout.isatty()) or _is_in_background():
         return False
     try:
-        if os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():  # in the background, where asking would stop the process
-            return False
         with _answers_unseen(sys.stdin.fileno()) as source:
             os.write(sys.stdout.fileno(), b"\x1b[c")  # device attributes, which every terminal answers
             found = _ATTRIBUTES.search(_answer(source))
@@ -100,6 +98,13 @@ def has_sixel() -> bool:
 
 
 if sys.platform != "win32":
+
+    def _is_in_background() -> bool:
+        """Return whether the process would be stopped if it changed the terminal."""
+        try:
+            return os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp()
+        except OSError:  # it is not the terminal that controls the process
+            return False
 
     @contextmanager
     def _answers_unseen(source: int) -> Iterator[int]:

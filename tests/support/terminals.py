@@ -70,7 +70,8 @@ def run_inside_terminal(
     fcntl.ioctl(end, termios.TIOCSWINSZ, size)
     process = subprocess.Popen(
         [sys.executable, "-m", "minari", *arguments],
-        cwd=directory, env={**environment}, stdin=end, stdout=end, stderr=end,
+        cwd=directory, env={**environment}, stdin=end, stdout=end, stderr=end, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(end)
     written, was_asked = b"", False
