@@ -40,7 +40,9 @@ _RANGE = re.compile(r"(\d{0,15}):(\d{0,15})", re.ASCII)
 _LEVELS: Final = "▁▂▃▄▅▆▇"  # the full block would touch the line above
 _ASCII_LEVELS: Final = "_.:-=+#"
 _WIDEST: Final = 60  # columns of a sparkline
-_NARROWEST: Final = 12
+_NARROWEST: Final = 8
+_WIDE: Final = 72  # columns of a terminal, from which types are shown
+_SHARE: Final = 0.84  # of the width that the other columns have at most
 _MOST_ROWS: Final = 24  # about, of components of leaves that are not asked for by their names
 _LEAST_COMPONENTS: Final = 3  # of each of them
 _MOST_ASKED: Final = 64
@@ -48,7 +50,8 @@ _MOST_TEXTS: Final = 6
 _MOST_STEPS: Final = 4  # that are listed
 _LONGEST_TEXT: Final = 200  # characters
 _LONGEST_NAME: Final = 40
-_ARRAY: Final = 6  # elements of an array in metadata that is shown whole
+_ARRAY: Final = 6  # elements of an array that is shown whole
+_MOST_ITEMS: Final = 20  # of a list
 _MOST_FACTS: Final = 40
 #: Metadata that other rows have; statistics of the rewards are stored with every recorded episode.
 _SHOWN_ELSEWHERE: Final = frozenset(
@@ -94,7 +97,7 @@ def show_episode(dataset: str, request: EpisodeRequest, as_json: bool) -> None:
             _write(path, kind, clip, opened)
         return
     names = [leaf.name for leaf in map(reader.leaf, request.leaves)] or [leaf.name for leaf in reader.leaves]
-    of_vectors = sum(leaf.kind in ("number", "flag") and bool(leaf.shape) for leaf in reader.leaves)
+    of_vectors = sum(leaf.kind in ("number", "flag") and leaf.components > 1 for leaf in reader.leaves)
     most = _MOST_ASKED if request.leaves else max(_MOST_ROWS // max(of_vectors, 1), _LEAST_COMPONENTS)
     if as_json:
         print_json(_as_json(reader, [overview_of(reader, name, _MOST_ASKED) for name in names]))
@@ -195,7 +198,7 @@ def _flat_facts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    """Return a value of the metadata as text; of large arrays, their range."""
+    """Return a value as text; of large arrays, their range."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
@@ -207,8 +210,9 @@ def _text(value: Any) -> str:
         return f"{value.dtype} {value.shape}{bounds}"
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    if isinstance(value, list):
-        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, (list, tuple)):
+        items = ", ".join(map(_text, value[:_MOST_ITEMS])) + ("…" if len(value) > _MOST_ITEMS else "")
+        return f"[{items}]" if isinstance(value, list) else f"({items})"
     return value if isinstance(value, str) else brief(value)
 
 
@@ -234,27 +238,27 @@ class _Row:
 
 
 def _table(reader: EpisodeReader, overviews: Sequence[LeafOverview], console: Console) -> Table:
-    """Return the table of the leaves, those of each agent together."""
+    """Return the table of the leaves, those of each agent together; without their types on a narrow terminal."""
     rows = list(_rows(reader, overviews))
-    shares = (0.32, 0.24, 0.3)  # of the width, that the first columns have at most
-    cells = zip(*((row.name, row.values, row.range) for row in rows), strict=True)
-    widths = [
-        min(max(map(cell_len, column)), int(share * console.width)) for column, share in zip(cells, shares, strict=True)
-    ]
-    width = min(max(console.width - sum(widths) - 2 * len(widths), _NARROWEST), _WIDEST)
+    columns = {"Leaf": [row.name for row in rows], "Range": [row.range for row in rows]}
+    if console.width >= _WIDE:
+        columns = {"Leaf": columns["Leaf"], "Type": [row.values for row in rows], "Range": columns["Range"]}
+    most = int(console.width * _SHARE / len(columns))
+    widths = {title: min(max(map(cell_len, (title, *cells))), most) for title, cells in columns.items()}
+    width = min(max(console.width - sum(widths.values()) - 2 * len(widths), _NARROWEST), _WIDEST)
     lines = None if console.options.ascii_only else box.SIMPLE_HEAD
     between = 2 if lines is None else 1  # the box has a space as well
     table = Table(box=lines, show_edge=False, pad_edge=False, padding=(0, between, 0, 0), header_style="bold")
-    for title, style, column in zip(("Leaf", "Type", "Range"), ("", "dim", ""), widths, strict=True):
-        table.add_column(title, overflow="fold", style=style, width=max(column, len(title)))
+    for title, column in widths.items():
+        table.add_column(title, overflow="fold", style="dim" if title == "Type" else "", width=column)
     table.add_column(f"Over {counted(reader.length, 'step')}", overflow="fold", min_width=width)
-    for row in rows:
+    for row, cells in zip(rows, zip(*columns.values(), strict=True), strict=True):
         drawing = Text(row.text)
         if row.series is not None and _varies(row.series):
             bounds = (0.0, 1.0) if row.is_flag else None
             line = sparkline(row.series, width, bounds, ascii_only=console.options.ascii_only)
             drawing = Text(line, style="cyan")
-        table.add_row(row.name, row.values, row.range, drawing, style="bold" if row.is_heading else "")
+        table.add_row(*cells, drawing, style="bold" if row.is_heading else "")
     return table
 
 
@@ -286,17 +290,19 @@ def _rows_of_leaf(one: LeafOverview, name: str, steps: int) -> Iterator[_Row]:
         yield _Row(name, values, counted(one.rows, "picture"))
     elif leaf.kind == "text":
         lines = [f"{step}  {_one_line(text)}" for step, text in one.texts[:_MOST_TEXTS]]
+        if len(one.texts) == 1:
+            lines = [_one_line(one.texts[0][1])]
         changes = max(len(one.texts) + one.omitted - 1, 0)
         if (more := len(one.texts) + one.omitted - len(lines)) > 0:
             lines.append(f"… {counted(more, 'further change')}")
-        yield _Row(name, "text", counted(changes, "change"), "\n".join(lines))
+        yield _Row(name, "text", counted(changes, "change") if changes else "no change", "\n".join(lines))
     elif leaf.kind == "other":
-        yield _Row(name, values, "", _one_line(brief(one.first)) if one.rows else "")
-    elif not leaf.shape:
+        yield _Row(name, values, "", _one_line(_text(one.first))[:_WIDEST] if one.rows else "")
+    elif leaf.components == 1:
         (only,) = one.components
         yield _Row(name, values, _range(one, only), "", _over_steps(one, only, steps), leaf.kind == "flag")
     else:
-        yield _Row(name, values, _bounds(one.minimum, one.maximum))
+        yield _Row(name, values, _bounds(one.minimum, one.maximum) if leaf.kind == "number" else "")
         indent = " " * (len(name) - len(name.lstrip()) + 2)
         for component in one.components:
             cells = f"{indent}[{component.label}]", "", _range(one, component)
@@ -322,7 +328,7 @@ def _range(one: LeafOverview, component: ComponentOverview) -> str:
     parts += [f"{component.nan} NaN"] if component.nan else []
     parts += [f"{component.infinite} infinite"] if component.infinite else []
     is_other = component.numbers != 0
-    if not one.leaf.shape and 0 < is_other.sum() <= _MOST_STEPS < one.rows - _MOST_STEPS:
+    if one.leaf.components == 1 and 0 < is_other.sum() <= _MOST_STEPS < one.rows - _MOST_STEPS:
         parts.append(_steps_of("not 0", "", one.timesteps[is_other]))
     return ", ".join(filter(None, parts))
 
