@@ -58,6 +58,7 @@ IMPORTS: dict[str, list[str]] = {
         "list_local_namespaces", "list_remote_namespaces", "download_namespace_metadata", "upload_namespace",
         "namespace_hierarchy", "validate_namespace",
     ],
+    "minari.plot": ["returns", "compare", "episode"],
     "minari.serialization": ["serialize_space", "deserialize_space"],
     "minari.utils": [
         "combine_datasets", "split_dataset", "create_dataset_from_buffers", "get_normalized_score",
@@ -65,7 +66,6 @@ IMPORTS: dict[str, list[str]] = {
         "get_dataset_spec_dict", "get_dataset_path", "_generate_dataset_metadata", "_generate_dataset_path",
     ],
     "minari.cli": ["app"],
-    "minari.plot": ["returns", "compare", "episode"],
     "minari.errors": list(errors.__all__),
 }  # fmt: skip
 

@@ -138,7 +138,7 @@ def components(values: npt.NDArray[np.generic]) -> Iterator[tuple[str, npt.NDArr
 
     The label of an array of shape (n,) is empty.
     """
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(len(values), math.prod(values.shape[1:]))
     names = (", ".join(map(str, place)) for place in np.ndindex(values.shape[1:]))
     for place, name in enumerate(names):
         yield name, flat[:, place].astype(np.float64)
