@@ -243,3 +243,4 @@ def test_missing_libraries(
     with pytest.raises(MissingDependencyError, match=rf'run pip install "minari\[{extra}\]"'):
         write(tmp_path / "a", Clip.of(reader), 30.0)
     assert list(tmp_path.iterdir()) == []
+    write_strip(tmp_path / "strip.png", Clip.of(reader))  # needs none of them
