@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minari import dataset as dataset
     from minari import errors as errors
     from minari import namespace as namespace
+    from minari import plot as plot
     from minari import sampling as sampling
     from minari import serialization as serialization
     from minari import storage as storage

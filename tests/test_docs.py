@@ -63,6 +63,7 @@ NEEDS_LIBRARIES = {
 }
 #: What pages need that is installed for tests wherever there is a wheel.
 NEEDS_WHEELS = {
+    "looking.md": ("PIL", "av", "matplotlib", "pygame"),
     "multi_agent.md": ("pettingzoo", "mpe2"),
     "recording/atari.md": ("ale_py", "cv2"),
     "interchange/coming_from.md": ("PIL", "google_crc32c", "pyarrow"),

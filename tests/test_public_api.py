@@ -59,6 +59,7 @@ IMPORTS: dict[str, list[str]] = {
         "list_local_namespaces", "list_remote_namespaces", "download_namespace_metadata", "upload_namespace",
         "namespace_hierarchy", "validate_namespace",
     ],
+    "minari.plot": ["returns", "compare", "episode"],
     "minari.serialization": ["serialize_space", "deserialize_space"],
     "minari.utils": [
         "combine_datasets", "split_dataset", "create_dataset_from_buffers", "get_normalized_score",

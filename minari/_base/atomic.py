@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 __all__ = [
+    "atomic_file",
     "flush_tree",
     "make_directory",
     "make_parents",
@@ -75,24 +76,25 @@ def remove_empty(directories: list[Path]) -> None:
             directory.rmdir()
 
 
-def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Write a file so that readers find either the old or the new content, even after a crash.
+@contextmanager
+def atomic_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Let a block write a new file beside a path, and move it there when the block ends without an error.
 
     Args:
         path: the file; a link is replaced, and its target is not changed.
-        content: the new content; text is written as UTF-8.
         durable: True if the content must survive a power failure, False if it is flushed later.
+
+    Yields:
+        The path of the new file, which the block creates.
 
     Raises:
         OSError: the file cannot be written; it is unchanged, and no other file is left behind.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.partial")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
+        yield temporary
+        if durable:
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         with suppress(FileNotFoundError):
             status = path.lstat()
@@ -105,6 +107,22 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a file so that readers find either the old or the new content, even after a crash.
+
+    Args:
+        path: the file; a link is replaced, and its target is not changed.
+        content: the new content; text is written as UTF-8.
+        durable: True if the content must survive a power failure, False if it is flushed later.
+
+    Raises:
+        OSError: the file cannot be written; it is unchanged, and no other file is left behind.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with atomic_file(path, durable=durable) as temporary, temporary.open("xb") as file:
+        file.write(data)
 
 
 def flush_tree(directory: Path) -> None:

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from minari import __version__
 from minari._base.lazy import LazyModule
-from minari.cli.running import run_command
+from minari.cli.running import UsageError, run_command
 from minari.cli.terminal import echo
 
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         recovery,
         sharing,
         show,
+        show_episode,
         split,
         validate,
         verify,
@@ -45,6 +46,7 @@ else:
     recovery = LazyModule("minari.cli.recovery")
     sharing = LazyModule("minari.cli.sharing")
     show = LazyModule("minari.cli.show")
+    show_episode = LazyModule("minari.cli.show_episode")
     split = LazyModule("minari.cli.split")
     validate = LazyModule("minari.cli.validate")
     verify = LazyModule("minari.cli.verify")
@@ -74,6 +76,17 @@ class SplitBy(str, Enum):
 
     EPISODE = "episode"
     RETURN = "return"
+
+
+class Pictures(str, Enum):
+    """Ways to show pictures on a terminal."""
+
+    AUTO = "auto"
+    KITTY = "kitty"
+    ITERM = "iterm"
+    SIXEL = "sixel"
+    BLOCKS = "blocks"
+    NONE = "none"
 
 
 class _PlainFlags:
@@ -338,13 +351,60 @@ def _show(
             "hf://farama-minari/D4RL/door/human-v2, of which only the metadata is fetched.",
         ),
     ],
+    episode: Annotated[
+        int | None, typer.Option(metavar="N", help="Describe the episode of this number instead, leaf by leaf.")
+    ] = None,
+    leaf: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --episode: only this leaf, such as observations; may be repeated."),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(metavar="START:STOP", help="With --episode: only the pictures of these steps, such as 10:50."),
+    ] = None,
+    pictures: Annotated[
+        Pictures | None,
+        typer.Option(
+            help="With --episode: how the terminal shows pictures; by default in the best way that it is known to "
+            "support, or as colored characters."
+        ),
+    ] = None,
+    save: Annotated[
+        str | None, typer.Option(metavar="FILE", help="With --episode: write a strip of its pictures as PNG instead.")
+    ] = None,
+    gif: Annotated[
+        str | None, typer.Option(metavar="FILE", help="With --episode: write its pictures as an animated GIF.")
+    ] = None,
+    mp4: Annotated[
+        str | None, typer.Option(metavar="FILE", help="With --episode: write its pictures as a video.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
     as_json: Json = False,
     token: Token = None,
     key_path: KeyPath = None,
     quiet: Quiet = False,
 ) -> None:
-    """Describe a dataset, its environment, and the returns and lengths of its episodes."""
-    show.show_dataset(dataset=dataset, as_json=as_json, token=token, key_path=key_path, quiet=quiet)
+    """Describe a dataset, its environment, and the returns and lengths of its episodes; or one of these."""
+    given = {
+        "leaf": leaf, "frames": frames, "pictures": pictures, "save": save, "gif": gif, "mp4": mp4, "force": force,
+    }  # fmt: skip
+    wanted = {name: value for name, value in given.items() if value}
+    if episode is not None:
+        request = show_episode.EpisodeRequest(
+            episode=episode,
+            leaves=leaf or (),
+            frames=frames,
+            pictures="auto" if pictures is None else pictures.value,
+            save=save,
+            gif=gif,
+            mp4=mp4,
+            force=force,
+        )
+        show_episode.show_episode(dataset=dataset, request=request, as_json=as_json)
+    elif wanted:
+        raise UsageError(f"--{next(iter(wanted))} is given without --episode; name an episode, such as --episode 0.")
+    else:
+        show.show_dataset(dataset=dataset, as_json=as_json, token=token, key_path=key_path, quiet=quiet)
 
 
 @app.command("view", epilog="Example: minari view D4RL/door/human-v2")

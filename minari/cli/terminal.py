@@ -101,21 +101,23 @@ def print_json(value: Any) -> None:
 def as_json(value: Any) -> Any:
     """Return the JSON value for a value of the metadata.
 
-    Sets become sorted lists. Numbers that are not finite become null, as JSON has neither infinity nor NaN;
-    they stay inside the description of a space, which is text.
+    Sets become sorted lists, arrays lists, and values of any other type their text. Numbers that are not finite become
+    null, as JSON has neither infinity nor NaN; they stay inside the description of a space, which is text.
 
     >>> as_json({"author": {"Grace", "Ada"}, "ref_max_score": float("inf")})
     {'author': ['Ada', 'Grace'], 'ref_max_score': None}
     """
+    if hasattr(value, "tolist"):  # an array, or a number of NumPy
+        return as_json(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, (set, frozenset)):
         return sorted(map(as_json, value), key=str)
-    if isinstance(value, Iterable) and not isinstance(value, str):
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
         return [as_json(item) for item in value]
-    return value
+    return value if value is None or isinstance(value, (str, int)) else str(value)
 
 
 def show(renderable: rich.console.RenderableType) -> None:

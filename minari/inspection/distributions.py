@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-__all__ = ["Distribution", "Histogram", "components", "histogram", "short"]
+__all__ = ["Distribution", "Histogram", "components", "histogram", "shared_histograms", "short"]
 
 _EXACT = 2**53  # beyond it, every float is an integer, and not every integer is a float
 
@@ -111,6 +111,23 @@ def histogram(values: npt.NDArray[np.float64], bins: int = 10, bounds: tuple[flo
     counts, edges = (array.tolist() for array in np.histogram(finite, bins=bins, range=(low, high)))
     labels = [f"{short(begin)} to {short(end)}" for begin, end in pairwise(edges)]
     return Histogram(edges, counts, labels, not_finite)
+
+
+def shared_histograms(series: Sequence[npt.NDArray[np.float64]], bins: int = 10) -> list[Histogram]:
+    """Return the histograms of several arrays of shape (n,) with the same bins, those of all their values together.
+
+    >>> [one.counts for one in shared_histograms([np.array([1.0, 2.0]), np.array([4.0])])]
+    [[1, 1, 0, 0], [0, 0, 0, 1]]
+    """
+    together = histogram(np.concatenate([np.zeros(0), *series]), bins)
+    inner = np.array(together.edges[1:-1])
+    found = []
+    for values in series:
+        finite = values[np.isfinite(values)]
+        places = np.searchsorted(inner, finite, "right")
+        counts = np.bincount(places, minlength=len(together.counts)).tolist() if together.counts else []
+        found.append(Histogram(together.edges, counts, together.labels, int(values.size - finite.size)))
+    return found
 
 
 def components(values: npt.NDArray[np.generic]) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:

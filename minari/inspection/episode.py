@@ -37,7 +37,16 @@ from minari.spaces import (
 )
 
 
-__all__ = ["EpisodeLeaf", "EpisodeReader", "LeafKind", "info_leaves", "space_leaves"]
+__all__ = [
+    "EpisodeLeaf",
+    "EpisodeReader",
+    "LeafKind",
+    "find_leaf",
+    "flat_values",
+    "info_leaves",
+    "leaf_of_values",
+    "space_leaves",
+]
 
 #: What the values of a leaf are: numbers to plot, booleans, pictures, text, or anything else.
 LeafKind: TypeAlias = Literal["number", "flag", "frames", "text", "other"]
@@ -141,27 +150,44 @@ def info_leaves(columns: Columns) -> Iterator[tuple[EpisodeLeaf, Any]]:
         if agent is None:  # the state is stored as an info is
             infos |= {(_INFOS, *path): column for path, column in columns.items() if path[0] == STATE}
         prefix = "" if agent is None else f"{AGENTS}/{agent}/"
-        for name, values in _flat(decode_infos(infos), _INFOS):
+        for name, values in flat_values(decode_infos(infos), _INFOS):
             shown = name.removeprefix(f"{_INFOS}/") if name.startswith(f"{_INFOS}/{STATE}") and agent is None else name
-            yield _leaf_of_values(f"{prefix}{shown}", values, agent), values
+            yield leaf_of_values(f"{prefix}{shown}", values, agent), values
 
 
-def _flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:
+def flat_values(node: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested values with their names, which begin with a name."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            yield from _flat(value, f"{name}/{key}")
+            yield from flat_values(value, f"{name}/{key}")
     elif isinstance(node, tuple):
         for place, value in enumerate(node):
-            yield from _flat(value, f"{name}/{place}")
+            yield from flat_values(value, f"{name}/{place}")
     elif not (isinstance(node, np.ndarray) and node.ndim == 0):
         yield name, node
 
 
-def _leaf_of_values(name: str, values: Any, agent: str | None) -> EpisodeLeaf:
+def leaf_of_values(name: str, values: Any, agent: str | None) -> EpisodeLeaf:
+    """Return the leaf that values in memory are, which no space describes."""
     if isinstance(values, np.ndarray) and values.dtype.kind in f"b{_NUMBERS}":
         return _array_leaf(name, Leaf((), values.dtype, values.shape[1:]), agent, (), 1)
     is_text = len(values) > 0 and all(isinstance(value, str) for value in values)
     return EpisodeLeaf(name, "text" if is_text else "other", "str" if is_text else "object", (), agent, further_rows=1)
+
+
+def find_leaf(leaves: list[EpisodeLeaf], name: str, episode: int) -> EpisodeLeaf:
+    """Return the leaf of a name.
+
+    Raises:
+        ArgumentError: there is none; the message has the nearest names.
+    """
+    names = {leaf.name: leaf for leaf in leaves}
+    if name not in names:
+        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5) or list(names)[:8]
+        raise ArgumentError(
+            f"Episode {episode} has no leaf {shortened(name)}; the nearest names are {', '.join(map(repr, near))}."
+        )
+    return names[name]
 
 
 class _InfosAndState:
@@ -199,6 +225,8 @@ class EpisodeReader:
 
     def __init__(self, storage: MinariStorage, number: int, outcomes: EpisodeOutcomes | None = None) -> None:
         check_whole_number("The number of an episode", number)
+        if not storage.total_episodes:
+            raise EpisodeIndexError(f"There is no episode {number} in {storage.dataset_id}, which has no episodes.")
         if not 0 <= number < storage.total_episodes:
             raise EpisodeIndexError(
                 f"There is no episode {number} in {storage.dataset_id}, expected a number from 0 to "
@@ -249,14 +277,7 @@ class EpisodeReader:
         Raises:
             ArgumentError: there is none; the message has the nearest names.
         """
-        names = {leaf.name: leaf for leaf in self.leaves}
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or list(names)[:8]
-            raise ArgumentError(
-                f"Episode {self.number} has no leaf {shortened(name)}; the nearest names are "
-                f"{', '.join(map(repr, near))}."
-            )
-        return names[name]
+        return find_leaf(self.leaves, name, self.number)
 
     def values(self, name: str) -> Any:
         """Return the values of a leaf.
@@ -291,20 +312,40 @@ class EpisodeReader:
         Raises:
             ArgumentError: there is no such leaf, or its values are not pictures.
         """
+        rows = self.rows(name)
+        start, stop = max(start, 0), rows if stop is None else min(stop, rows)
+        leaf, picture = self._camera(name)
+        if name in self._infos:
+            return as_rgb(self._infos[name][1][start:stop], picture)
+        if start >= stop:
+            return np.zeros((0, picture.height, picture.width, 3), np.uint8)
+        request = RowRequest(leaf.path, leaf.shape, np.array([self.number]), np.array([start]), length=stop - start)
+        (found,) = self.storage.read_rows([request])
+        return as_rgb(found[0], picture)
+
+    def frames_at(self, name: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return the pictures of a leaf at some rows as RGB, shape (n, H, W, 3), without decoding those in between.
+
+        Args:
+            name: of the leaf.
+            rows: the positions, of which each must exist.
+
+        Raises:
+            ArgumentError: there is no such leaf, or its values are not pictures.
+        """
+        leaf, picture = self._camera(name)
+        if name in self._infos:
+            return as_rgb(self._infos[name][1][rows], picture)
+        (found,) = self.storage.read_rows([RowRequest(leaf.path, leaf.shape, np.full(len(rows), self.number), rows)])
+        return as_rgb(found, picture)
+
+    def _camera(self, name: str) -> tuple[EpisodeLeaf, PictureLayout]:
         leaf = self.leaf(name)
         if leaf.picture is None:
             raise ArgumentError(
                 f"The leaf {shortened(name)} has {leaf.dtype} of shape {leaf.shape}, expected pictures."
             )
-        rows = self.rows(name)
-        start, stop = max(start, 0), rows if stop is None else min(stop, rows)
-        if name in self._infos:
-            return as_rgb(self._infos[name][1][start:stop], leaf.picture)
-        if start >= stop:
-            return np.zeros((0, leaf.picture.height, leaf.picture.width, 3), np.uint8)
-        request = RowRequest(leaf.path, leaf.shape, np.array([self.number]), np.array([start]), length=stop - start)
-        (found,) = self.storage.read_rows([request])
-        return as_rgb(found[0], leaf.picture)
+        return leaf, leaf.picture
 
     def rows(self, name: str) -> int:
         """Return the number of values of a leaf, without reading those of the spaces."""
@@ -314,11 +355,14 @@ class EpisodeReader:
         return self._steps(leaf.agent) + leaf.further_rows
 
     def _steps(self, agent: str | None) -> int:
+        return self.length if agent is None else int(self.outcomes_of_agent(agent).lengths[0])
+
+    def outcomes_of_agent(self, agent: str) -> EpisodeOutcomes:
+        """Return the return and the last flags of the agent with a name, arrays of one element."""
         codec = self.storage.episode_codec
-        if agent is None or not isinstance(codec, MultiAgentCodec):
-            return self.length
-        (of_agent,) = (one for one, name in codec.names.items() if name == agent)
-        return int(self.outcomes.agents[of_agent].lengths[0])
+        names = codec.names if isinstance(codec, MultiAgentCodec) else {}
+        (of_agent,) = (one for one, name in names.items() if name == agent)
+        return self.outcomes.agents[of_agent]
 
     def timesteps(self, name: str) -> npt.NDArray[np.int64]:
         """Return the step of each value of a leaf, shape (rows,); with many agents, the joint one."""

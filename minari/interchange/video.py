@@ -1,11 +1,10 @@
-"""Video files: frames by their presentation time, and the writing of frames as video."""
+"""Video files: frames by their presentation time."""
 
 from __future__ import annotations
 
 import os
 import weakref
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ import numpy.typing as npt
 from minari._base.files import FilesBeneath
 from minari._base.json_text import shortened
 from minari._storages.arrow.limits import check_expansion
-from minari.errors import InterchangeError, MissingDependencyError
+from minari.errors import InterchangeError
+from minari.inspection.video import import_pyav
 
 
-__all__ = ["VideoFile", "write_video"]
+__all__ = ["VideoFile"]
 
 _CODECS = frozenset({"av1", "ffv1", "h264", "hevc", "mjpeg", "mpeg4", "vp8", "vp9"})
 _LARGEST_SIDE = 2**14
@@ -44,7 +44,7 @@ class VideoFile:
 
     def __init__(self, directory: Path, name: str, fps: float) -> None:
         self.where, self._tolerance = str(directory / name), 0.5 / fps + 1e-4
-        self._av = _pyav()
+        self._av = import_pyav()
         try:
             descriptor, self._size = FilesBeneath(str(directory)).open_sized(name)
             file = os.fdopen(descriptor, "rb")
@@ -122,35 +122,3 @@ class VideoFile:
     def _read(self) -> Any:
         """Return the next frame that has a time; None at the end."""
         return next((frame for frame in self._frames if frame.time is not None), None)
-
-
-def write_video(path: Path, frames: npt.NDArray[np.uint8], fps: int) -> None:
-    """Write frames of shape (T, H, W, 3) as H.264, which is lossy.
-
-    Args:
-        path: the new file.
-        frames: the frames.
-        fps: frames per second.
-    """
-    av = _pyav()
-    height, width = frames.shape[1:3]
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "g": "2"})
-        stream.width, stream.height = width, height
-        stream.pix_fmt = "yuv444p" if height % 2 or width % 2 else "yuv420p"
-        stream.time_base = Fraction(1, fps)
-        for number, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, fps)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
-def _pyav() -> Any:
-    try:
-        import av  # noqa: PLC0415 (optional)
-    except ImportError as error:
-        raise MissingDependencyError(
-            'Video needs PyAV, which is not installed; run pip install "minari[lerobot]".'
-        ) from error
-    return av

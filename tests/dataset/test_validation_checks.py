@@ -369,7 +369,7 @@ def test_addresses_are_validated_in_place(tmp_path: Path) -> None:
         report = minari.validate(address)
         assert (report.ok, report.episodes, report.dataset) == (True, EPISODES, address)
     for address in ("memory://toy/b-v0", "gcp://bucket/toy/b-v0"):
-        with pytest.raises(DataPathError, match=rf"cannot be validated in place.*minari download {address}"):
+        with pytest.raises(DataPathError, match=rf"cannot be read in place.*minari download {address}"):
             minari.validate(address)
     with pytest.raises(DataPathError):
         minari.validate("memory://toy/nothing-v0")

@@ -20,6 +20,7 @@ import numpy as np
 
 import minari
 from minari.errors import MinariError
+from minari.inspection import EpisodeReader, overview_of
 
 from .fingerprints import FIELDS, Fingerprint, fingerprint_of, fingerprint_of_episode
 from .mutations import Mutation
@@ -84,7 +85,7 @@ class User:
 
     def use(self) -> Iterator[str]:
         """Take the steps; the name of each is given before it is taken."""
-        reading: list[Callable[[], Any]] = [self._list, self._load, self._metadata, self._parts]
+        reading: list[Callable[[], Any]] = [self._list, self._load, self._metadata, self._parts, self._look]
         changing: list[Callable[[], Any]] = [
             *(self._convert, self._convert_otherwise, self._combine, self._append, self._append_stored),
             *(self._continue, self._change_metadata, self._repack, self._upload, self._show, self._validate),
@@ -98,7 +99,7 @@ class User:
             last = []
         first: list[Callable[[], Any]] = [self._list_remote, self._download] if self.subject.is_remote else []
         for step in (*first, *reading, self._verified, *changing, *last):
-            if step in (self._metadata, self._parts) and self.dataset is None and not changing:
+            if step in (self._metadata, self._parts, self._look) and self.dataset is None and not changing:
                 continue  # they would only be refused as loading was
             self.current = step.__name__.strip("_")
             yield self.current
@@ -190,6 +191,14 @@ class User:
             if not np.array_equal(window["rewards"], rewards[start:]) and self.seen in self.accepted:
                 return f"wrong: a window of episode {number} has other rewards than the episode"
         return None
+
+    def _look(self) -> None:
+        dataset = self.dataset or self._load_dataset()
+        reader = EpisodeReader(dataset.storage, len(dataset) - 1)
+        for leaf in reader.leaves:
+            overview_of(reader, leaf.name)
+            if leaf.kind == "frames":
+                reader.frames(leaf.name, 0, 2)
 
     # Changing
 

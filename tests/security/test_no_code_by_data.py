@@ -40,6 +40,8 @@ BEGINNINGS = {
     "minari.interchange.conversion:": "read import_dataset export_dataset",
     "minari.cli.interchange:": "run_import run_export",
     "minari.cli.show:": "show_dataset",
+    "minari.cli.show_episode:": "show_episode",
+    "minari.plot:": "returns compare episode",
     "minari.cli.listing:": "list_datasets",
     "minari.cli.changing:": "combine convert repack",
     "minari.cli.diff:": "diff",

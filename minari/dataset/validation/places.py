@@ -110,6 +110,6 @@ def refuse_unreadable_in_place(data_path: Path, address: PathLike) -> None:
 def _not_in_place(address: str, reason: str) -> DataPathError:
     place = without_credentials(address)
     return DataPathError(
-        f"{place} cannot be validated in place, as {reason}; download it with `minari download {place}` and validate "
+        f"{place} cannot be read in place, as {reason}; download it with `minari download {place}` and give the id of "
         f"the copy."
     )

@@ -18,13 +18,13 @@ from minari._model.episode import EpisodeData
 from minari._storages.arrow.library import pa, pq
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
+from minari.inspection.video import write_video
 from minari.interchange.encoded_frames import episodes_as_stored, is_encoded
 from minari.interchange.format import Report
 from minari.interchange.lerobot.layout import OWN, SIDE
 from minari.interchange.lerobot.statistics import Statistics, statistics_of
 from minari.interchange.own_columns import OwnColumns, Place, arrow_array, common_columns, leaves_of
 from minari.interchange.pictures import encode_picture
-from minari.interchange.video import write_video
 from minari.progress import track
 
 
