@@ -1,6 +1,6 @@
 /** Keys of the page: each place says which it takes, and the help lists them. */
 
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 export interface KeyBinding {
   keys: string[]; // as KeyboardEvent.key, with "Shift+" in front if it matters
@@ -62,7 +62,8 @@ addEventListener("keydown", (event) => {
 export function useKeys(title: string, bindings: KeyBinding[]): void {
   const current = useRef(bindings);
   current.current = bindings;
-  useEffect(() => {
+  // At once: a key may follow the first sight of a component.
+  useLayoutEffect(() => {
     const layer: Layer = {
       title,
       get bindings() {

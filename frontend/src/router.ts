@@ -1,6 +1,6 @@
 /** Places of the page as hashes of its address, such as `#/episode?id=door/human-v2&n=3`. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 
 export type Route =
   | { page: "catalog" }
@@ -71,7 +71,7 @@ export function note(hash: string): void {
 
 export function useRoute(): Route {
   const [route, setRoute] = useState(() => parseRoute(location.hash));
-  useEffect(() => {
+  useLayoutEffect(() => {
     const changed = () => setRoute(parseRoute(location.hash));
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);

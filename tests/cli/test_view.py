@@ -3,67 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import minari
 from cli.conftest import Minari, environment
-from support.viewing import make_table
+from support.viewing import make_table, viewing
 
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX"),
 ]
-
-
-class Page:
-    """A server, as it was printed."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        assert process.stdout is not None
-        self.line = process.stdout.readline()
-        found = re.search(r"(http://\S+?)/#token=([\w-]{43})(\S*) \(Ctrl-C ends it\)$", self.line)
-        assert found is not None, self.line + (process.communicate()[1] if process.poll() is not None else "")
-        self.address, self.token, self.rest = found.groups()
-
-    def ask(self, path: str, body: Any = None, token: str | None = None) -> Any:
-        content = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.address}/api/{path}", content, headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
-
-    def end(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
-
-
-@contextmanager
-def viewing(root: Path, *options: str) -> Iterator[Page]:
-    command = [sys.executable, "-m", "minari", "view", "--no-browser", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(root), cwd=root
-    ) as process:
-        try:
-            yield Page(process)
-        finally:
-            process.kill()
-            process.communicate()
 
 
 def make(dataset_id: str = "look/table-v0", episodes: int = 4) -> None:

@@ -206,5 +206,5 @@ def test_wrong_names_and_numbers() -> None:
     for number in (-1, 2):
         with pytest.raises(EpisodeIndexError, match=f"There is no episode {number} in cameras/d-v0, expected a number"):
             EpisodeReader(dataset.storage, number)
-    with pytest.raises(ArgumentError, match="Episode 0 has no leaf 'observations/fron'; the nearest names are 'obs"):
-        EpisodeReader(dataset.storage, 0).values("observations/fron")
+    with pytest.raises(ArgumentError, match="Episode 0 has no leaf 'observations/frnt'; the nearest names are 'obs"):
+        EpisodeReader(dataset.storage, 0).values("observations/frnt")

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 import minari
+from cli.conftest import environment
 from minari.data_collector import EpisodeBuffer, MultiAgentEpisodeBuffer
 
 
@@ -35,6 +44,51 @@ def get(client: Any, path: str, status: int = 200, **parameters: Any) -> Any:
 
 def _refuse(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
+
+
+class Served:
+    """A running ``minari view``.
+
+    Attributes:
+        line: the line that it printed.
+        address: the address of the page, without the token.
+        token: the token.
+        rest: what follows the token.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.line = process.stdout.readline()
+        found = re.search(r"(http://\S+?)/#token=([\w-]{43})(\S*) \(Ctrl-C ends it\)$", self.line)
+        assert found is not None, self.line + (process.communicate()[1] if process.poll() is not None else "")
+        self.address, self.token, self.rest = found.groups()
+
+    def ask(self, path: str, body: Any = None, token: str | None = None) -> Any:
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.address}/api/{path}", content, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def end(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+
+@contextmanager
+def viewing(root: Path, *options: str) -> Iterator[Served]:
+    """Run ``minari view`` for a block."""
+    command = [sys.executable, "-m", "minari", "view", "--no-browser", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(root), cwd=root
+    ) as process:
+        try:
+            yield Served(process)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def make_table(dataset_id: str, metadatas: list[dict[str, Any]], lengths: list[int], **options: Any) -> Any:

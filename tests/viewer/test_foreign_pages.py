@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +13,11 @@ from typing import Any
 
 import pytest
 
-from cli.test_view import make, viewing
+from support.browser import open_browser
+from support.viewing import make_table, viewing
 
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 PAGE = """<!doctype html><title>Foreign</title><body><script>
 const base = BASE, token = TOKEN, got = [];
@@ -89,24 +83,20 @@ def foreign_site(page: str) -> Iterator[int]:
 
 
 def test_foreign_pages_get_nothing_and_change_nothing(datasets_root: Path) -> None:
-    make()
-    with viewing(datasets_root) as view, sync_api.sync_playwright() as playwright:
+    make_table("look/table-v0", [{} for _ in range(4)], [3] * 4)
+    with viewing(datasets_root) as view, open_browser() as browser:
         before = view.ask("episodes?dataset=look/table-v0")
         values = {"BASE": view.address, "TOKEN": view.token, "REVISION": before["revision"]}
         text = re.sub("|".join(values), lambda match: json.dumps(values[match[0]]), PAGE)
         with foreign_site(text) as port:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            try:
-                page = browser.new_page()
-                for host in ("127.0.0.1", "localhost"):  # the first one is the same site, and another origin
-                    page.goto(f"http://{host}:{port}/")
-                    page.wait_for_function("window.finished", timeout=30_000)
-                    assert page.evaluate("window.finished") == []
-                    assert not [frame for frame in page.frames if frame.url.startswith(view.address)]
-                with foreign_site(text.replace(view.address, "")) as own:  # which a page may ask: the control
-                    page.goto(f"http://127.0.0.1:{own}/")
-                    page.wait_for_function("window.finished", timeout=30_000)
-                    assert "token basic 200" in page.evaluate("window.finished")
-            finally:
-                browser.close()
+            page = browser.new_page()
+            for host in ("127.0.0.1", "localhost"):  # the first one is the same site, and another origin
+                page.goto(f"http://{host}:{port}/")
+                page.wait_for_function("window.finished", timeout=30_000)
+                assert page.evaluate("window.finished") == []
+                assert not [frame for frame in page.frames if frame.url.startswith(view.address)]
+            with foreign_site(text.replace(view.address, "")) as own:  # which a page may ask: the control
+                page.goto(f"http://127.0.0.1:{own}/")
+                page.wait_for_function("window.finished", timeout=30_000)
+                assert "token basic 200" in page.evaluate("window.finished")
         assert view.ask("episodes?dataset=look/table-v0") == before

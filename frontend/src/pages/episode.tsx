@@ -18,7 +18,7 @@ import { useKeys } from "../keys";
 import { Player } from "../player";
 import { useRequest } from "../data/request";
 import type { Route } from "../router";
-import { go, links, note } from "../router";
+import { go, links, note, parseRoute } from "../router";
 import { SeriesStore } from "../data/series_store";
 import { clearTrail, getTrail, setTrail } from "../trail";
 import type { Episode, EpisodeLeaf, Json } from "../data/types";
@@ -52,6 +52,7 @@ function firstChoice(leaves: EpisodeLeaf[]): ReadonlySet<string> {
 }
 
 interface Neighbors {
+  n: number; // the episode between them
   previous: { id: number; place: number | null } | null;
   next: { id: number; place: number | null } | null;
   place: number | null; // in the filtered table from which the episode was opened
@@ -75,16 +76,22 @@ function useNeighbors(id: string, n: number): Neighbors | null {
             const other = ids[at + by];
             return other === undefined ? null : { id: other, place: offset + at + by };
           };
-          return { previous: neighbor(-1), next: neighbor(1), place: where ? offset + at : null, total: found.total };
+          return {
+            n,
+            previous: neighbor(-1),
+            next: neighbor(1),
+            place: where ? offset + at : null,
+            total: found.total,
+          };
         }
       }
       const { of } = await api.episodes(id, { where: "", sort: "", descending: false, offset: 0, limit: 1 }, signal);
       const neighbor = (other: number) => (other >= 0 && other < of ? { id: other, place: null } : null);
-      return { previous: neighbor(n - 1), next: neighbor(n + 1), place: null, total: of };
+      return { n, previous: neighbor(n - 1), next: neighbor(n + 1), place: null, total: of };
     },
     true,
   );
-  return asked.data;
+  return asked.data?.n === n ? asked.data : null;
 }
 
 function returnText(total: Episode["return"]): string {
@@ -343,7 +350,9 @@ export function EpisodePage({ route }: { route: EpisodeRoute }) {
   }, [id, shown?.id, steps]);
   useEffect(() => {
     const stop = player.listen(() => {
-      if (!player.playing && shown?.id === n) note(links.episode(id, n, player.step));
+      const now = parseRoute(location.hash); // which may lead on already, and the page not yet follow
+      const isHere = now.page === "episode" && now.id === id && now.n === n;
+      if (!player.playing && shown?.id === n && isHere) note(links.episode(id, n, player.step));
     });
     return () => {
       stop();
