@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.json_text import shortened
-from minari.errors import DatasetCorruptError, EpisodeTypeError, MissingDependencyError
+from minari.errors import DatasetCorruptError, EpisodeError, EpisodeTypeError, MissingDependencyError
 from minari.spaces import (
     Column,
     ColumnPath,
@@ -134,7 +134,7 @@ def check_frames(column: Column, leaf: Leaf) -> None:
     """Compare JPEG byte strings with the leaf, by their sizes and headers: no pixel is decoded.
 
     Raises:
-        ValueError: one cannot be stored as a frame of the leaf; the text is a reason.
+        EpisodeError: one cannot be stored as a frame of the leaf; the text is a reason.
         MissingDependencyError: Pillow is not installed.
     """
     for row, frame in enumerate(column):
@@ -187,7 +187,7 @@ def encoded_frame(frame: Any, row: int, path: ColumnPath) -> bytes:
     raise _damaged(_not_bytes(frame, row, path))
 
 
-class _OddFrameError(ValueError):
+class _OddFrameError(EpisodeError):
     """A frame that cannot be decoded, or is not like its leaf."""
 
     def __init__(self, row: int, path: ColumnPath, problem: str) -> None:

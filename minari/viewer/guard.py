@@ -83,9 +83,8 @@ class Guard:
         headers = Headers(scope=scope)
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         own = f"{scope.get('scheme', 'http')}://{hosts[0].lower()}" if hosts else ""
-        if any(origin.lower() != own for origin in origins) or any(
-            site.lower() not in _SITES for site in headers.getlist("sec-fetch-site")
-        ):
+        is_own_site = all(site.lower() in _SITES for site in headers.getlist("sec-fetch-site"))
+        if any(origin.lower() != own for origin in origins) or not (is_own_site or _is_visit(scope, headers)):
             raise Refusal(403, "ForeignOrigin", "The request comes from a page of another origin, which may not ask.")
         if len(hosts) != 1 or not self._is_allowed(hosts[0].lower()):
             raise Refusal(
@@ -104,6 +103,15 @@ class Guard:
         suffix = "" if port is None else f":{port}"
         listens_everywhere = any(f"{address}{suffix}" in self._hosts for address in ANY_ADDRESS)
         return listens_everywhere and _is_address(name)  # which a name server cannot point elsewhere
+
+
+def _is_visit(scope: Scope, headers: Headers) -> bool:
+    """Return whether somebody follows a link to the page, such as one on the terminal of a notebook.
+
+    What the page is made of has no data.
+    """
+    is_of_page = scope["method"] == "GET" and not scope["path"].startswith("/api")
+    return is_of_page and (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
 
 
 def _is_address(name: str) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from support.viewing import Served
 
 
-#: Chromium looks up hosts of its maker when it starts, unless it is told not to.
+#: Chromium looks up hosts of its maker when it starts, unless these forbid it.
 _OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -55,7 +55,7 @@ class Tab:
 
     Attributes:
         page: the page of Playwright.
-        complaints: errors and warnings on the console, refused requests, uncaught exceptions, and dialogs of the browser.
+        complaints: errors and warnings on the console, refused requests, uncaught exceptions, and dialogs.
         requests: the addresses that the page has asked for.
         refusals: statuses of answers that the test expects, which are no reason to complain.
     """

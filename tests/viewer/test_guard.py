@@ -121,6 +121,20 @@ def test_our_own_page_may_ask(browser: Any) -> None:
         assert_guarded(browser.get("/", headers=headers), 200)
 
 
+def test_a_link_leads_to_the_page_and_to_nothing_else(browser: Any) -> None:
+    visit = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert_guarded(browser.get("/", headers=visit), 200)
+    for path, headers in (
+        ("/api/catalog", visit),
+        ("/api", visit),
+        ("/", {**visit, "Sec-Fetch-Dest": "iframe"}),
+        ("/", {**visit, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}),
+        ("/", {**visit, "Origin": "http://evil.example"}),
+    ):
+        assert_guarded(browser.get(path, headers=headers), 403, "ForeignOrigin")
+    assert_guarded(browser.post("/", headers=visit), 403, "ForeignOrigin")
+
+
 @pytest.mark.parametrize("path", ["/", "/api/catalog"])
 @pytest.mark.parametrize(
     "host",
