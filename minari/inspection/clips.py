@@ -49,7 +49,11 @@ def frames_per_second(*metadata: Mapping[str, Any]) -> float:
         for place in (one, below if isinstance(below, Mapping) else {}):
             for key in ("render_fps", "fps"):
                 value = place.get(key)
-                if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MOST_FPS:
+                if (
+                    isinstance(value, (int, float, np.integer, np.floating))
+                    and type(value) is not bool
+                    and 0 < value <= _MOST_FPS
+                ):
                     return float(value)
     return _FPS
 

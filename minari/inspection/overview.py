@@ -14,7 +14,7 @@ from minari.inspection.distributions import components
 from minari.inspection.episode import EpisodeLeaf
 
 
-__all__ = ["ComponentOverview", "LeafOverview", "Leaves", "overview_of", "text_changes"]
+__all__ = ["ComponentOverview", "LeafOverview", "Leaves", "bounds_of", "overview_of", "text_changes"]
 
 _MOST_COMPONENTS: Final = 64
 _MOST_TEXTS: Final = 1000
@@ -60,7 +60,7 @@ class ComponentOverview:
     def of(cls, label: str, numbers: npt.NDArray[np.float64]) -> ComponentOverview:
         """Describe the numbers of a component."""
         nan, finite = int(np.isnan(numbers).sum()), int(np.isfinite(numbers).sum())
-        return cls(label, *_bounds(numbers), nan, len(numbers) - finite - nan, numbers)
+        return cls(label, *bounds_of(numbers), nan, len(numbers) - finite - nan, numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,11 @@ def overview_of(episode: Leaves, name: str, most_components: int = _MOST_COMPONE
     if leaf.kind == "other":
         return LeafOverview(leaf, rows, timesteps, first=values[0] if len(values) else None)
     shown = [ComponentOverview.of(*one) for one in islice(components(values), most_components)]
-    return LeafOverview(leaf, rows, timesteps, shown, max(leaf.components - len(shown), 0), *_bounds(values))
+    return LeafOverview(leaf, rows, timesteps, shown, max(leaf.components - len(shown), 0), *bounds_of(values))
 
 
-def _bounds(values: npt.NDArray[Any]) -> tuple[float | None, float | None]:
+def bounds_of(values: npt.NDArray[Any]) -> tuple[float | None, float | None]:
+    """Return the least and the greatest finite number of an array; None if there is none."""
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     return (float(finite.min()), float(finite.max())) if finite.size else (None, None)
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from minari._base.json_text import shortened
 from minari.errors import ArgumentError
 from minari.inspection import EpisodeLeaf, EpisodeReader, reduced
+from minari.inspection.clips import frames_per_second
+from minari.inspection.overview import bounds_of, text_changes
 from minari.viewer.answers import Refusal, as_json, cut, numbers, plain, plotted
 from minari.viewer.facts import leaf_as_json
 from minari.viewer.opened import Opened
@@ -60,6 +61,7 @@ def episode(opened: Opened, query: Query) -> dict[str, Any]:
         "return": returns[0] if outcomes.returns.ndim == 1 else returns,
         "terminated": bool(outcomes.terminated[0]),
         "truncated": bool(outcomes.truncated[0]),
+        "fps": frames_per_second(reader.metadata, opened.dataset.storage.current_metadata.raw),
         "metadata": {cut(key): plain(value) for key, value in reader.metadata.items() if value is not None},
         "agents": reader.agents,
         "leaves": [_described(reader, leaf) for leaf in reader.leaves],
@@ -67,7 +69,7 @@ def episode(opened: Opened, query: Query) -> dict[str, Any]:
 
 
 def _described(reader: EpisodeReader, leaf: EpisodeLeaf) -> dict[str, Any]:
-    low, high = _bounds(reader.values(leaf.name)) if leaf.kind in _PLOTTED else (None, None)
+    low, high = bounds_of(reader.values(leaf.name)) if leaf.kind in _PLOTTED else (None, None)
     picture = leaf.picture
     return {
         **leaf_as_json(leaf),
@@ -77,15 +79,6 @@ def _described(reader: EpisodeReader, leaf: EpisodeLeaf) -> dict[str, Any]:
         "max": high,
         "frame": None if picture is None else {"height": picture.height, "width": picture.width},
     }
-
-
-def _bounds(values: npt.NDArray[Any]) -> tuple[Any, Any]:
-    """Return the least and the greatest finite number; None if there is none."""
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    if not finite.size:
-        return None, None
-    low, high = plotted(np.array([finite.min(), finite.max()]))
-    return low, high
 
 
 def series(opened: Opened, query: Query) -> dict[str, Any]:
@@ -154,14 +147,11 @@ def texts(opened: Opened, query: Query) -> dict[str, Any]:
     if leaf.kind not in ("text", "other"):
         raise ArgumentError(f"leaf is {shortened(leaf.name)}, whose values are {leaf.kind}, expected texts.")
     found: list[dict[str, Any]] = []
-    left, last = _MOST_CHARACTERS, None
-    for step, value in zip(reader.timesteps(leaf.name).tolist(), reader.values(leaf.name), strict=False):
-        text = cut(value if isinstance(value, str) else as_json(plain(value)).decode())
-        if text == last:
-            continue
+    left = _MOST_CHARACTERS
+    shown = (value if isinstance(value, str) else as_json(plain(value)).decode() for value in reader.values(leaf.name))
+    for step, text in text_changes(map(cut, shown), reader.timesteps(leaf.name)):
         left -= len(text)
         if len(found) == _MOST_TEXTS or left < 0:
             return {"texts": found, "cut": True}
         found.append({"step": step, "text": text})
-        last = text
     return {"texts": found, "cut": False}

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._model.multi_agent import agent_name
-from minari.inspection import Distribution, EpisodeLeaf, Histogram, histogram, summarize_leaves
+from minari.inspection import Distribution, EpisodeLeaf, Histogram, histogram, shared_histograms, summarize_leaves
 from minari.inspection.distributions import components
 from minari.inspection.leaf_summaries import evenly_spaced, leaf_values
 from minari.sampling.episode_statistics import EpisodeOutcomes
@@ -187,23 +187,10 @@ def _compared_leaf(name: str, pair: Sequence[tuple[EpisodeLeaf, list[Any]]]) -> 
 
 def _side_by_side(pair: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
     """Return the summaries of two arrays of numbers, and their counts in common bins."""
-    finite = np.concatenate([values[np.isfinite(values)] for values in pair])
-    bounds = (float(finite.min()), float(finite.max())) if finite.size else None
-    common = histogram(finite, bounds=bounds)
-    counts = [_counts_in(values, common) for values in pair]
+    common = shared_histograms(pair)
     return {
         "summaries": [_summary(Distribution.of(values)) for values in pair],
-        "edges": numbers(np.array(common.edges, np.float64)),
-        "labels": common.labels,
-        "counts": counts,
+        "edges": numbers(np.array(common[0].edges, np.float64)),
+        "labels": common[0].labels,
+        "counts": [one.counts for one in common],
     }
-
-
-def _counts_in(values: npt.NDArray[np.float64], common: Histogram) -> list[int]:
-    """Return how many numbers are in each bin of a histogram of more numbers."""
-    if not common.counts:
-        return []
-    finite = values[np.isfinite(values)]
-    places = np.searchsorted(np.array(common.edges[1:-1]), finite, side="right")
-    found: list[int] = np.bincount(places, minlength=len(common.counts)).tolist()
-    return found

@@ -230,3 +230,10 @@ def test_wrong_requests_are_one_sentence(path: str, parameters: dict[str, Any], 
         found = get(browser, path, status, dataset="look/cameras-v0", **parameters)
     assert found["kind"] == kind
     assert found["error"].count("\n") == 0
+
+
+@pytest.mark.parametrize(("metadata", "fps"), [({}, 30), ({"fps": 12}, 12), ({"fps": -1}, 30), ({"fps": "fast"}, 30)])
+def test_steps_per_second_are_those_of_the_metadata(metadata: dict[str, Any], fps: float) -> None:
+    make_table("look/table-v0", [metadata], [3])
+    with client() as browser:
+        assert get(browser, "episode", dataset="look/table-v0", episode=0)["fps"] == fps

@@ -150,6 +150,7 @@ export interface Episode {
   return: number | null | (number | null)[];
   terminated: boolean;
   truncated: boolean;
+  fps: number; // steps per second
   metadata: { [key: string]: Json };
   agents: string[];
   leaves: EpisodeLeaf[];

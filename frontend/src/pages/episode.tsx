@@ -35,14 +35,6 @@ const FAR = 10; // steps of Shift with an arrow key
 /** Which leaves people chose last, so that the next episode shows the same. */
 const choices = new Map<string, ReadonlySet<string>>();
 
-function rateOf(metadata: Episode["metadata"]): number {
-  for (const key of ["render_fps", "fps"]) {
-    const found = metadata[key];
-    if (typeof found === "number" && found > 0 && found <= 1000) return found;
-  }
-  return DEFAULT_RATE;
-}
-
 function firstChoice(leaves: EpisodeLeaf[]): ReadonlySet<string> {
   const shown = leaves.filter((leaf) => (leaf.kind === "frames" || leaf.kind === "text") && leaf.rows > 0);
   const plotted = leaves.filter((leaf) => hasSeries(leaf) && leaf.rows > 0 && leaf.components <= WIDEST_PLOT);
@@ -341,7 +333,7 @@ export function EpisodePage({ route }: { route: EpisodeRoute }) {
   const steps = shown ? Math.max(...shown.leaves.map((leaf) => leaf.rows), shown.length, 1) : 1;
   const last = useRef<Player | null>(null); // whose speed goes on in the next episode, and which plays on
   const player = useMemo(() => {
-    const made = new Player(steps, shown ? rateOf(shown.metadata) : DEFAULT_RATE);
+    const made = new Player(steps, shown ? shown.fps : DEFAULT_RATE);
     made.speed = last.current?.speed ?? 1;
     if (last.current?.playing) made.play();
     else if (route.step) made.seek(route.step);
