@@ -268,13 +268,16 @@ def look(
     quick: Quick = False,
     output: Output = RESULTS,
     scratch: Scratch = None,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Measure the page in Chromium too, by Playwright.")
+    ] = False,
 ) -> None:
     """Measure the first answers of the page of `minari view`, and the rate of frames."""
     with errors_in_one_line():
         ours = environments.our_side()
         facts = {**describe((ours,), 1 if quick else repeat, quick), "load": machine.load()}
         with Progress(console) as progress:
-            figures = viewer.measure(ours, scratch, facts["settings"]["repeat"], quick, progress)
+            figures = viewer.measure(ours, scratch, facts["settings"]["repeat"], quick, progress, browser)
         write(output, "viewer", viewer.as_json(figures, facts), viewer.page(figures, facts))
         echo(viewer.page(figures, facts))
 

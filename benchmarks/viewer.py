@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from benchmarks import tables
+from benchmarks import tables, viewer_browser
 from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
 from benchmarks.processes import environment, settle
@@ -46,6 +46,17 @@ REQUESTS = {
 }
 
 
+#: Figures of the browser, and those that are times; the others are frames a second.
+IN_BROWSER = {
+    "first_paint": "first paint of a dataset of 10,000 episodes",
+    "rows": "the first rows of its table",
+    "playing": "frames drawn a second at 30 steps a second",
+    "fast": "frames drawn a second at eight times that speed",
+    "scrubbing": "frames drawn a second while scrubbing",
+}
+SECONDS = frozenset({"first_paint", "rows"})
+
+
 @dataclass(frozen=True)
 class Figures:
     """Measured times and rates.
@@ -53,7 +64,7 @@ class Figures:
     Attributes:
         answers: seconds by format, state of the server and request; and until the address was printed (``"start"``).
         frames: by format, frames and bytes per second, and seconds of a request of one frame.
-        browser: further figures of a browser, with their names in plain words.
+        browser: what a browser shows of datasets in HDF5, see :func:`benchmarks.viewer_browser.measure`.
     """
 
     answers: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
@@ -61,8 +72,19 @@ class Figures:
     browser: dict[str, float] = field(default_factory=dict)
 
 
-def measure(ours: Side, scratch: Path | None, repeat: int, quick: bool, progress: Progress) -> Figures:
-    """Return the least times and the greatest rates of the repeats; each has a fresh server."""
+def measure(
+    ours: Side, scratch: Path | None, repeat: int, quick: bool, progress: Progress, browser: bool = False
+) -> Figures:
+    """Return the least times and the greatest rates of the repeats; each has a fresh server.
+
+    Args:
+        ours: the environment of this release.
+        scratch: directory for the datasets.
+        repeat: number of repeats.
+        quick: True for small datasets.
+        progress: where progress is reported.
+        browser: True to measure the page in Chromium too.
+    """
     figures = Figures()
     progress.expect(len(FORMATS) * (repeat + 1) * 2)
     with TemporaryDirectory(prefix="minari-benchmarks-", dir=scratch) as directory:
@@ -78,7 +100,20 @@ def measure(ours: Side, scratch: Path | None, repeat: int, quick: bool, progress
                 cold = figures.answers[data_format]["cold"]
                 rate = figures.frames[data_format]["frames"]
                 progress.end(f"{data_format}: {figure(sum(cold.values()))}, {digits(rate)} frames a second")
+        for turn in range(repeat if browser else 0):
+            progress.begin("browser", "ours", turn + 1, repeat)
+            settle()
+            _measure_in_browser(root, figures)
+            progress.end(f"browser: {figure(figures.browser['first_paint'])} until the first paint")
     return figures
+
+
+def _measure_in_browser(root: Path, figures: Figures) -> None:
+    with server(root) as client:
+        found = viewer_browser.measure(client.address, "many/hdf5-v0", "frames/hdf5-v0")
+    for name, value in found.items():
+        best = min if name in SECONDS else max
+        figures.browser[name] = best(value, figures.browser.get(name, value))
 
 
 def write_datasets(root: Path, data_format: str, quick: bool) -> None:
@@ -255,8 +290,11 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
         tables.table(["84 × 84 × 3 frames", "frames a second", "a second", "one frame, out of order"], frames),
     ]
     if figures.browser:
-        rows = [[name, figure(seconds)] for name, seconds in figures.browser.items()]
-        parts.append(tables.table(["in a browser", "time"], rows))
+        found = figures.browser
+        rows = [
+            [text, figure(found[name]) if name in SECONDS else digits(found[name])] for name, text in IN_BROWSER.items()
+        ]
+        parts.append(tables.table(["Chromium without a window, `hdf5`, 84 × 84 × 3 frames", ""], rows))
     load = "" if facts.get("load") is None else f" The load average of the machine was {facts['load']:.1f}."
     start = min(found["cold"]["start"] for found in figures.answers.values())
     parts.append(

@@ -23,6 +23,13 @@ const INCREMENTS = Array.from({ length: 8 }, (_, power) => [1, 2, 5].map((digit)
 const CLICK = 4; // pixels that a pointer may move in a click
 const AXIS = 22;
 
+/** The range of an axis, as uPlot has it, but for constant values, which are drawn in the middle. */
+function rangeOf(_: uPlot, low: number | null, high: number | null): uPlot.Range.MinMax {
+  if (low === null || high === null) return [low, high];
+  if (low === high) return [low - (Math.abs(low) || 1), high + (Math.abs(high) || 1)];
+  return uPlot.rangeNum(low, high, 0.1, true);
+}
+
 export class LeafPlot {
   private readonly plot: uPlot;
   private readonly playhead: HTMLElement;
@@ -89,7 +96,7 @@ export class LeafPlot {
       ...size,
       padding: [TOP, RIGHT, this.options.hasAxis ? 0 : TOP, 0],
       legend: { show: false },
-      scales: { x: { time: false, min: 0, max: end, auto: false } },
+      scales: { x: { time: false, min: 0, max: end, auto: false }, y: { range: rangeOf } },
       axes: [
         {
           ...axis,
