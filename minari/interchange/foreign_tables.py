@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,8 @@ from minari.errors import InterchangeError
 __all__ = ["ArrowStream", "ForeignTable", "MemoryTable", "ParquetTable", "open_table", "values_of"]
 
 _MOST_LEVELS = 8  # of nested lists
+_ROOM = 2**25  # bytes of the rows that are kept, of all columns
+_LEAST_ROOM = 2**16  # bytes of the rows of a column
 
 
 class ForeignTable(Protocol):
@@ -61,7 +64,7 @@ class _Table:
 
 
 class ParquetTable(_Table):
-    """A Parquet file, checked before pyarrow decodes it; of each column one row group is kept.
+    """A Parquet file, checked before pyarrow decodes it; of each column some rows are kept.
 
     Args:
         directory: the directory in which the file must lie.
@@ -85,27 +88,72 @@ class ParquetTable(_Table):
         sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.metadata.num_row_groups)]
         self._bounds = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self.rows = int(self._bounds[-1])
+        self._sizes = _sizes_of_columns(self._file)
+        self._room = max(_LEAST_ROOM, _ROOM // max(1, len(self._sizes)))
         self._kept: dict[str, tuple[int, Any]] = {}
+        self._streams: dict[str, tuple[int, Iterator[Any]]] = {}
 
     def column(self, name: str, start: int, stop: int) -> Any:
         """Return rows of a column."""
         self._check(name, start, stop)
-        first = int(np.searchsorted(self._bounds, start, "right")) - 1
         parts = []
-        while first < len(self._bounds) - 1 and self._bounds[first] < stop:
-            begin = int(self._bounds[first])
-            parts.append(self._group(name, first).slice(max(0, start - begin), stop - max(start, begin)))
-            first += 1
+        while start < stop:
+            first, array = self._rows(name, start)
+            count = min(stop, first + len(array)) - start
+            parts.append(array.slice(start - first, count))
+            start += count
+        if len(parts) == 1:
+            return parts[0]
         return pa.concat_arrays(parts) if parts else _one_array(pa.chunked_array([], self.schema.field(name).type))
 
-    def _group(self, name: str, number: int) -> Any:
-        kept, array = self._kept.get(name, (-1, None))
-        if kept != number:
-            table = self._file.read_row_group(number, columns=[name], use_threads=False)
-            array = _one_array(table.column(name))
-            array.validate(full=True)
-            self._kept[name] = number, array
-        return array
+    def _rows(self, name: str, row: int) -> tuple[int, Any]:
+        """Return rows of a column with a given one among them, and the number of the first of them."""
+        first, array = self._kept.get(name, (0, ()))
+        if first <= row < first + len(array):
+            return first, array
+        group = int(np.searchsorted(self._bounds, row, "right")) - 1
+        if self._sizes[name][group] > self._room:
+            return self._next_rows(name, group, row)
+        last = group + 1
+        room = self._room - self._sizes[name][group]
+        while last < len(self._bounds) - 1 and (room := room - self._sizes[name][last]) >= 0:
+            last += 1
+        table = self._file.read_row_groups(range(group, last), columns=[name], use_threads=False)
+        return self._keep(name, int(self._bounds[group]), _one_array(table.column(name)))
+
+    def _next_rows(self, name: str, group: int, row: int) -> tuple[int, Any]:
+        """Return rows of a column of a large group of rows, which is decoded from its beginning on."""
+        begin, end = int(self._bounds[group]), int(self._bounds[group + 1])
+        first, array = self._kept.get(name, (begin, ()))
+        place = first + len(array)
+        if name not in self._streams or not begin <= place <= row or self._streams[name][0] != group:
+            count = max(1, self._room * (end - begin) // self._sizes[name][group])
+            batches = self._file.iter_batches(count, row_groups=[group], columns=[name], use_threads=False)
+            self._streams[name], place = (group, batches), begin
+        for batch in self._streams[name][1]:
+            first, array = self._keep(name, place, _one_array(pa.chunked_array([batch.column(0)])))
+            place += len(array)
+            if row < place:
+                return first, array
+        raise InterchangeError(f"{self.where} has fewer rows than it says; it is damaged, so copy it again.")
+
+    def _keep(self, name: str, first: int, array: Any) -> tuple[int, Any]:
+        array.validate(full=True)
+        self._kept[name] = first, array
+        return first, array
+
+
+def _sizes_of_columns(file: Any) -> dict[str, list[int]]:
+    """Return the bytes of each column in each group of rows, decoded; those of a nested column are one."""
+    metadata = file.metadata
+    names = [file.schema.column(number).path.partition(".")[0] for number in range(metadata.num_columns)]
+    sizes = {name: [0] * metadata.num_row_groups for name in file.schema_arrow.names}
+    for group in range(metadata.num_row_groups):
+        described = metadata.row_group(group)
+        for number, name in enumerate(names):
+            if name in sizes:
+                sizes[name][group] += max(0, described.column(number).total_uncompressed_size)
+    return sizes
 
 
 class ArrowStream(_Table):

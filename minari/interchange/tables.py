@@ -42,7 +42,7 @@ from minari._storages.arrow.library import csv, pa, pq
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
 from minari.interchange.damage import damage_as_error
-from minari.interchange.flat_rows import FlatRows, Rows, flags_of
+from minari.interchange.flat_rows import FlatRows, Rows, action_values, flags_of
 from minari.interchange.foreign_tables import ForeignTable, MemoryTable, ParquetTable, values_of
 from minari.interchange.format import FinalObservation, Format, Report, Source
 from minari.interchange.own_columns import OwnColumns, arrow_array, common_columns, leaves_of
@@ -77,6 +77,7 @@ _OWN = b"minari"
 _BLOCK = 2**22  # bytes of CSV
 _LARGEST_HEADER = 2**20
 _GROUP = 2**25  # bytes of a group of rows
+_ROWS_AT_ONCE = 2**16
 _PREFIXES = {"observations": "observation", "actions": "action", "infos": "info"}
 _NAMES = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
 
@@ -528,23 +529,36 @@ def _changes(table: ForeignTable, name: str) -> npt.NDArray[np.int64]:
     Raises:
         InterchangeError: a value comes back later.
     """
-    values = values_of(table.column(name, 0, table.rows), f"Column {name!r} of {table.where}")
-    if values.ndim != 1:
-        raise InterchangeError(f"The episodes {name!r} of {table.where} are lists, expected a number or text a row.")
-    ends: npt.NDArray[np.int64] = np.append(np.flatnonzero(values[1:] != values[:-1]) + 1, len(values))
-    if len(set(values[ends - 1].tolist())) != len(ends):
+    ends: list[int] = []
+    found: list[Any] = []  # the value before each end
+    before: list[Any] = []
+    for start in range(0, table.rows, _ROWS_AT_ONCE):
+        column = table.column(name, start, min(start + _ROWS_AT_ONCE, table.rows))
+        values = values_of(column, f"Column {name!r} of {table.where}")
+        if values.ndim != 1:
+            raise InterchangeError(
+                f"The episodes {name!r} of {table.where} are lists, expected a number or text a row."
+            )
+        values = np.concatenate([np.array(before, values.dtype), values])
+        changes = np.flatnonzero(values[1:] != values[:-1])
+        ends += (changes + 1 + start - len(before)).tolist()
+        found += values[changes].tolist()
+        before = values[-1:].tolist()
+    ends.append(table.rows)
+    found += before
+    if len(set(found)) != len(found):
         raise InterchangeError(
             f"The rows of an episode of {table.where} are not one after the other ({name!r} takes a value again); sort "
             f"the table by it."
         )
-    return ends
+    return np.array(ends, np.int64)
 
 
 def _inferred(tree: Any, infer: Any) -> gym.Space[Any]:
     if isinstance(tree, Mapping):
         return gym.spaces.Dict({key: _inferred(part, infer) for key, part in tree.items()})
-    is_whole = tree.dtype.kind == "O" or (infer is infer_action_space and len(tree.shape) == 1)
-    space: gym.Space[Any] = infer(tree[:] if is_whole else tree[:1])
+    rows = action_values(tree) if infer is infer_action_space else tree[:1]
+    space: gym.Space[Any] = infer(tree[:] if tree.dtype.kind == "O" else rows)
     return space
 
 
