@@ -27,7 +27,6 @@ import math
 import os
 import re
 import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -604,20 +603,14 @@ def _inferred(tree: Any, infer: Any) -> gym.Space[Any]:
 
 def _table_of_csv(path: Path, texts: Columns) -> ForeignTable:
     """Return a CSV file as a table: it is copied to a temporary Arrow file, as its rows can be read in order only."""
-    place = tempfile.NamedTemporaryFile(suffix=".arrow", prefix="minari-csv-", delete=False)  # noqa: SIM115
-    copy = Path(place.name)
-    place.close()
-    try:
-        told = dict.fromkeys(_columns_of_texts(path, texts), pa.string())
+    told = dict.fromkeys(_columns_of_texts(path, texts), pa.string())
+    with tempfile.TemporaryDirectory(prefix="minari-csv-") as directory:
+        copy = Path(directory, "rows.arrow")
         try:
             _copy_csv(path, copy, told, is_first=True)
         except pa.ArrowInvalid:  # later rows have other types
             _copy_csv(path, copy, _types_of_all_rows(path, told))
-        found = ArrowStream(copy.parent, copy.name)
-    except BaseException:
-        copy.unlink(missing_ok=True)
-        raise
-    weakref.finalize(found, copy.unlink, missing_ok=True)
+        found = ArrowStream(copy.parent, copy.name)  # stays readable without its name
     found.where = str(path)
     return found
 
