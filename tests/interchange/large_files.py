@@ -24,8 +24,8 @@ from minari.interchange import export_dataset, import_dataset
 
 
 _PERIOD = 0.002  # seconds between two looks at the memory of a process
-_WIDTH = int(os.environ.get("WIDTH", "60"))  # values of an observation
-_ACTIONS = int(os.environ.get("ACTS", "8"))
+_WIDTH = 60  # values of an observation
+_ACTIONS = 8
 _STEPS = {"vectors": 1000, "frames": 100}
 _SIDE = 84
 

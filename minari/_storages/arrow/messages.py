@@ -209,9 +209,7 @@ def _expanded_size(batch: _Table, body: memoryview) -> int:
             if size < -1 or not 8 <= length <= len(body) - offset:
                 raise ValueError("a compressed buffer lies outside of the file")
             if size > most * length:
-                raise ValueError(
-                    f"a buffer of {length:,} bytes claims to expand to {size:,}, expected {most * length:,}"
-                )
+                raise ValueError(f"{length:,} bytes of a buffer claim to expand to {size:,}, which is not possible")
             total += max(size, 0)
     return total
 
