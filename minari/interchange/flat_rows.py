@@ -214,12 +214,12 @@ class FlatRows:
             stop = min(first + count, total - 1)
 
             def differ(after: Rows, before: Rows, first: int = first, stop: int = stop) -> None:
-                a, b = (rows.reshape(stop - first, -1) for rows in (after[first:stop], before[first + 1 : stop + 1]))
-                differs = (a != b).any(axis=1)
-                if a.dtype.kind in "fc" and differs.any():
-                    a, b = a[differs], b[differs]
-                    differs[differs] = ((a != b) & ~((a != a) & (b != b))).any(axis=1)  # NaN is not equal to itself
-                found[first:stop] |= differs
+                a, b = after[first:stop], before[first + 1 : stop + 1]
+                places = np.flatnonzero(a != b)  # few, so that this is faster than to look at each row
+                if a.dtype.kind in "fc" and len(places):
+                    x, y = a.reshape(-1)[places], b.reshape(-1)[places]
+                    places = places[(x == x) | (y == y)]  # NaN is not equal to itself
+                found[first + places // (a.size // len(a))] = True
 
             map_rows(differ, self.next_observations, self.observations)
         return found

@@ -95,15 +95,14 @@ class _Tensor:
         if self._file.size < size:
             raise InterchangeError(f"{path} has {self._file.size} bytes, expected {size}; copy the directory again.")
 
-    def read(self, first: int, count: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    def read(self, first: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """Return consecutive values."""
-        width = self.dtype.itemsize
-        data = bytearray(self._file.read_at(first * width, count * width))
-        if len(data) < count * width:
-            raise InterchangeError("A file was cut while it was read; copy the directory again.")
-        if self.dtype.kind == "b" and data.translate(None, b"\0\1"):
+        try:
+            values = self._file.new_array(first * self.dtype.itemsize, shape, self.dtype)
+        except ValueError as error:
+            raise InterchangeError("A file was cut while it was read; copy the directory again.") from error
+        if self.dtype.kind == "b" and (values.view(np.uint8) > 1).any():
             raise InterchangeError("A tensor of booleans has other values than 0 and 1; copy the directory again.")
-        values: npt.NDArray[Any] = np.frombuffer(data, self.dtype).reshape(shape)
         return values
 
 
@@ -125,14 +124,14 @@ class _Column:
         count, item = max(0, stop - start), self.shape[1:]
         size, tensor = math.prod(item), self._tensor
         if self._number is None:
-            return tensor.read(start * size, count * size, (count, *item))
+            return tensor.read(start * size, (count, *item))
         environments = tensor.shape[1]
         if size * self.dtype.itemsize < _LARGE:
-            every = tensor.read(start * environments * size, count * environments * size, (count, environments, *item))
+            every = tensor.read(start * environments * size, (count, environments, *item))
             return np.ascontiguousarray(every[:, self._number])
         found = np.empty((count, *item), self.dtype)
         for row in range(count):
-            found[row] = tensor.read(((start + row) * environments + self._number) * size, size, item)
+            found[row] = tensor.read(((start + row) * environments + self._number) * size, item)
         return found
 
 
