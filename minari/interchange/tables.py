@@ -79,6 +79,7 @@ _NUMBERED = re.compile(r"(.*?)[._\[]?(\d+)\]?$")
 _OWN = b"minari"
 _BLOCK = 2**21  # bytes of CSV
 _LARGEST_HEADER = 2**20
+_GROUP = 2**21  # bytes of a group of rows, of several episodes unless one is larger
 _ROWS_AT_ONCE = 2**16
 _MOST_TOLD = 5  # names of columns in a message
 _CELL = re.compile(rb'(?:("(?:[^"]|"")*")|([^,\r\n"][^,\r\n]*)?)(,|\r?\n|\r|\Z)')
@@ -257,7 +258,7 @@ class Parquet(_Tables):
         own = OwnColumns(dataset.observation_space, dataset.action_space, columns)
         writer: Any = None
         try:
-            for table in _tables_of(dataset, columns, report):
+            for table in _groups(_tables_of(dataset, columns, report)):
                 if writer is None:
                     schema = table.schema.with_metadata({_OWN: json.dumps(own.as_json())})
                     writer = pq.ParquetWriter(str(path), schema, compression="zstd")
@@ -617,11 +618,14 @@ def _table_of_csv(path: Path, texts: Columns) -> ForeignTable:
 
 def _columns_of_texts(path: Path, texts: Columns) -> list[str]:
     """Return the columns that are texts by an option, or by quotes in the first row, where others have none."""
-    with _open_csv(path, {}) as reader:
-        names = reader.schema.names
     with os.fdopen(open_regular(path), "rb") as file:
         quotes = _quotes_of_first_row(file.read(_LARGEST_HEADER), _TAB_CELL if _is_tabs(path) else _CELL)
-    is_told = len(quotes) == len(names) and not all(quotes)
+    is_told = any(quotes) and not all(quotes)
+    if not is_told and texts is None:
+        return []
+    with _open_csv(path, {}) as reader:
+        names = reader.schema.names
+    is_told = is_told and len(quotes) == len(names)
     told = [name for name, is_text in zip(names, quotes, strict=True) if is_text] if is_told else []
     return [*told, *_names_of(names, path, "texts", texts)]
 
@@ -805,6 +809,18 @@ def _tables_of(dataset: MinariDataset, columns: Mapping[str, Any], report: Repor
             report.note("missing", "episodes without steps")
     if not number:
         raise InterchangeError(f"{dataset.id} has no episode with steps, expected at least one.")
+
+
+def _groups(tables: Iterable[Any]) -> Iterator[Any]:
+    """Yield consecutive tables together, as long as they are small and have the same columns."""
+    waiting: list[Any] = []
+    for table in tables:
+        if waiting and (table.schema != waiting[0].schema or sum(one.nbytes for one in waiting) >= _GROUP):
+            yield pa.concat_tables(waiting)
+            waiting = []
+        waiting.append(table)
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _table_of(episode: EpisodeData, number: int, columns: Mapping[str, Any]) -> Any:

@@ -129,7 +129,10 @@ class ArrowTrajectories:
         """Return the infos that have a number in each step, as arrays of T rows; the texts are only parsed."""
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             return {}
-        steps = [parse_json(text) for text in texts]
+        parsed = {text: parse_json(text) for text in set(texts)}  # often the same in all steps
+        if parsed == {"{}": {}}:
+            return {}
+        steps = [parsed[text] for text in texts]
         if not all(isinstance(step, dict) for step in steps):
             self._report.note("missing", "infos that are not JSON objects")
             return {}
