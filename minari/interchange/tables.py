@@ -670,7 +670,7 @@ def _is_tabs(path: Path) -> bool:
 def _open_csv(path: Path, types: Mapping[str, Any], *, has_empty: bool = False) -> Iterator[Any]:
     options = csv.ConvertOptions(column_types=dict(types), null_values=[""], strings_can_be_null=has_empty)
     parse = csv.ParseOptions(delimiter="\t" if _is_tabs(path) else ",", newlines_in_values=True)
-    read = csv.ReadOptions(block_size=_BLOCK, use_threads=False)
+    read = csv.ReadOptions(block_size=_BLOCK)
     with os.fdopen(open_regular(path), "rb") as file, csv.open_csv(file, read, parse, options) as reader:
         yield reader
 
