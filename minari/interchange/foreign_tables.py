@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,12 +51,8 @@ class _Table:
     schema: Any
     rows: int
 
-    @cached_property
-    def _names(self) -> frozenset[str]:
-        return frozenset(self.schema.names)
-
     def _check(self, name: str, start: int, stop: int) -> None:
-        if name not in self._names:
+        if self.schema.get_field_index(name) < 0:
             raise InterchangeError(
                 f"{self.where} has no column {name!r}, expected one of {shortened(list(self.schema.names))}."
             )

@@ -631,7 +631,7 @@ def _columns_of_texts(path: Path, texts: Columns) -> list[str]:
 
 
 def _quotes_of_first_row(data: bytes, cell: re.Pattern[bytes]) -> list[bool]:
-    """Return which cells of the row after the names of the columns are in quotes; empty if that cannot be told."""
+    """Return which cells of the row after the names of the columns are in quotes; empty if that cannot be seen."""
     rows: list[list[bool]] = [[]]
     place = 0
     while place < len(data) and (match := cell.match(data, place)):
