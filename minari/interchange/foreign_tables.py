@@ -79,6 +79,7 @@ class ParquetTable(_Table):
             self._file = open_parquet(data)
             columns = map(self._file.schema.column, range(len(self._file.schema)))
             check_levels(footer, [(one.max_repetition_level, one.max_definition_level) for one in columns])
+            self._sizes = _sizes_of_columns(self._file)
         except (ValueError, LookupError, OSError) as error:
             raise InterchangeError(
                 f"{self.where} cannot be read as Parquet ({' '.join(str(error).split())}); it is damaged, or the "
@@ -88,7 +89,6 @@ class ParquetTable(_Table):
         sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.metadata.num_row_groups)]
         self._bounds = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self.rows = int(self._bounds[-1])
-        self._sizes = _sizes_of_columns(self._file)
         self._room = max(_LEAST_ROOM, _ROOM // max(1, len(self._sizes)))
         self._kept: dict[str, tuple[int, Any]] = {}
         self._streams: dict[str, tuple[int, Iterator[Any]]] = {}
@@ -146,14 +146,25 @@ class ParquetTable(_Table):
 def _sizes_of_columns(file: Any) -> dict[str, list[int]]:
     """Return the bytes of each column in each group of rows, decoded; those of a nested column are one."""
     metadata = file.metadata
-    names = [file.schema.column(number).path.partition(".")[0] for number in range(metadata.num_columns)]
-    sizes = {name: [0] * metadata.num_row_groups for name in file.schema_arrow.names}
-    for group in range(metadata.num_row_groups):
-        described = metadata.row_group(group)
-        for number, name in enumerate(names):
-            if name in sizes:
-                sizes[name][group] += max(0, described.column(number).total_uncompressed_size)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    sizes: dict[str, list[int]] = {}
+    begin = 0
+    for field in file.schema_arrow:
+        end = begin + _leaves_of(field.type)
+        sizes[field.name] = [
+            sum(max(0, group.column(number).total_uncompressed_size) for number in range(begin, end))
+            for group in groups
+        ]
+        begin = end
+    if begin != metadata.num_columns:
+        raise ValueError(f"it has {metadata.num_columns} columns, expected {begin}")
     return sizes
+
+
+def _leaves_of(kind: Any) -> int:
+    """Return the number of columns of Parquet in which a type is stored."""
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    return sum(_leaves_of(kind.field(number).type) for number in range(kind.num_fields)) if kind.num_fields else 1
 
 
 class ArrowStream(_Table):
