@@ -23,6 +23,7 @@ __all__ = ["ArrowStream", "ForeignTable", "MemoryTable", "ParquetTable", "open_t
 _MOST_LEVELS = 8  # of nested lists
 _ROOM = 2**25  # bytes of the rows that are kept, of all columns
 _LEAST_ROOM = 2**16  # bytes of the rows of a column
+_MOST_ROWS = 2**16  # that are kept of a column, as equal values take next to nothing in a file
 
 
 class ForeignTable(Protocol):
@@ -112,11 +113,14 @@ class ParquetTable(_Table):
         if first <= row < first + len(array):
             return first, array
         group = int(np.searchsorted(self._bounds, row, "right")) - 1
-        if self._sizes[name][group] > self._room:
+        sizes, bounds = self._sizes[name], self._bounds
+        if sizes[group] > self._room or bounds[group + 1] - bounds[group] > _MOST_ROWS:
             return self._next_rows(name, group, row)
         last = group + 1
-        room = self._room - self._sizes[name][group]
-        while last < len(self._bounds) - 1 and (room := room - self._sizes[name][last]) >= 0:
+        room = self._room - sizes[group]
+        while (
+            last < len(sizes) and bounds[last + 1] - bounds[group] <= _MOST_ROWS and (room := room - sizes[last]) >= 0
+        ):
             last += 1
         table = self._file.read_row_groups(range(group, last), columns=[name], use_threads=False)
         return self._keep(name, int(self._bounds[group]), _one_array(table.column(name)))
@@ -127,7 +131,7 @@ class ParquetTable(_Table):
         first, array = self._kept.get(name, (begin, ()))
         place = first + len(array)
         if name not in self._streams or not begin <= place <= row or self._streams[name][0] != group:
-            count = max(1, self._room * (end - begin) // self._sizes[name][group])
+            count = min(_MOST_ROWS, max(1, self._room * (end - begin) // max(1, self._sizes[name][group])))
             batches = self._file.iter_batches(count, row_groups=[group], columns=[name], use_threads=False)
             self._streams[name], place = (group, batches), begin
         for batch in self._streams[name][1]:
@@ -144,7 +148,7 @@ class ParquetTable(_Table):
 
 
 def _sizes_of_columns(file: Any) -> dict[str, list[int]]:
-    """Return the bytes of each column in each group of rows, decoded; those of a nested column are one."""
+    """Return the bytes of each column in each group of rows, without compression; those of a nested column are one."""
     metadata = file.metadata
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     sizes: dict[str, list[int]] = {}
