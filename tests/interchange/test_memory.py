@@ -59,7 +59,7 @@ CASES = (
     Case("lerobot", "frames", FRAMES, written={"images": "video"}),
     Case("parquet"),
     Case("parquet", "frames", FRAMES),
-    Case("parquet-groups", options={"final_observation": "repeat"}, most=600),  # of a million rows: pages of 72 columns
+    Case("parquet-groups", options={"final_observation": "repeat"}, most=450),  # of a million rows: pages of 72 columns
     Case("csv", episodes=350),
     Case("og_marl", options={"final_observation": "repeat"}, episodes=1000),
     Case("crowdplay", "frames", 150, options={"trust_pickles": True}),
