@@ -6,6 +6,7 @@ that kills the process.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from operator import itemgetter
@@ -115,6 +116,26 @@ class DataFile:
         if not 0 <= offset <= offset + size <= self.size:
             raise ValueError(f"bytes {offset} to {offset + size} of {self.size}")
         return self._read(offset, size)
+
+    def new_array(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Return the values at an offset as a new array.
+
+        Raises:
+            ValueError: they are outside the file.
+        """
+        size = math.prod(shape, start=dtype.itemsize)
+        if not 0 <= offset <= offset + size <= self.size:
+            raise ValueError(f"bytes {offset} to {offset + size} of {self.size}")
+        values: npt.NDArray[Any]
+        if size < _READ_AHEAD:
+            data = self.read_at(offset, size)
+            if len(data) < size:
+                raise ValueError(f"bytes {offset + len(data)} to {offset + size} no longer exist")
+            values = np.frombuffer(bytearray(data), dtype).reshape(shape)
+        else:
+            values = np.empty(shape, dtype)
+            self.read_arrays([(offset, values)])
+        return values
 
     def read_arrays(self, arrays: Iterable[tuple[int, npt.NDArray[Any]]]) -> None:
         """Fill arrays with the bytes at their offsets; neighbors are read in one call.

@@ -36,11 +36,13 @@ __all__ = [
     "remove_directory",
     "replace_directory",
     "restore_replaced",
+    "hidden_directory",
     "staged_directory",
 ]
 
 
 _BETWEEN_RENAMES = 0.1  # seconds
+_LONGEST_HIDDEN = 100  # bytes of a name
 _UNLOCKED = 1.0  # seconds that a program may take between creating a directory and locking it
 
 
@@ -135,6 +137,34 @@ def edited_directory(destination: Path) -> Iterator[Path]:
             held.release()
     with failures_logged(f"Removing what {destination} was before"):
         shutil.rmtree(aside if is_directory(aside) else staging)
+
+
+@contextmanager
+def hidden_directory(destination: Path) -> Iterator[Path]:
+    """Provide a directory in which a new file or directory is made that is moved to its destination.
+
+    Args:
+        destination: the final path, in a directory that exists. What killed programs that were making the same have
+            left beside it is removed.
+
+    Yields:
+        An empty hidden directory beside the destination, which is removed when the block ends.
+
+    Raises:
+        OSError: the directory cannot be created.
+    """
+    short = destination.with_name(destination.name.encode()[:_LONGEST_HIDDEN].decode("utf-8", "ignore"))
+    _remove_abandoned(short)
+    staging = short.with_name(f".{short.name}.{os.urandom(6).hex()}.partial")
+    staging.mkdir()
+    held = directory_lock(staging)
+    try:
+        yield staging
+    finally:
+        if held is None or held.is_held:  # and this is not a child process that was forked in the meantime
+            shutil.rmtree(staging, ignore_errors=True)
+        if held is not None:
+            held.release()
 
 
 def _remove_abandoned(destination: Path) -> None:

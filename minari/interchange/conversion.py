@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from minari._base.atomic import flush_tree, sync_directory
 from minari._base.json_text import shortened
 from minari._base.system_errors import storage_errors
-from minari._catalog.layout import free_dataset_path, get_dataset_path, new_dataset
+from minari._catalog.layout import free_dataset_path, get_dataset_path, hidden_directory, new_dataset
 from minari._model.arguments import expected_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
@@ -217,7 +216,7 @@ def export_dataset(
 ) -> Report:
     """Write a dataset or view in the format of another program.
 
-    The file or directory appears atomically.
+    The file or directory appears atomically. What a killed process has left of an export to the same path is removed.
 
     Args:
         dataset: the dataset or view.
@@ -241,20 +240,14 @@ def export_dataset(
     _check_destination(one, dataset, path)
     check_options(one.NAME, one.write, options)
     place = Path(path).expanduser()
-    partial = place.with_name(f".{place.name[:60]}.{os.urandom(6).hex()}.partial")
-    try:
-        with storage_errors(place, "written"):
-            report = one.write(dataset, partial, **options)
-            report.options, report.episodes, report.steps = dict(options), len(dataset), dataset.total_steps
-            if not dry_run:
-                flush_tree(partial) if partial.is_dir() else _flush_file(partial)
-                partial.rename(place)
-                sync_directory(place.parent)
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+    with storage_errors(place, "written"), hidden_directory(place) as directory:
+        partial = directory / place.name
+        report = one.write(dataset, partial, **options)
+        report.options, report.episodes, report.steps = dict(options), len(dataset), dataset.total_steps
+        if not dry_run:
+            flush_tree(partial) if partial.is_dir() else _flush_file(partial)
+            partial.rename(place)
+            sync_directory(place.parent)
     return report
 
 

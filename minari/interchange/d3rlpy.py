@@ -23,7 +23,7 @@ from minari._base.json_text import shortened
 from minari._model.episode import EpisodeData
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
-from minari.interchange.flat_rows import FlatRows, flags_of, map_rows
+from minari.interchange.flat_rows import FlatRows, action_values, flags_of, map_rows
 from minari.interchange.foreign_hdf5 import Hdf5Array, Hdf5File, is_hdf5
 from minari.interchange.format import Format, Report, Source
 from minari.interchange.hdf5_output import TreeOutput, open_hdf5_tree
@@ -238,11 +238,7 @@ def _flat_source(file: Hdf5File, report: Report, choice: FinalObservationOfEpiso
     )
     if choice == "error":
         check_final_observation(choice, file.path, len(ends), report)
-    actions = rows.actions
-    spaces = (
-        infer_observation_space(columns["observations"][:1]),
-        infer_action_space(actions[:] if isinstance(actions, _Choices) else actions[:1]),
-    )
+    spaces = infer_observation_space(columns["observations"][:1]), infer_action_space(action_values(rows.actions))
     return Source(*spaces, rows.episodes(choice, report), report, None if choice == "drop_last_step" else len(ends))
 
 

@@ -22,7 +22,7 @@ from minari._model.arguments import check_count
 from minari._model.episode import EpisodeData
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
-from minari.interchange.flat_rows import FlatRows, flags_of
+from minari.interchange.flat_rows import FlatRows, action_values, flags_of
 from minari.interchange.foreign_hdf5 import Hdf5Array, Hdf5File, is_hdf5
 from minari.interchange.format import FinalObservation, Format, Report, Source, check_array_spaces
 from minari.interchange.hdf5_output import open_hdf5_output
@@ -74,7 +74,7 @@ class D4RL(Format):
         rows.check_final_observation(final_observation, path)
         spaces = (
             infer_observation_space(_one_row(columns["observations"])),
-            infer_action_space(_action_values(columns["actions"])),
+            infer_action_space(action_values(columns["actions"])),
         )
         report.note("assumed", "the spaces, which the file does not have, follow from dtypes, shapes and values")
         metadata = {"d4rl": found} if (found := _metadata(file, report)) else {}
@@ -221,11 +221,6 @@ def _plain(values: npt.NDArray[Any]) -> Any:
 
 def _one_row(array: Hdf5Array) -> npt.NDArray[Any]:
     return array[:1]
-
-
-def _action_values(array: Hdf5Array) -> npt.NDArray[Any]:
-    """Return what the space of actions follows from: all of them if they are choices, otherwise one."""
-    return array[:] if array.ndim == 1 else array[:1]
 
 
 def _rows_of(episode: EpisodeData, report: Report) -> Iterator[tuple[str, npt.NDArray[Any]]]:

@@ -16,12 +16,22 @@ from minari.errors import ArgumentError, InterchangeError
 from minari.interchange.format import FINAL_OBSERVATIONS, FinalObservation, Report
 
 
-__all__ = ["LOST_TERMINATIONS", "FlatRows", "Rows", "flags_of", "map_rows", "with_missing_row"]
+__all__ = [
+    "LOST_TERMINATIONS",
+    "FlatRows",
+    "Rows",
+    "action_values",
+    "blocks_of",
+    "flags_of",
+    "map_rows",
+    "with_missing_row",
+]
 
 #: What an import says where a step that is left out was a termination.
 LOST_TERMINATIONS: Final = "the terminations of last steps that are left out"
 
 _AT_ONCE = 2**24  # bytes of the rows that are compared
+_BLOCK = 2**22  # bytes of the rows that are looked at
 
 
 class Rows(Protocol):
@@ -52,18 +62,39 @@ def map_rows(function: Any, *trees: RowsTree) -> Any:
     return function(*trees)
 
 
+def blocks_of(rows: Rows) -> Iterator[npt.NDArray[Any]]:
+    """Yield all rows, some MB at a time."""
+    count = max(1, _BLOCK // max(1, math.prod(rows.shape[1:], start=rows.dtype.itemsize)))
+    for first in range(0, rows.shape[0], count):
+        yield rows[first : min(first + count, rows.shape[0])]
+
+
 def flags_of(name: str, rows: Rows, where: object) -> npt.NDArray[np.bool_]:
     """Return flags that are stored as booleans or as numbers 0 and 1, of shape (N,) or (N, 1).
 
     Raises:
         InterchangeError: they are something else.
     """
-    values = np.asarray(rows[:])
-    if values.size != len(values) or values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+    found = [np.zeros(0, np.bool_)]
+    is_right = len(rows.shape) > 0 and math.prod(rows.shape[1:]) == 1 and rows.dtype.kind in "biuf"
+    for values in blocks_of(rows) if is_right else ():
+        is_right = values.dtype.kind == "b" or bool(((values == 0) | (values == 1)).all())
+        if not is_right:
+            break
+        found.append(values.reshape(len(values)).astype(np.bool_))
+    if not is_right:
         raise InterchangeError(
-            f"The {name} of {where} are {values.dtype} values of shape {values.shape}, expected a flag a step, 0 or 1."
+            f"The {name} of {where} are {rows.dtype} values of shape {rows.shape}, expected a flag a step, 0 or 1."
         )
-    return values.reshape(len(values)).astype(np.bool_)
+    return np.concatenate(found)
+
+
+def action_values(rows: Rows) -> npt.NDArray[Any]:
+    """Return what a space of actions follows from: the least and the greatest of choices, or one row of others."""
+    if len(rows.shape) > 1 or rows.dtype.kind not in "iu":
+        return rows[0:1]
+    limits = [limit for block in blocks_of(rows) for limit in (block.min(), block.max())]
+    return np.array([min(limits), max(limits)], rows.dtype) if limits else rows[0:0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +214,12 @@ class FlatRows:
             stop = min(first + count, total - 1)
 
             def differ(after: Rows, before: Rows, first: int = first, stop: int = stop) -> None:
-                a, b = (rows.reshape(stop - first, -1) for rows in (after[first:stop], before[first + 1 : stop + 1]))
-                differs = (a != b).any(axis=1)
-                if a.dtype.kind in "fc" and differs.any():
-                    a, b = a[differs], b[differs]
-                    differs[differs] = ((a != b) & ~((a != a) & (b != b))).any(axis=1)  # NaN is not equal to itself
-                found[first:stop] |= differs
+                a, b = after[first:stop], before[first + 1 : stop + 1]
+                places = np.flatnonzero(a != b)  # few, so that this is faster than to look at each row
+                if a.dtype.kind in "fc" and len(places):
+                    x, y = a.reshape(-1)[places], b.reshape(-1)[places]
+                    places = places[(x == x) | (y == y)]  # NaN is not equal to itself
+                found[first + places // (a.size // len(a))] = True
 
             map_rows(differ, self.next_observations, self.observations)
         return found

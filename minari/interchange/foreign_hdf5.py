@@ -6,7 +6,6 @@ import struct
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -92,6 +91,10 @@ class Hdf5File:
             self._known[""] = found.root, read_messages(self.source, found.root)
         except (ValueError, LookupError, OverflowError, struct.error) as error:
             raise self.damaged(error) from error
+
+    def rows_at(self, begin: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """Return the values at an offset, which is in the file."""
+        return self._file.new_array(begin, shape, dtype)
 
     def names(self, group: str = "") -> list[str]:
         """Return the names of the members of a group, in the order of the file; empty if there is no such group."""
@@ -275,13 +278,19 @@ class Hdf5Array:
             copied: npt.NDArray[Any] = self._decoded[2][start:stop].copy()
             return copied
         if self._array.chunking is None:
-            rows_read: npt.NDArray[Any] = self.file.guarded(partial(_contiguous_rows, self._array), start, count)
-            return native(rows_read)
+            return native(self.file.guarded(self._contiguous_rows, start, count))
         return native(self._chunked_rows(start, stop))
 
     def _is_small(self) -> bool:
         """Return whether the array is compact, or was never written."""
         return self._array.chunking is None and (bool(self._array.data) or self._array.address == UNDEFINED)
+
+    def _contiguous_rows(self, source: Source, start: int, count: int) -> npt.NDArray[Any]:
+        row = self._array.nbytes // self.shape[0]
+        begin = source.base + self._array.address + start * row
+        if not 0 <= begin <= begin + count * row <= source.size:
+            raise ValueError(f"it refers to bytes {begin} to {begin + count * row} of {source.size}")
+        return self.file.rows_at(begin, (count, *self.shape[1:]), self._array.dtype)
 
     def _chunked_rows(self, start: int, stop: int) -> npt.NDArray[Any]:
         chunking = self._array.chunking
@@ -315,10 +324,3 @@ class Hdf5Array:
 
 def _one_by_one(function: Any, items: Any, at_a_time: int) -> list[Any]:
     return [function(item) for item in items]
-
-
-def _contiguous_rows(array: ArrayObject, source: Source, start: int, count: int) -> npt.NDArray[Any]:
-    row = array.nbytes // array.shape[0]
-    data = bytearray(source.read(array.address + start * row, count * row))
-    rows: npt.NDArray[Any] = np.frombuffer(data, array.dtype).reshape((count, *array.shape[1:]))
-    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,9 @@ from minari.errors import InterchangeError
 __all__ = ["ArrowStream", "ForeignTable", "MemoryTable", "ParquetTable", "open_table", "values_of"]
 
 _MOST_LEVELS = 8  # of nested lists
+_ROOM = 2**25  # bytes of the rows that are kept, of all columns
+_LEAST_ROOM = 2**16  # bytes of the rows of a column
+_MOST_ROWS = 2**16  # that are kept of a column, as equal values take next to nothing in a file
 
 
 class ForeignTable(Protocol):
@@ -49,7 +53,7 @@ class _Table:
     rows: int
 
     def _check(self, name: str, start: int, stop: int) -> None:
-        if name not in self.schema.names:
+        if self.schema.get_field_index(name) < 0:
             raise InterchangeError(
                 f"{self.where} has no column {name!r}, expected one of {shortened(list(self.schema.names))}."
             )
@@ -61,7 +65,7 @@ class _Table:
 
 
 class ParquetTable(_Table):
-    """A Parquet file, checked before pyarrow decodes it; of each column one row group is kept.
+    """A Parquet file, checked before pyarrow decodes it; of each column some rows are kept.
 
     Args:
         directory: the directory in which the file must lie.
@@ -76,6 +80,7 @@ class ParquetTable(_Table):
             self._file = open_parquet(data)
             columns = map(self._file.schema.column, range(len(self._file.schema)))
             check_levels(footer, [(one.max_repetition_level, one.max_definition_level) for one in columns])
+            self._sizes = _sizes_of_columns(self._file)
         except (ValueError, LookupError, OSError) as error:
             raise InterchangeError(
                 f"{self.where} cannot be read as Parquet ({' '.join(str(error).split())}); it is damaged, or the "
@@ -85,27 +90,85 @@ class ParquetTable(_Table):
         sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.metadata.num_row_groups)]
         self._bounds = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self.rows = int(self._bounds[-1])
+        self._room = max(_LEAST_ROOM, _ROOM // max(1, len(self._sizes)))
         self._kept: dict[str, tuple[int, Any]] = {}
+        self._streams: dict[str, tuple[int, Iterator[Any]]] = {}
 
     def column(self, name: str, start: int, stop: int) -> Any:
         """Return rows of a column."""
         self._check(name, start, stop)
-        first = int(np.searchsorted(self._bounds, start, "right")) - 1
         parts = []
-        while first < len(self._bounds) - 1 and self._bounds[first] < stop:
-            begin = int(self._bounds[first])
-            parts.append(self._group(name, first).slice(max(0, start - begin), stop - max(start, begin)))
-            first += 1
+        while start < stop:
+            first, array = self._rows(name, start)
+            count = min(stop, first + len(array)) - start
+            parts.append(array.slice(start - first, count))
+            start += count
+        if len(parts) == 1:
+            return parts[0]
         return pa.concat_arrays(parts) if parts else _one_array(pa.chunked_array([], self.schema.field(name).type))
 
-    def _group(self, name: str, number: int) -> Any:
-        kept, array = self._kept.get(name, (-1, None))
-        if kept != number:
-            table = self._file.read_row_group(number, columns=[name], use_threads=False)
-            array = _one_array(table.column(name))
-            array.validate(full=True)
-            self._kept[name] = number, array
-        return array
+    def _rows(self, name: str, row: int) -> tuple[int, Any]:
+        """Return rows of a column with a given one among them, and the number of the first of them."""
+        first, array = self._kept.get(name, (0, ()))
+        if first <= row < first + len(array):
+            return first, array
+        group = int(np.searchsorted(self._bounds, row, "right")) - 1
+        sizes, bounds = self._sizes[name], self._bounds
+        if sizes[group] > self._room or bounds[group + 1] - bounds[group] > _MOST_ROWS:
+            return self._next_rows(name, group, row)
+        last = group + 1
+        room = self._room - sizes[group]
+        while (
+            last < len(sizes) and bounds[last + 1] - bounds[group] <= _MOST_ROWS and (room := room - sizes[last]) >= 0
+        ):
+            last += 1
+        table = self._file.read_row_groups(range(group, last), columns=[name], use_threads=False)
+        return self._keep(name, int(self._bounds[group]), _one_array(table.column(name)))
+
+    def _next_rows(self, name: str, group: int, row: int) -> tuple[int, Any]:
+        """Return rows of a column of a large group of rows, which is decoded from its beginning on."""
+        begin, end = int(self._bounds[group]), int(self._bounds[group + 1])
+        first, array = self._kept.get(name, (begin, ()))
+        place = first + len(array)
+        if name not in self._streams or not begin <= place <= row or self._streams[name][0] != group:
+            count = min(_MOST_ROWS, max(1, self._room * (end - begin) // max(1, self._sizes[name][group])))
+            batches = self._file.iter_batches(count, row_groups=[group], columns=[name], use_threads=False)
+            self._streams[name], place = (group, batches), begin
+        for batch in self._streams[name][1]:
+            first, array = self._keep(name, place, _one_array(pa.chunked_array([batch.column(0)])))
+            place += len(array)
+            if row < place:
+                return first, array
+        raise InterchangeError(f"{self.where} has fewer rows than it says; it is damaged, so copy it again.")
+
+    def _keep(self, name: str, first: int, array: Any) -> tuple[int, Any]:
+        array.validate(full=True)
+        self._kept[name] = first, array
+        return first, array
+
+
+def _sizes_of_columns(file: Any) -> dict[str, list[int]]:
+    """Return the bytes of each column in each group of rows, without compression; those of a nested column are one."""
+    metadata = file.metadata
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    sizes: dict[str, list[int]] = {}
+    begin = 0
+    for field in file.schema_arrow:
+        end = begin + _leaves_of(field.type)
+        sizes[field.name] = [
+            sum(max(0, group.column(number).total_uncompressed_size) for number in range(begin, end))
+            for group in groups
+        ]
+        begin = end
+    if begin != metadata.num_columns:
+        raise ValueError(f"it has {metadata.num_columns} columns, expected {begin}")
+    return sizes
+
+
+def _leaves_of(kind: Any) -> int:
+    """Return the number of columns of Parquet in which a type is stored."""
+    kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+    return sum(_leaves_of(kind.field(number).type) for number in range(kind.num_fields)) if kind.num_fields else 1
 
 
 class ArrowStream(_Table):

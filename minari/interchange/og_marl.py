@@ -33,7 +33,7 @@ from minari._model.episode_buffer import EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari._storages.arrow.limits import check_expansion
 from minari.errors import ArgumentError, InterchangeError
 from minari.interchange.damage import damage_as_error
-from minari.interchange.flat_rows import FlatRows, map_rows
+from minari.interchange.flat_rows import FlatRows, blocks_of, map_rows
 from minari.interchange.format import FinalObservation, Format, Report, Source
 from minari.spaces import native
 from minari.spaces.inference import infer_observation_space
@@ -47,9 +47,8 @@ _REQUIRED = "observations", "actions", "rewards", "terminals"
 _LARGEST_METADATA = 2**24
 _MOST_FILES = 1_000_000
 _MOST_AGENTS = 10_000
-_CACHE = 2**28  # bytes of decoded chunks
+_CACHE = 2**26  # bytes of decoded chunks
 _LARGEST_CHUNK = 2**28  # bytes
-_AT_ONCE = 2**16  # rows
 
 AfterDone = Literal["drop", "keep"]
 
@@ -276,13 +275,16 @@ def _check(vault: _Vault) -> int:
 
 def _flags(vault: _Vault, name: str, count: int) -> npt.NDArray[np.bool_]:
     leaf = vault.leaves[name]
-    values = leaf[:] if isinstance(leaf, _Leaf) and leaf.shape == (vault.steps, count) else None
-    if values is None or not np.isin(values, (0, 1)).all():
+    found: list[npt.NDArray[np.bool_]] = []
+    is_right = isinstance(leaf, _Leaf) and leaf.shape == (vault.steps, count)
+    for values in blocks_of(leaf) if is_right else ():
+        is_right = is_right and bool(((values == 0) | (values == 1)).all())
+        found.append(values.astype(np.bool_))
+    if not is_right:
         raise InterchangeError(
             f"The {name} of {vault.path} are no flags, expected 0 or 1 for each of {count} agents a step."
         )
-    flags: npt.NDArray[np.bool_] = values.astype(np.bool_)
-    return flags
+    return np.concatenate(found)
 
 
 def _infos(infos: Any, count: int) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]:
@@ -305,8 +307,7 @@ def _action_space(actions: Any, legals: Any) -> gym.Space[Any]:
         space: gym.Space[Any] = infer_observation_space(np.zeros((1, *actions.shape[2:]), actions.dtype))
         return space
     lowest, highest = 0, 0 if legals is None else legals.shape[-1] - 1
-    for start in range(0, actions.shape[0], _AT_ONCE):
-        part = actions[start : start + _AT_ONCE]
+    for part in blocks_of(actions):
         lowest, highest = min(lowest, int(part.min())), max(highest, int(part.max()))
     return gym.spaces.Discrete(highest - lowest + 1, start=lowest)
 

@@ -8,7 +8,8 @@ after the step, and other columns to the one before it. JSON has no dtypes: numb
 everywhere in RLlib, or what the option ``floats`` says; others become int64. Batches of many agents are refused.
 
 Columns that are packed, which are texts, contain pickles and are refused: write them with ``compress_columns=[]``.
-Export writes one file with a line for each episode. Source: RLlib's ``offline/json_writer.py`` and its files.
+A line may have 1 GiB, and is in memory as a whole. Export writes one file with a line for each episode, or several for
+a long one. Source: RLlib's ``offline/json_writer.py`` and its files.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.json_text import parse_json, shortened
+from minari._base.json_text import shortened
 from minari._model.episode import EpisodeData
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
@@ -53,8 +54,8 @@ _REQUIRED: Final = ("obs", "actions", "rewards")
 _FLAGS: Final = ("terminateds", "truncateds", "dones")
 _PLACES: Final = ("type", "count", "eps_id", "t", "agent_index", "unroll_id", "infos")
 _KNOWN: Final = (*_REQUIRED, "new_obs", *_FLAGS, *_PLACES)
-_BEGINNING_OF_LINE: Final = 2**12  # bytes
 _LONGEST_LINE: Final = 2**30  # bytes
+_VALUES_OF_LINE: Final = 2**20  # numbers in a line that is written
 
 
 class RLlib(Format):
@@ -102,7 +103,7 @@ class RLlib(Format):
         return Source(*spaces, episodes_of(reader.trajectories(), path, final_observation, report), report)
 
     def write(self, dataset: MinariDataset, path: Path) -> Report:
-        """Write a file with a line for each episode, which ``JsonReader`` reads.
+        """Write a file with a line for each episode, or several for a long one, which ``JsonReader`` reads.
 
         Args:
             dataset: its observations and actions are one array a step.
@@ -116,7 +117,8 @@ class RLlib(Format):
         episodes = track(dataset.iterate_episodes(copy=False), "exporting episodes", total=len(dataset))
         with path.open("w", encoding="utf-8") as file:
             for number, episode in enumerate(episodes):
-                file.write(json.dumps(_line(number, episode)) + "\n")
+                for start, stop in _fragments(episode):
+                    file.write(json.dumps(_line(number, episode, start, stop)) + "\n")
                 _note_bounds(episode, report)
         report.note("missing", "dtypes, which JSON does not have")
         report.note("missing", "infos, spaces, seeds, options and other metadata of episodes and of the dataset")
@@ -145,26 +147,16 @@ class _Reader:
     def batches(self, number: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield the columns of each batch of a file, or of all files."""
         for file in self._files if number is None else [self._files[number]]:
-            with file.open("rb") as lines:
-                for place in range(1, 2**62):
-                    line = lines.readline(_BEGINNING_OF_LINE)
-                    if not line:
-                        break
-                    where = f"Line {place} of {file}"
-                    if not line.lstrip().startswith(b"{") and line.strip():
-                        raise InterchangeError(f"{where} is no JSON object, expected a batch; is it another file?")
-                    if line.strip():
-                        if not line.endswith(b"\n"):
-                            line += lines.readline(_LONGEST_LINE)
-                        columns = self._columns(self._batch(line, where), where)
-                        if len(columns["rewards"]):
-                            yield columns
+            for where, line in _lines_of(file):
+                columns = self._columns(self._batch(line, where), where)
+                if len(columns["rewards"]):
+                    yield columns
 
     def _batch(self, line: bytes, where: str) -> Mapping[str, Any]:
         """Return the batch in a line."""
         try:
-            found = parse_json(line)
-        except ValueError as error:
+            found = json.loads(line)  # however deep it is: only lists of numbers are taken from it, by NumPy
+        except (ValueError, RecursionError) as error:
             raise InterchangeError(
                 f"{where} cannot be read as JSON ({shortened(str(error))}); copy or download the file again."
             ) from error
@@ -347,6 +339,31 @@ def _runs(batch: Mapping[str, Any], done: npt.NDArray[np.bool_]) -> Iterator[tup
     yield from ((start, stop) for start, stop in itertools.pairwise(bounds) if stop > start)
 
 
+def _lines_of(file: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the lines of a file that are not empty, each with its place for messages.
+
+    Raises:
+        InterchangeError: a line does not begin as an object, or is too long.
+    """
+    with file.open("rb") as lines:
+        for place in itertools.count(1):
+            where = f"Line {place} of {file}"
+            beginning = lines.peek(1).lstrip(b" \t")  # a line of another kind of file may have any length
+            line = lines.readline(_LONGEST_LINE + 1) if beginning[:1] in (b"", b"\n", b"\r", b"{") else beginning
+            if not line:
+                return
+            text = line.lstrip()
+            if text and not text.startswith(b"{"):
+                raise InterchangeError(f"{where} is no JSON object, expected a batch; is it another file?")
+            if len(line) > _LONGEST_LINE:
+                raise InterchangeError(
+                    f"{where} is longer than {_LONGEST_LINE:,} bytes, expected a shorter one as it is read as a whole; "
+                    f"write it again with a smaller rollout_fragment_length."
+                )
+            if text:
+                yield where, text
+
+
 def _files(directory: Path) -> list[Path]:
     """Return the JSON files of a directory, sorted, without links that lead out of it."""
     files = [one for one in directory.iterdir() if one.suffix == ".json" and one.is_file()]
@@ -362,21 +379,29 @@ def _note_bounds(episode: EpisodeData, report: Report) -> None:
         report.note("missing", "the order of episodes without an end, which are read after all others")
 
 
-def _line(number: int, episode: EpisodeData) -> dict[str, Any]:
-    """Return the batch of an episode."""
+def _fragments(episode: EpisodeData) -> Iterator[tuple[int, int]]:
+    """Yield the bounds of the steps of an episode that are written in one line."""
     if episode.rewards.ndim > 1:
         raise InterchangeError(f"Episode {episode.id} has {episode.rewards.shape[1]} rewards a step, expected one.")
-    observations = np.asarray(episode.observations)
     steps = len(episode)
+    values = 2 * np.asarray(episode.observations).size + np.asarray(episode.actions).size
+    count = max(1, _VALUES_OF_LINE * steps // max(1, values))
+    for start in range(0, max(1, steps), count):
+        yield start, min(start + count, steps)
+
+
+def _line(number: int, episode: EpisodeData, start: int, stop: int) -> dict[str, Any]:
+    """Return the batch of some steps of an episode."""
+    observations, steps = np.asarray(episode.observations), slice(start, stop)
     return {
         "type": "SampleBatch",
-        "eps_id": [number] * steps,
-        "t": list(range(steps)),
-        "agent_index": [0] * steps,
-        "obs": observations[:-1].tolist(),
-        "new_obs": observations[1:].tolist(),
-        "actions": np.asarray(episode.actions).tolist(),
-        "rewards": episode.rewards.tolist(),
-        "terminateds": episode.terminations.tolist(),
-        "truncateds": episode.truncations.tolist(),
+        "eps_id": [number] * (stop - start),
+        "t": list(range(start, stop)),
+        "agent_index": [0] * (stop - start),
+        "obs": observations[steps].tolist(),
+        "new_obs": observations[start + 1 : stop + 1].tolist(),
+        "actions": np.asarray(episode.actions)[steps].tolist(),
+        "rewards": episode.rewards[steps].tolist(),
+        "terminateds": episode.terminations[steps].tolist(),
+        "truncateds": episode.truncations[steps].tolist(),
     }

@@ -12,8 +12,12 @@ from ``next_observation`` columns in the same form, or from the option ``final_o
 the observation before the step. Rewards that are missing are zeros only with ``rewards_are="zeros"``.
 
 The export writes all of these columns, ``next_observation`` included. Parquet keeps dtypes, shapes and spaces too; CSV
-has whole numbers, floats, ``true`` and ``false``, and texts, and arrays of several axes as vectors. There is no
-standard for such tables; the names are those of Gymnasium, D4RL, Minari and their predecessors.
+has whole numbers, floats, ``true`` and ``false``, and texts, and arrays of several axes as vectors.
+
+CSV has no types: they follow from the values of a column. Where some cells of the first row are in quotes and others
+are not, those in quotes are texts, whatever they look like; ``texts`` names further columns of texts. An export has its
+texts in quotes, and floats with a point in the first row. There is no standard for such tables; the names are those of
+Gymnasium, D4RL, Minari and their predecessors.
 """
 
 from __future__ import annotations
@@ -23,7 +27,6 @@ import math
 import os
 import re
 import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,8 +45,8 @@ from minari._storages.arrow.library import csv, pa, pq
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
 from minari.interchange.damage import damage_as_error
-from minari.interchange.flat_rows import FlatRows, Rows, flags_of
-from minari.interchange.foreign_tables import ForeignTable, MemoryTable, ParquetTable, values_of
+from minari.interchange.flat_rows import FlatRows, Rows, action_values, flags_of
+from minari.interchange.foreign_tables import ArrowStream, ForeignTable, MemoryTable, ParquetTable, values_of
 from minari.interchange.format import FinalObservation, Format, Report, Source
 from minari.interchange.own_columns import OwnColumns, arrow_array, common_columns, leaves_of
 from minari.progress import track
@@ -74,9 +77,13 @@ _SINGLE: Mapping[str, tuple[str, ...]] = {
 }
 _NUMBERED = re.compile(r"(.*?)[._\[]?(\d+)\]?$")
 _OWN = b"minari"
-_BLOCK = 2**22  # bytes of CSV
+_BLOCK = 2**21  # bytes of CSV
 _LARGEST_HEADER = 2**20
-_GROUP = 2**25  # bytes of a group of rows
+_GROUP = 2**21  # bytes of a group of rows, of several episodes unless one is larger
+_ROWS_AT_ONCE = 2**16
+_MOST_TOLD = 5  # names of columns in a message
+_CELL = re.compile(rb'(?:("(?:[^"]|"")*")|([^,\r\n"][^,\r\n]*)?)(,|\r?\n|\r|\Z)')
+_TAB_CELL = re.compile(rb'(?:("(?:[^"]|"")*")|([^\t\r\n"][^\t\r\n]*)?)(\t|\r?\n|\r|\Z)')
 _PREFIXES = {"observations": "observation", "actions": "action", "infos": "info"}
 _NAMES = {"rewards": "reward", "terminations": "terminated", "truncations": "truncated"}
 
@@ -84,7 +91,8 @@ _NAMES = {"rewards": "reward", "terminations": "terminated", "truncations": "tru
 class _Tables(Format):
     """Base of the formats of tables."""
 
-    def _open(self, path: Path) -> ForeignTable:
+    def _open(self, path: Path, texts: Columns, report: Report) -> ForeignTable:
+        """Return the table in a file, in which some columns are to be texts."""
         raise NotImplementedError
 
     def read(
@@ -102,6 +110,7 @@ class _Tables(Format):
         done_is: DoneIs = "terminated",
         rewards_are: Literal["error", "zeros"] = "error",
         final_observation: FinalObservation = "error",
+        texts: Columns = None,
     ) -> Source:
         """Return the episodes of a table.
 
@@ -119,12 +128,15 @@ class _Tables(Format):
             rewards_are: ``"zeros"`` for rewards of 0 where there are none.
             final_observation: where the observation after the last step of an episode comes from without
                 ``next_observations``.
+            texts: the columns of texts in CSV, which would be numbers or flags by their values.
 
         Raises:
             InterchangeError: the file is damaged, or lacks something.
         """
+        report = Report(self.NAME, "import")
         with damage_as_error(path if isinstance(path, Path) else "The data frame"):
-            table = self._open(path) if isinstance(path, Path) else _table_of_frame(path)
+            table = self._open(path, texts, report) if isinstance(path, Path) else _table_of_frame(path)
+            _check_texts(table, texts)
             return self._source(
                 table,
                 {"observations": observations, "actions": actions, "next_observations": next_observations},
@@ -138,6 +150,7 @@ class _Tables(Format):
                 done_is,
                 rewards_are,
                 final_observation,
+                report,
             )
 
     def _source(
@@ -148,8 +161,8 @@ class _Tables(Format):
         done_is: DoneIs,
         rewards_are: str,
         final: FinalObservation,
+        report: Report,
     ) -> Source:
-        report = Report(self.NAME, "import")
         if not table.rows:
             raise InterchangeError(f"{table.where} has no rows, expected a row for each step.")
         own = None if any(groups.values()) else _own_columns(table)
@@ -175,11 +188,13 @@ class CSV(_Tables):
             return False
         with path.open("rb") as file:
             header = file.readline(_LARGEST_HEADER).decode("utf-8", "replace")
-        names = [name.strip().strip('"') for name in header.split("\t" if path.suffix.lower() == ".tsv" else ",")]
+        names = [name.strip().strip('"') for name in header.split("\t" if _is_tabs(path) else ",")]
         return _looks_right(names)
 
-    def _open(self, path: Path) -> ForeignTable:
-        return _table_of_csv(path)
+    def _open(self, path: Path, texts: Columns, report: Report) -> ForeignTable:
+        table = _table_of_csv(path, texts)
+        report.note("assumed", _told_types(table.schema))
+        return table
 
     def write(self, dataset: MinariDataset, path: Path) -> Report:
         """Write the episodes with a row for each step.
@@ -200,15 +215,14 @@ class CSV(_Tables):
         if any(len(shape) > 1 for _, (_, shape) in columns.items()):
             report.note("missing", "shapes of arrays of several axes, which are vectors")
         writer: Any = None
-        try:
+        with pa.OSFile(str(path), "wb") as file:
             for table in _tables_of(dataset, columns, report):
                 flat = _flattened(table, columns)
                 if writer is None:
-                    writer = csv.CSVWriter(str(path), flat.schema)
+                    file.write(_first_lines(flat))
+                    writer = csv.CSVWriter(file, flat.schema, write_options=csv.WriteOptions(include_header=False))
+                    flat = flat.slice(1)
                 writer.write_table(flat)
-        finally:
-            if writer is not None:
-                writer.close()
         return report
 
 
@@ -226,7 +240,7 @@ class Parquet(_Tables):
                 return False
         return _looks_right(ParquetTable(path.parent, path.name).schema.names)
 
-    def _open(self, path: Path) -> ForeignTable:
+    def _open(self, path: Path, texts: Columns, report: Report) -> ForeignTable:
         return ParquetTable(path.parent, path.name)
 
     def write(self, dataset: MinariDataset, path: Path) -> Report:
@@ -244,7 +258,7 @@ class Parquet(_Tables):
         own = OwnColumns(dataset.observation_space, dataset.action_space, columns)
         writer: Any = None
         try:
-            for table in _tables_of(dataset, columns, report):
+            for table in _groups(_tables_of(dataset, columns, report)):
                 if writer is None:
                     schema = table.schema.with_metadata({_OWN: json.dumps(own.as_json())})
                     writer = pq.ParquetWriter(str(path), schema, compression="zstd")
@@ -253,6 +267,29 @@ class Parquet(_Tables):
             if writer is not None:
                 writer.close()
         return report
+
+
+def _check_texts(table: ForeignTable, texts: Columns) -> None:
+    """Raise unless some columns of a table are texts."""
+    for name in _names_of(table.schema.names, table.where, "texts", texts) if texts is not None else ():
+        kind = table.schema.field(name).type
+        if kind not in (pa.string(), pa.large_string()):
+            raise InterchangeError(
+                f"The column {name!r} of {table.where} has values of the type {shortened(str(kind))}, expected texts "
+                f"(texts); convert it before, as only CSV has no types."
+            )
+
+
+def _told_types(schema: Any) -> str:
+    """Return a sentence about the types of the columns of a CSV file."""
+    kinds = {"texts": pa.string(), "true or false": pa.bool_(), "whole numbers": pa.int64(), "floats": pa.float64()}
+    found = {kind: [field.name for field in schema if field.type == type_] for kind, type_ in kinds.items()}
+    told = [
+        f"{', '.join(names[:_MOST_TOLD])}{f' and {len(names) - _MOST_TOLD} others' * (len(names) > _MOST_TOLD)}: {kind}"
+        for kind, names in found.items()
+        if names
+    ]
+    return f"the types of columns, which CSV does not have, follow from their values ({'; '.join(told)}) (texts)"
 
 
 def _table_of_frame(frame: Any) -> ForeignTable:
@@ -298,7 +335,7 @@ def _chosen(
     found = {section: _named(table, section, wanted) for section, wanted in groups.items() if wanted is not None}
     for kind, name in singles.items():
         if name is not None and name not in names:
-            raise _no_column(table, kind, name)
+            raise _no_column(names, table.where, kind, name)
     alone = {
         kind: wanted if wanted is not None else next((name for name in _SINGLE[kind] if name in names), None)
         for kind, wanted in singles.items()
@@ -318,21 +355,25 @@ def _chosen(
     return _Chosen(found, alone, [name for name in names if name not in used | own_names])
 
 
-def _no_column(table: ForeignTable, what: str, name: str) -> InterchangeError:
-    return InterchangeError(
-        f"{table.where} has no column {name!r} for {what}, expected one of {shortened(list(table.schema.names))}."
-    )
+def _no_column(known: Sequence[str], where: object, what: str, name: str) -> InterchangeError:
+    return InterchangeError(f"{where} has no column {name!r} for {what}, expected one of {shortened(list(known))}.")
 
 
 def _named(table: ForeignTable, section: str, wanted: Columns) -> Any:
+    chosen = _names_of(table.schema.names, table.where, section, wanted)
+    return chosen[0] if len(chosen) == 1 else tuple(chosen)
+
+
+def _names_of(known: Sequence[str], where: object, what: str, wanted: Columns) -> list[str]:
+    """Return the columns that an option names."""
     parts = [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else list(wanted or ())
     chosen: list[str] = []
     for part in parts:
-        names = [part] if part in table.schema.names else [n for n in table.schema.names if fnmatchcase(n, part)]
+        names = [part] if part in known else [name for name in known if fnmatchcase(name, part)]
         if not names:
-            raise _no_column(table, section, part)
+            raise _no_column(known, where, what, part)
         chosen += sorted(names, key=_natural) if len(names) > 1 else names
-    return chosen[0] if len(chosen) == 1 else tuple(chosen)
+    return chosen
 
 
 def _natural(name: str) -> list[Any]:
@@ -528,77 +569,108 @@ def _changes(table: ForeignTable, name: str) -> npt.NDArray[np.int64]:
     Raises:
         InterchangeError: a value comes back later.
     """
-    values = values_of(table.column(name, 0, table.rows), f"Column {name!r} of {table.where}")
-    if values.ndim != 1:
-        raise InterchangeError(f"The episodes {name!r} of {table.where} are lists, expected a number or text a row.")
-    ends: npt.NDArray[np.int64] = np.append(np.flatnonzero(values[1:] != values[:-1]) + 1, len(values))
-    if len(set(values[ends - 1].tolist())) != len(ends):
+    ends: list[int] = []
+    found: list[Any] = []  # the value before each end
+    before: list[Any] = []
+    for start in range(0, table.rows, _ROWS_AT_ONCE):
+        column = table.column(name, start, min(start + _ROWS_AT_ONCE, table.rows))
+        values = values_of(column, f"Column {name!r} of {table.where}")
+        if values.ndim != 1:
+            raise InterchangeError(
+                f"The episodes {name!r} of {table.where} are lists, expected a number or text a row."
+            )
+        values = np.concatenate([np.array(before, values.dtype), values])
+        changes = np.flatnonzero(values[1:] != values[:-1])
+        ends += (changes + 1 + start - len(before)).tolist()
+        found += values[changes].tolist()
+        before = values[-1:].tolist()
+    ends.append(table.rows)
+    found += before
+    if len(set(found)) != len(found):
         raise InterchangeError(
             f"The rows of an episode of {table.where} are not one after the other ({name!r} takes a value again); sort "
             f"the table by it."
         )
-    return ends
+    return np.array(ends, np.int64)
 
 
 def _inferred(tree: Any, infer: Any) -> gym.Space[Any]:
     if isinstance(tree, Mapping):
         return gym.spaces.Dict({key: _inferred(part, infer) for key, part in tree.items()})
-    is_whole = tree.dtype.kind == "O" or (infer is infer_action_space and len(tree.shape) == 1)
-    space: gym.Space[Any] = infer(tree[:] if is_whole else tree[:1])
+    rows = action_values(tree) if infer is infer_action_space else tree[:1]
+    space: gym.Space[Any] = infer(tree[:] if tree.dtype.kind == "O" else rows)
     return space
 
 
-def _table_of_csv(path: Path) -> ForeignTable:
-    """Return a CSV file as a table: it is copied to a temporary Parquet file, as its rows can be read in order only."""
-    place = tempfile.NamedTemporaryFile(suffix=".parquet", prefix="minari-csv-", delete=False)  # noqa: SIM115
-    copy = Path(place.name)
-    place.close()
-    try:
+def _table_of_csv(path: Path, texts: Columns) -> ForeignTable:
+    """Return a CSV file as a table: it is copied to a temporary Arrow file, as its rows can be read in order only."""
+    told = dict.fromkeys(_columns_of_texts(path, texts), pa.string())
+    with tempfile.TemporaryDirectory(prefix="minari-csv-") as directory:
+        copy = Path(directory, "rows.arrow")
         try:
-            _copy_csv(path, copy, None)
+            _copy_csv(path, copy, told, is_first=True)
         except pa.ArrowInvalid:  # later rows have other types
-            _copy_csv(path, copy, _types_of_all_rows(path))
-        found = ParquetTable(copy.parent, copy.name)
-    except BaseException:
-        copy.unlink(missing_ok=True)
-        raise
-    weakref.finalize(found, copy.unlink, missing_ok=True)
+            _copy_csv(path, copy, _types_of_all_rows(path, told))
+        found = ArrowStream(copy.parent, copy.name)  # stays readable without its name
     found.where = str(path)
     return found
 
 
-def _copy_csv(path: Path, copy: Path, types: Mapping[str, Any] | None) -> None:
-    """Copy all rows, with columns of the types that are given, otherwise of those of the first block of rows.
+def _columns_of_texts(path: Path, texts: Columns) -> list[str]:
+    """Return the columns that are texts by an option, or by quotes in the first row, where others have none."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        quotes = _quotes_of_first_row(file.read(_LARGEST_HEADER), _TAB_CELL if _is_tabs(path) else _CELL)
+    is_told = any(quotes) and not all(quotes)
+    if not is_told and texts is None:
+        return []
+    with _open_csv(path, {}) as reader:
+        names = reader.schema.names
+    is_told = is_told and len(quotes) == len(names)
+    told = [name for name, is_text in zip(names, quotes, strict=True) if is_text] if is_told else []
+    return [*told, *_names_of(names, path, "texts", texts)]
+
+
+def _quotes_of_first_row(data: bytes, cell: re.Pattern[bytes]) -> list[bool]:
+    """Return which cells of the row after the names of the columns are in quotes; empty if that cannot be seen."""
+    rows: list[list[bool]] = [[]]
+    place = 0
+    while place < len(data) and (match := cell.match(data, place)):
+        rows[-1].append(match[1] is not None)
+        place = match.end()
+        if match[3] not in (b",", b"\t"):
+            if match[0].strip(b"\r\n") or len(rows[-1]) > 1:  # not an empty line
+                rows.append([])
+            else:
+                rows[-1].clear()
+            if len(rows) > 2:
+                return rows[1]
+    return []
+
+
+def _copy_csv(path: Path, copy: Path, types: Mapping[str, Any], *, is_first: bool = False) -> None:
+    """Copy all rows, with columns of the types that are given, and others of those of the first block of rows.
 
     Raises:
         InterchangeError: two columns have the same name.
         pyarrow.ArrowInvalid: a value is not of the type of its column.
     """
-    with _open_csv(path, types or {}) as reader:
-        if types is None:
+    with _open_csv(path, types) as reader:
+        if is_first:
             _check_types_of_first_rows(path, reader.schema)
-        with pq.ParquetWriter(str(copy), reader.schema, write_statistics=False, use_dictionary=False) as writer:
-            for table in _collected(reader):
-                writer.write_table(table)
+        with pa.OSFile(str(copy), "wb") as file, pa.ipc.new_stream(file, reader.schema) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
 
 
-def _collected(batches: Iterable[Any]) -> Iterator[Any]:
-    """Yield batches together, as tables of some size: the fewer groups of rows, the smaller the footer."""
-    waiting: list[Any] = []
-    for batch in batches:
-        waiting.append(batch)
-        if sum(one.nbytes for one in waiting) >= _GROUP:
-            yield pa.Table.from_batches(waiting)
-            waiting = []
-    if waiting:
-        yield pa.Table.from_batches(waiting)
+def _is_tabs(path: Path) -> bool:
+    return path.suffix.lower() == ".tsv"
 
 
 @contextmanager
-def _open_csv(path: Path, types: Mapping[str, Any], *, is_first: bool = False) -> Iterator[Any]:
-    options = csv.ConvertOptions(column_types=dict(types), null_values=[""], strings_can_be_null=is_first)
-    parse = csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True)
-    read = csv.ReadOptions(block_size=_BLOCK, use_threads=False)
+def _open_csv(path: Path, types: Mapping[str, Any], *, has_empty: bool = False) -> Iterator[Any]:
+    options = csv.ConvertOptions(column_types=dict(types), null_values=[""], strings_can_be_null=has_empty)
+    parse = csv.ParseOptions(delimiter="\t" if _is_tabs(path) else ",", newlines_in_values=True)
+    read = csv.ReadOptions(block_size=_BLOCK)
     with os.fdopen(open_regular(path), "rb") as file, csv.open_csv(file, read, parse, options) as reader:
         yield reader
 
@@ -619,12 +691,12 @@ def _check_types_of_first_rows(path: Path, schema: Any) -> None:
         raise pa.ArrowInvalid("a column and that of its next values differ in type")
 
 
-def _types_of_all_rows(path: Path) -> dict[str, Any]:
+def _types_of_all_rows(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     """Return the type of each column, by all of its values: the first that fits."""
     with _open_csv(path, {}) as reader:
         names = reader.schema.names
-    left = {name: _csv_types() for name in names}
-    with _open_csv(path, dict.fromkeys(names, pa.string()), is_first=True) as reader:
+    left = {name: [told[name]] if name in told else _csv_types() for name in names}
+    with _open_csv(path, dict.fromkeys(names, pa.string()), has_empty=True) as reader:
         for batch in reader:
             for name, column in zip(names, batch.columns, strict=True):
                 while not _fits(column, left[name][0]):
@@ -739,6 +811,18 @@ def _tables_of(dataset: MinariDataset, columns: Mapping[str, Any], report: Repor
         raise InterchangeError(f"{dataset.id} has no episode with steps, expected at least one.")
 
 
+def _groups(tables: Iterable[Any]) -> Iterator[Any]:
+    """Yield consecutive tables together, as long as they are small and have the same columns."""
+    waiting: list[Any] = []
+    for table in tables:
+        if waiting and (table.schema != waiting[0].schema or sum(one.nbytes for one in waiting) >= _GROUP):
+            yield pa.concat_tables(waiting)
+            waiting = []
+        waiting.append(table)
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
 def _table_of(episode: EpisodeData, number: int, columns: Mapping[str, Any]) -> Any:
     leaves, steps = leaves_of(episode), len(episode)
     arrays = {"episode": pa.array(np.full(steps, number))}
@@ -753,6 +837,18 @@ def _table_of(episode: EpisodeData, number: int, columns: Mapping[str, Any]) -> 
         if place[0] == "observations":
             after[f"next_{name}"] = arrow_array(values[1:])
     return pa.table({**arrays, **after})
+
+
+def _first_lines(table: Any) -> bytes:
+    """Return the names and the first row as CSV: texts in quotes, and floats with a point or an exponent."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, str):
+            return '"' + value.replace('"', '""') + '"'
+        return str(value).lower() if isinstance(value, bool) else repr(value)
+
+    rows = table.schema.names, [column[0].as_py() for column in table.columns]
+    return "".join(",".join(map(cell, row)) + "\n" for row in rows).encode()
 
 
 def _flattened(table: Any, columns: Mapping[str, Any]) -> Any:

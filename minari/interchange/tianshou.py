@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari.errors import InterchangeError
-from minari.interchange.flat_rows import FlatRows, flags_of, map_rows
+from minari.interchange.flat_rows import FlatRows, action_values, flags_of, map_rows
 from minari.interchange.foreign_hdf5 import Hdf5Array, Hdf5File, is_hdf5
 from minari.interchange.format import Format, Report, Source
 from minari.interchange.pickle_files import is_pickle_of
@@ -230,7 +230,10 @@ class _Buffer:
         rows = cut_episodes(rows, self.rings, ends, cuts, self.report)
         if not has_next:
             check_final_observation(choice, self.file.path, len(rows.starts), self.report)
-        spaces = infer_observation_space(map_rows(lambda part: part[0:1], observations)), _action_space(actions)
+        spaces = (
+            infer_observation_space(map_rows(lambda part: part[0:1], observations)),
+            infer_action_space(map_rows(action_values, actions)),
+        )
         total = None if not has_next and choice == "drop_last_step" else len(rows.starts)
         return Source(*spaces, rows.episodes(choice, self.report), self.report, total)
 
@@ -245,10 +248,3 @@ class _Buffer:
 
 def _kinds(tree: Any) -> Any:
     return map_rows(lambda rows: (rows.dtype, rows.shape[1:]), tree)
-
-
-def _action_space(actions: Any) -> Any:
-    """Return the space of actions, from all of them if they are choices."""
-    return infer_action_space(
-        map_rows(lambda rows: rows[:] if len(rows.shape) == 1 and rows.dtype.kind in "iu" else rows[0:1], actions)
-    )

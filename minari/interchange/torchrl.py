@@ -27,7 +27,7 @@ import numpy.typing as npt
 from minari._base.data_file import DataFile
 from minari._base.json_text import parse_json, shortened
 from minari.errors import InterchangeError, UnsafePathError
-from minari.interchange.flat_rows import FlatRows, Rows, flags_of, map_rows
+from minari.interchange.flat_rows import FlatRows, action_values, blocks_of, flags_of, map_rows
 from minari.interchange.format import Format, Report, Source
 from minari.interchange.rings import Ring, RowsInOrder, cut_episodes, in_order
 from minari.interchange.trajectories import FinalObservationOfEpisode, check_final_observation, is_plain_name
@@ -95,15 +95,14 @@ class _Tensor:
         if self._file.size < size:
             raise InterchangeError(f"{path} has {self._file.size} bytes, expected {size}; copy the directory again.")
 
-    def read(self, first: int, count: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    def read(self, first: int, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """Return consecutive values."""
-        width = self.dtype.itemsize
-        data = bytearray(self._file.read_at(first * width, count * width))
-        if len(data) < count * width:
-            raise InterchangeError("A file was cut while it was read; copy the directory again.")
-        if self.dtype.kind == "b" and data.translate(None, b"\0\1"):
+        try:
+            values = self._file.new_array(first * self.dtype.itemsize, shape, self.dtype)
+        except ValueError as error:
+            raise InterchangeError("A file was cut while it was read; copy the directory again.") from error
+        if self.dtype.kind == "b" and (values.view(np.uint8) > 1).any():
             raise InterchangeError("A tensor of booleans has other values than 0 and 1; copy the directory again.")
-        values: npt.NDArray[Any] = np.frombuffer(data, self.dtype).reshape(shape)
         return values
 
 
@@ -125,14 +124,14 @@ class _Column:
         count, item = max(0, stop - start), self.shape[1:]
         size, tensor = math.prod(item), self._tensor
         if self._number is None:
-            return tensor.read(start * size, count * size, (count, *item))
+            return tensor.read(start * size, (count, *item))
         environments = tensor.shape[1]
         if size * self.dtype.itemsize < _LARGE:
-            every = tensor.read(start * environments * size, count * environments * size, (count, environments, *item))
+            every = tensor.read(start * environments * size, (count, environments, *item))
             return np.ascontiguousarray(every[:, self._number])
         found = np.empty((count, *item), self.dtype)
         for row in range(count):
-            found[row] = tensor.read(((start + row) * environments + self._number) * size, size, item)
+            found[row] = tensor.read(((start + row) * environments + self._number) * size, item)
         return found
 
 
@@ -287,32 +286,29 @@ class _Buffer:
         if not has_next:
             check_final_observation(choice, self.path, len(rows.starts), self.report)
         self.report.note("taken", f"{', '.join(names)} as observations")
-        spaces = infer_observation_space(map_rows(lambda part: part[0:1], observations)), _action_space(rows.actions)
+        spaces = (
+            infer_observation_space(map_rows(lambda part: part[0:1], observations)),
+            infer_action_space(map_rows(action_values, rows.actions)),
+        )
         total = None if not has_next and choice == "drop_last_step" else len(rows.starts)
         return Source(*spaces, rows.episodes(choice, self.report), self.report, total)
 
-    def _changes(self, before: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    def _changes(self, tensors: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
         """Return after which rows the trajectory is another one."""
-        collector = before.get("collector")
+        collector = tensors.get("collector")
         ids = collector.get("traj_ids") if isinstance(collector, Mapping) else None
         found = np.zeros(self.ring.length * math.prod(self.shape[1:]), np.bool_)
         if ids is not None and not isinstance(ids, Mapping):
-            values = ids[:].reshape(len(found), -1)
-            found[:-1] = (values[1:] != values[:-1]).any(axis=1)
+            row, before = 0, ids[0:1]
+            for block in blocks_of(ids):
+                values = np.concatenate([before, block]).reshape(len(block) + 1, -1)
+                found[max(0, row - 1) : row + len(block) - 1] = (values[1:] != values[:-1]).any(axis=1)[row == 0 :]
+                row, before = row + len(block), block[-1:]
         return found
 
 
 def _kinds(tree: Any) -> Any:
     return map_rows(lambda rows: (rows.dtype, rows.shape[1:]), tree)
-
-
-def _action_space(actions: Any) -> Any:
-    """Return the space of actions, from all of them if they are choices."""
-
-    def needed(rows: Rows) -> npt.NDArray[Any]:
-        return rows[0 : rows.shape[0]] if len(rows.shape) == 1 and rows.dtype.kind in "iu" else rows[0:1]
-
-    return infer_action_space(map_rows(needed, actions))
 
 
 def _opened(path: Path) -> DataFile:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,6 +134,31 @@ def test_claimed_sizes_allocate_nothing(tmp_path: Path) -> None:
             new.writestr(name, data)
     with pytest.raises(InterchangeError, match="is shorter than its shape"):
         read(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+@pytest.mark.parametrize("claimed", [2**36, 2**62])
+def test_buffers_that_claim_to_expand_are_refused(tmp_path: Path, codec: str, claimed: int) -> None:
+    dataset = minari.create_dataset_from_arrays(
+        "imitation/large-v0",
+        observations=np.zeros((3001, 5), np.float32),
+        actions=np.zeros((3000, 1), np.float32),
+        rewards=np.zeros(3000),
+        terminations=np.arange(3000) == 2999,
+    )
+    path = tmp_path / "a"
+    export_dataset(dataset, path, "imitation")
+    data = next(path.glob("*.arrow"))
+    table = pa.ipc.open_stream(data.read_bytes()).read_all()
+    with pa.ipc.new_stream(data, table.schema, options=pa.ipc.IpcWriteOptions(compression=codec)) as writer:
+        writer.write_table(table)
+    assert sum(len(episode.rewards) for episode in read(path).episodes) == 3000
+    size = struct.pack("<q", 3001 * 5 * 4)
+    assert size in data.read_bytes()
+    data.write_bytes(data.read_bytes().replace(size, struct.pack("<q", claimed)))
+    with pytest.raises(InterchangeError, match="of a buffer claim to expand to") as raised:
+        list(read(path).episodes)
+    assert "\n" not in str(raised.value)
 
 
 def test_damaged_files_give_one_clear_error(tmp_path: Path) -> None:

@@ -96,6 +96,42 @@ def write_lines(path: Path, *batches: Any) -> Path:
     return path
 
 
+def test_long_episodes_are_written_in_several_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minari.interchange.rllib._VALUES_OF_LINE", 20)
+    dataset = minari.create_dataset_from_arrays(
+        "rllib/long-v0",
+        observations=np.arange(12.0, dtype=np.float32).reshape(6, 2),
+        actions=np.arange(5),
+        rewards=np.arange(5) * 0.5,
+        terminations=np.arange(5) == 4,
+    )
+    export_dataset(dataset, tmp_path / "a.json", "rllib")
+    assert [json.loads(line)["t"] for line in (tmp_path / "a.json").read_text().splitlines()] == [[0, 1, 2], [3, 4]]
+    (episode,) = read(tmp_path / "a.json").episodes
+    np.testing.assert_array_equal(episode.observations, dataset[0].observations)
+    assert (episode.actions.tolist(), episode.terminations.tolist()) == (list(range(5)), [False] * 4 + [True])
+
+
+def test_lines_that_are_too_long_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_lines(tmp_path / "a.json", batch(), batch(obs=[[0.5] * 500] * 3))
+    monkeypatch.setattr("minari.interchange.rllib._LONGEST_LINE", 1000)
+    with pytest.raises(InterchangeError, match=r"Line 2 of .* is longer than 1,000 bytes, .* rollout_fragment_length"):
+        list(read(path).episodes)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"type": "SampleBatch", "obs": [[1', '{"obs": ' + "[" * 100_000, "[1]", '{"a": nul}'],
+    ids=["cut", "deep", "list", "damaged"],
+)
+def test_damaged_lines_give_one_sentence(tmp_path: Path, line: str) -> None:
+    path = write_lines(tmp_path / "a.json", batch())
+    path.write_text(path.read_text() + "\n  \n" + line)
+    with pytest.raises(InterchangeError, match="Line 4 of ") as raised:
+        list(read(path, "rllib").episodes)
+    assert "\n" not in str(raised.value)
+
+
 def test_fragments_of_several_episodes_are_joined(tmp_path: Path) -> None:
     flags = {"terminateds": [False] * 3}
     path = write_lines(

@@ -10,7 +10,7 @@ expand, for which it allocates memory before it decompresses them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ MESSAGES: Final = 8  # offset of the first message, after the magic word and its
 _END: Final = 4 + len(_MAGIC)  # the length of the footer, and the magic word again
 _CONTINUATION: Final = 0xFFFFFFFF
 _SCHEMA, _RECORD_BATCH = 1, 3
+_LZ4: Final = 0
+_MOST_OF_LZ4, _MOST_OF_ZSTD = 255, 2**15  # bytes that one byte expands to
 _MOST_FIELDS: Final = 20_000
 _DEEPEST: Final = 48
 _LONGEST_KNOWN: Final = 2**16  # bytes of a schema that is cached
@@ -64,6 +66,39 @@ def _check_batches(messages: _Messages) -> int:
         expanded += _expanded_size(batch, body)
         check_expansion(expanded, messages.size)
     return found
+
+
+def stream_messages(read_at: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:
+    """Yield the messages of an Arrow stream of another program, each checked: the schema, then record batches.
+
+    Args:
+        read_at: called with an offset and a number of bytes, returns these bytes of the stream.
+        size: the number of bytes of the stream.
+
+    Raises:
+        ValueError: as for :func:`check_messages`.
+    """
+    place = 0
+    while place < size:  # the mark of the end may be missing
+        continuation, length = struct.unpack_from("<Ii", read_at(place, 8).ljust(8, b"\0"))
+        if continuation != _CONTINUATION or not 0 <= length <= size - place - 8:
+            raise ValueError(f"no message begins at byte {place:,}")
+        if length == 0:
+            break
+        metadata = memoryview(read_at(place + 8, length))
+        message = _Table(metadata, _at(metadata, "<I", 0))
+        body = message.number(3, "q") if place else _check_schema_metadata(bytes(metadata), extensions=True)
+        if not 0 <= body <= size - place - 8 - length:
+            raise ValueError(f"a message claims {body:,} bytes, which the file does not have")
+        data = read_at(place, 8 + length + body)
+        if place:
+            if message.number(1, "B") != _RECORD_BATCH:
+                raise ValueError(f"it has a message of type {message.number(1, 'B')}, expected record batches")
+            check_expansion(_expanded_size(message.table(2), memoryview(data)[8 + length :]), len(data))
+        place += len(data)
+        yield data
+    if not place:
+        raise ValueError("it does not begin with a schema")
 
 
 def check_stream(data: Any) -> None:
@@ -166,12 +201,15 @@ def _expanded_size(batch: _Table, body: memoryview) -> int:
     """Return the size to which the buffers of a record batch claim to expand."""
     if not batch.has(3):
         return 0  # uncompressed buffers are parts of the body
+    most = _MOST_OF_LZ4 if batch.table(3).number(0, "b") == _LZ4 else _MOST_OF_ZSTD
     total = 0
     for offset, length in batch.pairs(2):
         if length:
             size = _at(body, "<q", offset)
             if size < -1 or not 8 <= length <= len(body) - offset:
                 raise ValueError("a compressed buffer lies outside of the file")
+            if size > most * length:
+                raise ValueError(f"{length:,} bytes of a buffer claim to expand to {size:,}, which is not possible")
             total += max(size, 0)
     return total
 

@@ -15,6 +15,7 @@ from minari._base.data_file import DataFile
 from minari._base.json_text import parse_json, shortened
 from minari._model.episode import EpisodeData
 from minari._storages.arrow.library import pa
+from minari._storages.arrow.messages import stream_messages
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError, UnsafePathError
 from minari.interchange.format import Report
@@ -94,8 +95,8 @@ class ArrowTrajectories:
         """Yield each row as a record batch."""
         for file in self._files:
             try:
-                with DataFile(file) as opened, pa.PythonFile(_Reader(opened), mode="r") as data:
-                    for batch in pa.ipc.open_stream(data):
+                with DataFile(file) as opened:
+                    for batch in _batches(opened):
                         batch.validate(full=True)
                         for number in range(batch.num_rows):
                             yield batch.slice(number, 1)
@@ -128,7 +129,10 @@ class ArrowTrajectories:
         """Return the infos that have a number in each step, as arrays of T rows; the texts are only parsed."""
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             return {}
-        steps = [parse_json(text) for text in texts]
+        parsed = {text: parse_json(text) for text in set(texts)}  # often the same in all steps
+        if parsed == {"{}": {}}:
+            return {}
+        steps = [parsed[text] for text in texts]
         if not all(isinstance(step, dict) for step in steps):
             self._report.note("missing", "infos that are not JSON objects")
             return {}
@@ -155,35 +159,12 @@ class ArrowTrajectories:
         return np.array([min(found), max(found)])
 
 
-class _Reader:
-    """A file for pyarrow, which copies bytes rather than mapping a file that may be cut."""
-
-    closed = False
-
-    def __init__(self, file: DataFile) -> None:
-        self._file, self._position = file, 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes."""
-        left = max(0, self._file.size - self._position)
-        data = self._file.read_at(min(self._position, self._file.size), left if size < 0 else min(size, left))
-        self._position += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Set the position and return it."""
-        self._position = max(0, offset + (0, self._position, self._file.size)[whence])
-        return self._position
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._position
-
-    def close(self) -> None:
-        """Leave the file open, for whoever opened it."""
-
-    def flush(self) -> None:
-        """Write nothing."""
+def _batches(file: DataFile) -> Iterator[Any]:
+    """Yield the record batches of a stream, copied, as a map of a file that is cut cannot be read."""
+    messages = stream_messages(file.read_at, file.size)
+    schema = pa.ipc.read_schema(pa.py_buffer(next(messages)))
+    for message in messages:
+        yield pa.ipc.read_record_batch(pa.py_buffer(message), schema)
 
 
 def _dense(column: Any) -> npt.NDArray[Any]:

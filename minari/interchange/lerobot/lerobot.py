@@ -322,11 +322,13 @@ def _rewards(store: RowStore, own: OwnColumns | None, choice: str, report: Repor
 
 
 def _column(store: RowStore, name: str) -> npt.NDArray[np.bool_]:
-    parts = [store.values(name, number, 0, episode.length) for number, episode in enumerate(store.layout.episodes)]
-    values = np.concatenate(parts)
-    if values.size != len(values) or not np.isin(values, (0, 1)).all():
-        raise InterchangeError(f"{name} of {store.layout.path} has other values than flags, 0 or 1.")
-    return values.reshape(len(values)).astype(np.bool_)
+    found = np.zeros(store.total, np.bool_)
+    for number, episode in enumerate(store.layout.episodes):
+        values = store.values(name, number, 0, episode.length)
+        if values.size != len(values) or not ((values == 0) | (values == 1)).all():
+            raise InterchangeError(f"{name} of {store.layout.path} has other values than flags, 0 or 1.")
+        found[store.bounds[number] : store.bounds[number + 1]] = values.reshape(len(values))
+    return found
 
 
 def _flags(store: RowStore, done: Done, report: Report) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

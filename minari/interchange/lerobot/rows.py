@@ -21,7 +21,6 @@ from minari.spaces import native, object_column
 __all__ = ["FeatureRows", "RowStore", "SideRows", "decoded"]
 
 _MOST_TABLES = 2  # that are open at a time
-_MOST_VIDEOS = 16
 
 
 class RowStore:
@@ -98,7 +97,8 @@ class RowStore:
                     f"{video.where} has frames of {video.shape}, expected {feature.shape} as {feature.name}."
                 )
             self._videos[name] = video
-            if len(self._videos) > _MOST_VIDEOS:
+            cameras = sum(one.kind == "video" for one in self.layout.features.values())
+            if len(self._videos) > cameras + 1:  # decoders take much memory
                 self._videos.popitem(last=False)
         return self._videos[name]
 
