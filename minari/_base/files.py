@@ -37,6 +37,7 @@ __all__ = [
     "RECORDINGS_DIRECTORY",
     "exchange",
     "is_directory",
+    "leads_out",
     "open_regular",
     "open_with_status",
     "read_at",
@@ -64,6 +65,9 @@ _HAS_DIRECTORY_DESCRIPTORS: Final = os.open in os.supports_dir_fd and hasattr(os
 _IS_LINK: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, getattr(errno, "EFTYPE", errno.ELOOP)})
 #: Error numbers of systems or file systems that do not support the exchange.
 _CANNOT_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM})
+_WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+#: The names of directories in the cache of Hugging Face.
+_SNAPSHOTS, _BLOBS, _REPOSITORIES = "snapshots", "blobs", ("datasets--", "models--", "spaces--")
 _READ_AT_ONCE: Final = 1 << 20  # bytes; a file may be much shorter than its reported size
 _FORBIDDEN: Final = frozenset("\\:\0")
 
@@ -104,7 +108,8 @@ def _plain_parts(name: str) -> tuple[str, ...]:
 class Directory:
     """An open directory; files are opened relative to it.
 
-    A link is followed only if it leads to a regular file inside the directory.
+    A link is followed only if it leads to a regular file inside the directory; of a snapshot in the cache of Hugging
+    Face, for reading, also to a file of its repository.
 
     Args:
         path: path of the directory. The caller decides whether it may contain links.
@@ -315,6 +320,8 @@ class Directory:
         except OSError as error:
             if not links or error.errno not in _IS_LINK:
                 raise
+            if not flags & _WRITING and (blob := _hub_blob(self.path, "/".join(parts))) is not None:
+                return os.open(blob, flags | _FLAGS)
             resolved = self._resolved("/".join(parts))
             if resolved == parts and error.errno == errno.ENOTDIR:
                 raise  # not a link, but a file where a directory was expected
@@ -341,6 +348,30 @@ class Directory:
                 f"in it is opened; put the file itself in its place."
             )
         return Path(target).relative_to(base).parts
+
+
+def _hub_blob(directory: str, name: str) -> str | None:
+    """Return the file to which a link leads in a snapshot of a repository in the cache of Hugging Face.
+
+    There, ``datasets--org--name/snapshots/REVISION`` has links to files in ``datasets--org--name/blobs``.
+    """
+    base = os.path.realpath(directory)
+    parts = Path(base).parts
+    for number in range(1, len(parts) - 1):
+        if parts[number] == _SNAPSHOTS and parts[number - 1].startswith(_REPOSITORIES):
+            target = os.path.realpath(os.path.join(base, name))
+            return target if os.path.dirname(target) == str(Path(*parts[:number], _BLOBS)) else None
+    return None
+
+
+def leads_out(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file in a directory is a link that leads out of it, and is not opened.
+
+    Links of a snapshot in the cache of Hugging Face to the files of its repository do not.
+    """
+    directory, name = os.path.split(os.path.abspath(path))
+    is_inside = os.path.dirname(os.path.realpath(path)) == os.path.realpath(directory)
+    return not is_inside and _hub_blob(directory, name) is None
 
 
 class FilesBeneath:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from minari._base.atomic import flush_tree, sync_directory
+from minari._base.files import leads_out
 from minari._base.json_text import shortened
 from minari._base.system_errors import storage_errors
 from minari._catalog.layout import free_dataset_path, get_dataset_path, hidden_directory, new_dataset
@@ -27,7 +29,14 @@ from minari._storages.registry import get_minari_storage
 from minari._storages.write_session import append_buffers, episode_errors
 from minari.dataset.from_buffers import EnvLike
 from minari.dataset.minari_dataset import MinariDataset
-from minari.errors import ArgumentError, ArgumentTypeError, DataPathError, InterchangeError
+from minari.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DataPathError,
+    EpisodeError,
+    InterchangeError,
+    MetadataError,
+)
 from minari.interchange.damage import damage_as_error
 from minari.interchange.encoded_frames import as_columns, check_encoded, encoded_leaves, frame_leaves
 from minari.interchange.format import Format, Report, Source, check_options
@@ -78,7 +87,8 @@ def _existing(path: object) -> Path:
         raise DataPathError(f"There is no file or directory {place}; give the path of what is to be imported.")
     if not place.is_file() and not place.is_dir():
         raise InterchangeError(f"{place} is a pipe, socket or device, expected a regular file or directory; copy it.")
-    return place.resolve() if place.is_symlink() else place
+    # The names of files in the cache of Hugging Face are those of the links, not of their content.
+    return place.resolve() if place.is_symlink() and (place.is_dir() or leads_out(place)) else place
 
 
 def _counted(source: Source, where: object) -> Iterator[AnyEpisodeBuffer]:
@@ -173,11 +183,25 @@ def import_dataset(
         )
         first = {"dataset_id": dataset_id, "minari_version": FORMAT_VERSION, "author": [], "author_email": []}
         storage.update_metadata({**first, **source.metadata, **(metadata or {})})
-        append_buffers(storage, _encoded(storage.episode_codec, _tracked(source), leaves), None)
+        with _misfits_as_error(path, env_spec is not None):
+            append_buffers(storage, _encoded(storage.episode_codec, _tracked(source), leaves), None)
         if not storage.total_episodes:
             raise InterchangeError(f"{path} has no episode, expected at least one.")
         storage.update_metadata({"conversion": source.report.as_dict()})
     return MinariDataset(get_dataset_path(dataset_id, root=root) / "data")
+
+
+@contextmanager
+def _misfits_as_error(path: object, has_env: bool) -> Iterator[None]:
+    """Raise errors about episodes that do not fit the spaces as :class:`InterchangeError`, in one sentence."""
+    try:
+        yield
+    except (EpisodeError, MetadataError) as error:
+        text = " ".join(str(error).split())
+        advice = "environment has; give another one" if has_env else "first episode has; write the files again"
+        raise InterchangeError(
+            f"{path} has episodes that differ ({shortened(text)[1:-1]}), expected values like those that the {advice}."
+        ) from error
 
 
 def _spaces(source: Source, env: EnvLike | None, env_spec: EnvSpec | None) -> tuple[Any, Any]:

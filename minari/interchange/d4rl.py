@@ -26,6 +26,7 @@ from minari.interchange.flat_rows import FlatRows, action_values, flags_of
 from minari.interchange.foreign_hdf5 import Hdf5Array, Hdf5File, is_hdf5
 from minari.interchange.format import FinalObservation, Format, Report, Source, check_array_spaces
 from minari.interchange.hdf5_output import open_hdf5_output
+from minari.interchange.trajectories import numeric_infos
 from minari.progress import track
 from minari.spaces.inference import infer_action_space, infer_observation_space
 
@@ -242,17 +243,14 @@ def _rows_of(episode: EpisodeData, report: Report) -> Iterator[tuple[str, npt.ND
     yield "rewards", episode.rewards
     yield "terminals", episode.terminations
     yield "timeouts", timeouts
-    yield from _info_rows(episode.infos, "infos", report)
-
-
-def _info_rows(infos: Mapping[str, Any], prefix: str, report: Report) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    for key, values in infos.items():
-        path = f"{prefix}/{key}"
-        if isinstance(values, Mapping):
-            yield from _info_rows(values, path, report)
-        elif isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-            yield path, values[:-1]
-        else:
-            report.note("missing", f"{path}, which is not an array of numbers")
-    if infos:
+    if episode.infos:
         report.note("missing", "the infos of the last observation of each episode")
+    yield from _info_rows(numeric_infos(episode.infos, report), "infos")
+
+
+def _info_rows(infos: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    for key, values in infos.items():
+        if isinstance(values, Mapping):
+            yield from _info_rows(values, f"{prefix}/{key}")
+        else:
+            yield f"{prefix}/{key}", values[:-1]

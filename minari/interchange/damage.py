@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minari._base.json_text import shortened
-from minari.errors import DatasetCorruptError, InterchangeError, MinariError
+from minari.errors import DatasetCorruptError, EpisodeError, InterchangeError, MetadataError, MinariError, SpaceError
 
 
 __all__ = ["DAMAGE", "damage_as_error"]
@@ -45,6 +45,12 @@ def damage_as_error(where: object) -> Iterator[None]:
         yield
     except DatasetCorruptError as error:
         raise InterchangeError(str(error)) from error
+    except (EpisodeError, MetadataError, SpaceError) as error:
+        text = " ".join(str(error).split())
+        raise InterchangeError(
+            f"{where} has values that no dataset can have ({shortened(text)[1:-1]}); it is damaged or of another "
+            f"kind, so copy or download it again."
+        ) from error
     except MinariError:
         raise
     except DAMAGE as error:

@@ -44,6 +44,9 @@ class FlatOutput:
             if path in self.incomplete:
                 continue
             if path not in self._lengths:
+                if any(self._are_nested(path, known) for known in self._lengths):
+                    self.incomplete.add(path)
+                    continue
                 self._start(path, values)
             array = self._arrays[path]
             if self._lengths[path] != self._rows or array.dtype != values.dtype or array.shape[1:] != values.shape[1:]:
@@ -52,6 +55,10 @@ class FlatOutput:
             array[self._rows : self._rows + count] = values
             self._lengths[path] += count
         self._rows += count
+
+    @staticmethod
+    def _are_nested(path: str, known: str) -> bool:
+        return path.startswith(f"{known}/") or known.startswith(f"{path}/")
 
     def _start(self, path: str, values: npt.NDArray[Any]) -> None:
         row = max(1, values.nbytes // max(1, len(values)))
@@ -81,7 +88,8 @@ class FlatOutput:
                     f"The {path} differ in dtype or shape between episodes, expected the same in all of them; export "
                     f"views of episodes that are alike."
                 )
-            del self._file[path]
+            if path in self._arrays:
+                del self._file[path]
 
 
 @contextmanager

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 
+from minari._base.files import leads_out
 from minari._base.json_text import parse_json, shortened
 from minari._model.env_spec import parse_env_spec
 from minari._model.episode import EpisodeData
@@ -298,7 +299,7 @@ def _rows(tree: Mapping[str, Any], rows: int) -> dict[str, Any]:
 def _files(directory: Path) -> list[Path]:
     """Return the HDF5 files of a directory, sorted, without links that lead out of it."""
     files = [one for one in directory.iterdir() if one.suffix == ".h5" and one.is_file()]
-    return sorted(one for one in files if one.resolve().parent == directory.resolve())
+    return sorted(one for one in files if not leads_out(one))
 
 
 def _only_file(path: Path) -> Path:
@@ -315,7 +316,7 @@ def _only_file(path: Path) -> Path:
 def _description(path: Path) -> dict[str, Any]:
     """Return the JSON file beside the trajectories."""
     place = path.with_suffix(".json")
-    is_beside = place.resolve().parent in (path.parent.resolve(), path.resolve().parent)
+    is_beside = not leads_out(place) or place.resolve().parent == path.resolve().parent
     if not place.is_file() or not is_beside or place.stat().st_size > _MOST_JSON:
         raise InterchangeError(
             f"There is no JSON file {place} beside the trajectories, expected one with their seeds and options; copy "

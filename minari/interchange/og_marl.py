@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorstore
 
-from minari._base.files import read_regular
+from minari._base.files import leads_out, read_regular
 from minari._base.json_text import parse_json, shortened
 from minari._model.episode_buffer import EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari._storages.arrow.limits import check_expansion
@@ -175,12 +175,11 @@ def _checked_size(path: Path) -> int:
     size = count = 0
     for directory, inner, names in os.walk(path):
         for name in [*inner, *names]:
-            status = os.lstat(Path(directory) / name)
+            place = Path(directory) / name
+            status = place.lstat() if leads_out(place) else place.stat()
             count += 1
             if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)) or count > _MOST_FILES:
-                raise InterchangeError(
-                    f"{Path(directory) / name} is a link or no regular file, expected the files of a vault."
-                )
+                raise InterchangeError(f"{place} is a link or no regular file, expected the files of a vault.")
             size += status.st_size
     return size
 

@@ -17,6 +17,7 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
 from minari.interchange.encoded_frames import is_encoded
 from minari.interchange.format import Report
+from minari.spaces import is_utf8_text
 from minari.spaces.serialization import deserialize_space, serialize_space
 
 
@@ -147,6 +148,11 @@ def _signature(values: Any, frame: tuple[int, ...]) -> tuple[Any, ...] | None:
     return None
 
 
+def _is_text(place: Place) -> bool:
+    """Return whether a name of a column can have the keys of a leaf in it."""
+    return all(is_utf8_text(str(key)) for key in place)
+
+
 def common_columns(
     dataset: MinariDataset, episodes: Iterable[EpisodeData], name: str, report: Report
 ) -> dict[Place, tuple[np.dtype[Any], tuple[int, ...]]]:
@@ -164,7 +170,10 @@ def common_columns(
     known: dict[Place, Any] = {}
     shapes = {leaf.path: leaf.shape for leaf in dataset.storage.image_leaves}
     for number, episode in enumerate(episodes):
-        found = {place: _signature(values, shapes.get(place, ())) for place, values in leaves_of(episode).items()}
+        found = {
+            place: _signature(values, shapes.get(place, ())) if _is_text(place) else None
+            for place, values in leaves_of(episode).items()
+        }
         for place in {**known, **found}:
             is_info, what = place[0] == "infos", "/".join(map(str, place))
             if found.get(place) is None and not is_info:
@@ -182,9 +191,9 @@ def common_columns(
             else:
                 known[place] = found[place]
     for place in [place for place, signature in known.items() if signature is None]:
-        report.note(
-            "missing", f"{'/'.join(map(str, place))}, which not all episodes have as numbers or texts of one shape"
-        )
+        what = "/".join(map(str, place))
+        what = what if _is_text(place) else shortened(what)
+        report.note("missing", f"{what}, which not all episodes have as numbers or texts of one shape")
         del known[place]
     return known
 

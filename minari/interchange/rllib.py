@@ -20,11 +20,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.files import leads_out
 from minari._base.json_text import shortened
 from minari._model.episode import EpisodeData
 from minari.dataset.minari_dataset import MinariDataset
@@ -55,6 +56,7 @@ _FLAGS: Final = ("terminateds", "truncateds", "dones")
 _PLACES: Final = ("type", "count", "eps_id", "t", "agent_index", "unroll_id", "infos")
 _KNOWN: Final = (*_REQUIRED, "new_obs", *_FLAGS, *_PLACES)
 _LONGEST_LINE: Final = 2**30  # bytes
+_PART: Final = 2**20  # bytes of a long line that are read at once
 _VALUES_OF_LINE: Final = 2**20  # numbers in a line that is written
 
 
@@ -349,7 +351,7 @@ def _lines_of(file: Path) -> Iterator[tuple[str, bytes]]:
         for place in itertools.count(1):
             where = f"Line {place} of {file}"
             beginning = lines.peek(1).lstrip(b" \t")  # a line of another kind of file may have any length
-            line = lines.readline(_LONGEST_LINE + 1) if beginning[:1] in (b"", b"\n", b"\r", b"{") else beginning
+            line = _line_of(lines, where) if beginning[:1] in (b"", b"\n", b"\r", b"{") else beginning
             if not line:
                 return
             text = line.lstrip()
@@ -364,10 +366,23 @@ def _lines_of(file: Path) -> Iterator[tuple[str, bytes]]:
                 yield where, text
 
 
+def _line_of(lines: BinaryIO, where: str) -> bytes:
+    """Return a line, or one byte more than is allowed; in parts, so that what is no text is not read to its end."""
+    parts, size = [], 0
+    while size <= _LONGEST_LINE and (part := lines.readline(min(_PART, _LONGEST_LINE + 1 - size))):
+        if b"\0" in part:
+            raise InterchangeError(f"{where} is no text, expected JSON; copy or download the file again.")
+        parts.append(part)
+        size += len(part)
+        if part.endswith(b"\n"):
+            break
+    return b"".join(parts)
+
+
 def _files(directory: Path) -> list[Path]:
     """Return the JSON files of a directory, sorted, without links that lead out of it."""
     files = [one for one in directory.iterdir() if one.suffix == ".json" and one.is_file()]
-    return sorted(one for one in files if one.resolve().parent == directory.resolve())
+    return sorted(one for one in files if not leads_out(one))
 
 
 def _note_bounds(episode: EpisodeData, report: Report) -> None:

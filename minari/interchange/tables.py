@@ -219,6 +219,8 @@ class CSV(_Tables):
             for table in _tables_of(dataset, columns, report):
                 flat = _flattened(table, columns)
                 if writer is None:
+                    if pa.string() in flat.schema.types:
+                        report.note("missing", "the type of texts that look like numbers or flags")
                     file.write(_first_lines(flat))
                     writer = csv.CSVWriter(file, flat.schema, write_options=csv.WriteOptions(include_header=False))
                     flat = flat.slice(1)
@@ -387,12 +389,16 @@ def _by_convention(section: str, names: Sequence[str]) -> Any:
     for name, key in keys.items():
         if match := _NUMBERED.match(key):
             vectors.setdefault(match[1], {})[int(match[2])] = name
+    whole = {
+        key: tuple(vector[number] for number in range(len(vector)))
+        for key, vector in vectors.items()
+        if vector.keys() == set(range(len(vector)))
+    }
     tree: dict[str, Any] = {}
     for name, key in keys.items():
         match = _NUMBERED.match(key)
-        vector = vectors.get(match[1], {}) if match else {}
-        if match and sorted(vector) == list(range(len(vector))):
-            tree[match[1]] = tuple(vector[number] for number in range(len(vector)))
+        if match and match[1] in whole:
+            tree[match[1]] = whole[match[1]]
         else:
             tree[key] = name
     if "" in tree:  # `action` is all of it, and `action_mask` something else
@@ -735,6 +741,12 @@ def _written_columns(dataset: MinariDataset, report: Report) -> dict[str, tuple[
         while name in columns:
             name, number = f"{base}-{number}", number + 1
         columns[name] = place, shape
+    for section in ("observations", "actions"):
+        if not any(place[0] == section for place, _ in columns.values()):
+            raise InterchangeError(
+                f"The {section} of {dataset.id} are empty, expected at least one value a step, as tables have no "
+                f"columns for them."
+            )
     if any(place[0] == "infos" for place, _ in columns.values()):
         report.note("missing", "the infos of the last observation of each episode")
     report.note("missing", "seeds, options and other metadata of episodes and of the dataset")

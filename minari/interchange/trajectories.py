@@ -10,10 +10,12 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.json_text import shortened
 from minari._model.episode_buffer import EpisodeBuffer
 from minari.errors import InterchangeError
 from minari.interchange.flat_rows import LOST_TERMINATIONS, map_rows
 from minari.interchange.format import ARRAY_SPACES, Report
+from minari.spaces import is_utf8_text
 
 
 __all__ = [
@@ -211,8 +213,8 @@ def leaves_of(tree: Any) -> Iterator[Any]:
 
 
 def is_plain_name(key: object) -> bool:
-    """Return whether a key can be the name of a member of an HDF5 group."""
-    return isinstance(key, str) and key not in ("", ".", "..") and "/" not in key and "\0" not in key
+    """Return whether a key can be the name of a member of an HDF5 group, or of a feature of TensorFlow Datasets."""
+    return isinstance(key, str) and key not in ("", ".", "..") and "/" not in key and is_utf8_text(key)
 
 
 def only_arrays(space: gym.Space[Any]) -> bool:
@@ -228,7 +230,7 @@ def numeric_infos(infos: Mapping[str, Any], report: Report, prefix: str = "infos
     for key, values in infos.items():
         path = f"{prefix}/{key}"
         if not is_plain_name(key):
-            report.note("missing", f"{path}, whose name the format cannot hold")
+            report.note("missing", f"{shortened(path)}, whose name the format cannot hold")
         elif isinstance(values, Mapping):
             if inner := numeric_infos(values, report, path):
                 found[key] = inner

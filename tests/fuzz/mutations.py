@@ -665,7 +665,7 @@ def _plant(rng: random.Random, file: Path, scene: Path) -> str:
     name = rng.choice(("additional_data_0.hdf5", ".lock", ".journal", ".index.json", "extra", "2", "episode_9", "-1"))
     path = file.parent / name
     if os.path.lexists(path):
-        path.unlink() if not path.is_dir() else shutil.rmtree(path)
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     kind = rng.choice(("link", "pipe", "text", "directory"))
     if kind == "link":
         path.symlink_to(scene / "outside" / rng.choice(("secret.txt", "empty", "empty/made.txt")))

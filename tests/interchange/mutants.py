@@ -7,11 +7,17 @@ prints what went wrong, a line for each place in the code; one mutant is made ag
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import random
 import re
+import select
 import shutil
+import signal
 import sys
 import tempfile
+import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,18 +29,22 @@ import gymnasium as gym
 import numpy as np
 
 from fuzz.mutations import Inapplicable, edit_json, mutate
+from interchange.lies import lie
 from minari._model.episode_buffer import EpisodeBuffer
 from minari.dataset.from_buffers import create_dataset_from_buffers
 from minari.interchange import export_dataset, formats, get_format, import_dataset, read
 from minari.interchange.tfrecord import masked_checksum
-from support.limits import MEGABYTE, Outcome, run_limited
+from support.limits import LARGEST_FILE, MEGABYTE, Outcome, limit_files, limit_memory, name_of_signal, outcome_of
 from support.official import fixtures_directory
 
 
 __all__ = ["Seed", "faults", "seeds"]
 
 _TOO_MUCH = 300 * MEGABYTE
-_SECONDS = 20.0
+_SECONDS = 10.0
+_SECONDS_TO_MAKE = 20.0
+_MEGABYTES = 2048
+_PER_CHILD = 500
 
 #: Samples by format: paths below the samples, and the options that let most of their bytes be read.
 _SAMPLES: dict[str, list[tuple[str, dict[str, Any]]]] = {
@@ -46,7 +56,10 @@ _SAMPLES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "robomimic": [
         ("robomimic-hdf5/low_dim_v141.hdf5", {}),
         ("robomimic-hdf5/image_no_next_obs_gzip.hdf5", {"final_observation": "repeat"}),
-        ("robosuite-raw-real/v0.3.0/SawyerLift", {"states_as_observations": True, "rewards": "zeros"}),
+        (
+            "robosuite-raw-real/v0.3.0/SawyerLift/demo.hdf5",
+            {"states_as_observations": True, "rewards": "zeros", "final_observation": "repeat"},
+        ),
     ],
     "maniskill": [
         ("maniskill3-h5/PickCube-rgbd", {}),
@@ -104,6 +117,9 @@ _SAMPLES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 }
 
 _LINES = {"csv", "rllib"}
+
+#: The errors that a damaged file may raise.
+_EXPECTED = {"InterchangeError", "DataPathError"}
 
 
 @dataclass(frozen=True)
@@ -163,14 +179,17 @@ def _dataset(root: Path) -> Any:
 
 
 @contextmanager
-def _scene(seed: Seed) -> Iterator[tuple[Path, Path]]:
-    """Yield the directory with a copy of a seed, and the copy itself; other data are outside of it."""
+def _scene(seed: Seed, other: Seed) -> Iterator[tuple[Path, Path]]:
+    """Yield the directory with a copy of a seed, and the copy itself; a copy of another one is outside of it."""
     with tempfile.TemporaryDirectory() as made:
         scene = Path(made)
         place = scene / "data" / seed.path.name
-        for copy in (place, scene / "outside" / "dataset" / "data" / seed.path.name):
+        for source, copy in (
+            (seed.path, place),
+            (other.path, scene / "outside" / "dataset" / "data" / other.path.name),
+        ):
             copy.parent.mkdir(parents=True)
-            (shutil.copytree if seed.path.is_dir() else shutil.copyfile)(seed.path, copy)
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, copy)
         (scene / "outside" / "empty").mkdir()
         (scene / "outside" / "secret.txt").write_text("secret")
         yield scene, place
@@ -181,6 +200,9 @@ def _damage(rng: random.Random, seed: Seed, scene: Path, place: Path) -> str:
     files = sorted(file for file in (scene / "data").rglob("*") if file.is_file())
     records = [file for file in files if ".tfrecord" in file.name]
     lines = [file for file in files if file.suffix in (".jsonl", ".json") or (file.suffix == ".csv")]
+    with suppress(Inapplicable):
+        if rng.random() < 0.4:
+            return lie(rng, rng.choice(files), scene)
     with suppress(Inapplicable):
         if records and rng.random() < 0.4:
             return _lie_in_record(rng, rng.choice(records))
@@ -228,18 +250,21 @@ def _lie_in_lines(rng: random.Random, file: Path) -> str:
     return f"{file.name}:{number + 1}: {word.group()[:20]!r} is {new[:20]!r}"
 
 
-def _use(seed: Seed, path: Path, scene: Path, imports: bool) -> str:
-    if imports:
+def _use(seed: Seed, path: Path, scene: Path, way: str) -> str:
+    """Read a mutant in one of the ways: ``read``, ``dry run``, ``import``, or ``look``, which names no format."""
+    if way in ("dry run", "import"):
+        options: dict[str, Any] = {"root": scene / "imported", "dry_run": way == "dry run", **seed.options}
         try:
-            import_dataset(path, "fuzz/mutant-v0", seed.name, root=scene / "imported", **seed.options)
+            import_dataset(path, "fuzz/mutant-v0", seed.name, **options)
         except Exception:
             left = [str(one) for one in (scene / "imported").rglob("*") if one.is_file() and "lock" not in one.name]
             assert not left, f"left behind: {left}"
             raise
-        return "imported"
-    for _ in read(path, seed.name, **seed.options).episodes:
+        assert way == "import" or not (scene / "imported" / "fuzz").exists()
+        return way
+    for _ in read(path, None if way == "look" else seed.name, **seed.options).episodes:
         pass
-    return "read"
+    return way
 
 
 def _tree(directory: Path) -> dict[str, bytes | None]:
@@ -249,25 +274,130 @@ def _tree(directory: Path) -> dict[str, bytes | None]:
     }
 
 
-def run(seed: Seed, number: int) -> tuple[str, Outcome, str]:
-    """Make and read one mutant, and return what was done to it, the outcome, and what is wrong with that."""
-    rng = random.Random(f"{seed.name}/{number}")
-    with _scene(seed) as (scene, place):
-        done = _damage(rng, seed, scene, place)
-        before = _tree(scene / "outside")
-        outcome = run_limited(
-            lambda: _use(seed, place, scene, imports=number % 4 == 0), seconds=_SECONDS, megabytes=1024
-        )
-        wrong = _wrong(outcome)
-        if _tree(scene / "outside") != before:
-            wrong = "wrote outside"
-        return done, outcome, wrong
+@dataclass(frozen=True)
+class Run:
+    """What became of a mutant.
+
+    Attributes:
+        number: of the mutant.
+        done: what was done to the seed.
+        outcome: the outcome of reading it.
+        wrong: what is wrong with that; empty if nothing is.
+    """
+
+    number: int
+    done: str
+    outcome: Outcome
+    wrong: str
 
 
-def _wrong(outcome: Outcome) -> str:
+def runs(known: list[Seed], first: int, count: int) -> Iterator[Run]:
+    """Make and read mutants of seeds, one after the other in a child process, which is replaced if it does not survive.
+
+    Args:
+        known: the seeds; mutant N is one of seed N modulo their number.
+        first: number of the first mutant.
+        count: how many.
+    """
+    number, stop = first, first + count
+    while number < stop:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.close(reading)
+                _work(known, number, min(stop, number + _PER_CHILD), writing)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        os.close(writing)
+        try:
+            for run in _answers(reading, child, number):
+                yield run
+                number = run.number + 1
+        finally:
+            os.close(reading)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(child, 0)
+
+
+def _work(known: list[Seed], first: int, stop: int, pipe: int) -> None:
+    """Make and read mutants in this process, and write about each of them before and after it is read."""
+    has_threads = any("array-record" in str(seed.path) for seed in known)  # 64 of them, each with its own address space
+    limit_memory((4 * _MEGABYTES if has_threads else _MEGABYTES) * MEGABYTE)
+    for number in range(first, stop):
+        seed = known[number % len(known)]
+        rng = random.Random(f"{seed.name}/{number}")
+        way = rng.choices(("read", "dry run", "import", "look"), (4, 2, 3, 1))[0]
+        with _scene(seed, rng.choice(known)) as (scene, place):
+            limit_files(1 << 32)
+            done = f"{_damage(rng, seed, scene, place)} ({way})"
+            limit_files(LARGEST_FILE)
+            before = _tree(scene / "outside")
+            _send(pipe, (number, done, None, ""))
+            outcome = outcome_of(lambda: _use(seed, place, scene, way))  # noqa: B023 (called at once)
+            wrong = "wrote outside" if _tree(scene / "outside") != before else _wrong(outcome, way)
+            _send(pipe, (number, done, outcome, wrong))
+        if outcome.kind == "memory" or outcome.peak > _TOO_MUCH:
+            return  # what it has taken may hide what the next one takes
+
+
+def _send(pipe: int, value: Any) -> None:
+    data = pickle.dumps(value)
+    data = len(data).to_bytes(4, "little") + data
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def _answers(pipe: int, child: int, number: int) -> Iterator[Run]:
+    """Yield what a child process writes about mutants, until it ends, crashes or hangs."""
+    done = ""
+    while True:
+        head = _receive(pipe, 4, _SECONDS if done else _SECONDS_TO_MAKE)
+        body = None if head is None else _receive(pipe, int.from_bytes(head, "little"), _SECONDS)
+        if not body:
+            if done:
+                is_hang = head is None or (head and body is None)
+                yield Run(number, done, outcome := _end(child, is_hang=bool(is_hang)), _wrong(outcome, ""))
+            elif head is None or os.waitpid(child, 0)[1]:  # making it hangs, or crashes a library that is used for it
+                yield Run(number, "", Outcome("unmade"), "")
+            return
+        number, done, outcome, wrong = pickle.loads(body)
+        if outcome is not None:
+            yield Run(number, done, outcome, wrong)
+            number, done = number + 1, ""
+
+
+def _end(child: int, *, is_hang: bool) -> Outcome:
+    if is_hang:
+        return Outcome("hang", text=f"no answer within {_SECONDS:g} s")
+    _, status = os.waitpid(child, 0)
+    return Outcome("crash", error=name_of_signal(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else "no answer")
+
+
+def _receive(pipe: int, size: int, seconds: float) -> bytes | None:
+    """Return so many bytes; none at the end of the pipe, and None if they do not arrive in time."""
+    data, deadline = b"", time.monotonic() + seconds
+    while len(data) < size:
+        if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return None
+        part = os.read(pipe, size - len(data))
+        if not part:
+            return b""
+        data += part
+    return data
+
+
+def _wrong(outcome: Outcome, way: str) -> str:
     if outcome.kind == "raised":
         message = outcome.text.partition("\nTraceback")[0]
-        if not outcome.is_ours:
+        may_be_option = way == "look" or message.startswith("split is 'train', expected one of")
+        is_expected = outcome.error in _EXPECTED or (may_be_option and outcome.error == "ArgumentError")
+        if not outcome.is_ours or not is_expected:
             return f"{outcome.error}: {message[:200]} at {_where(outcome.text)}"
         if "\n" in message or len(message) > 2000:
             return f"a message of {len(message)} characters: {message[:300]!r}"
@@ -289,12 +419,11 @@ def faults(name: str, count: int, exports: Path, first: int = 0) -> dict[str, li
     """Return what went wrong with mutants of a format, with the numbers of the mutants and what was done to them."""
     found: dict[str, list[str]] = {}
     known = seeds(name, exports)
-    for number in range(first, first + count) if known else ():
-        seed = known[number % len(known)]
-        done, _, wrong = run(seed, number)
-        if wrong:
-            found.setdefault(re.sub(r"/tmp\S*|\d+ MB", "…", wrong), []).append(
-                f"{name}/{number} {seed.path.name}: {done[:200]}"
+    for run in runs(known, first, count) if known else ():
+        if run.wrong:
+            seed = known[run.number % len(known)]
+            found.setdefault(re.sub(r"/tmp\S*|\d+ MB|0x[0-9a-f]+", "…", run.wrong), []).append(
+                f"{name}/{run.number} {seed.path.name}: {run.done[:200]}"
             )
     return found
 

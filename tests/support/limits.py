@@ -135,12 +135,17 @@ def _run_function(work: Callable[[], Any], seconds: float, megabytes: int) -> Ou
 
 
 def _outcome_of(work: Callable[[], Any], megabytes: int) -> Outcome:
+    limit_memory(megabytes * MEGABYTE)
+    return outcome_of(work)
+
+
+def outcome_of(work: Callable[[], Any]) -> Outcome:
+    """Call a function in this process, whose limits have been set."""
     from minari.errors import MinariError
 
     gc.freeze()  # or memory that the parent no longer needs could be freed here, and hide what the work takes
     forget_peak()
     before = memory_of_this_process("VmRSS")
-    limit_memory(megabytes * MEGABYTE)
     try:
         value = work()
         pickle.dumps(value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from minari._base.files import open_regular
 from minari._base.lazy import import_late
 from minari.errors import InterchangeError, MissingDependencyError
 from minari.interchange.tfrecord import damaged
@@ -25,6 +27,7 @@ def read_array_records(path: Path) -> Iterator[bytes]:
         InterchangeError: the container is damaged.
     """
     reader: Any = None
+    os.close(open_regular(path))  # the package would follow any link
     try:
         module = import_late("array_record.python.array_record_module")
     except ImportError as error:

@@ -37,7 +37,7 @@ from minari.interchange.encoded_frames import encoded_paths, episodes_as_stored,
 from minari.interchange.flat_rows import LOST_TERMINATIONS, map_rows, with_missing_row
 from minari.interchange.format import Format, ImportedImages, Report, Source
 from minari.interchange.pictures import is_jpeg
-from minari.interchange.rlds.directory import Shard, TfdsDirectory, find_directories
+from minari.interchange.rlds.directory import INFO, Shard, TfdsDirectory, find_directories
 from minari.interchange.rlds.features import FeatureTree, Leaf, Record, leaves_of, space_of
 from minari.interchange.rlds.output import write_directory
 from minari.interchange.tf_example import parse_example
@@ -233,14 +233,17 @@ def _readable(tree: FeatureTree, report: Report) -> FeatureTree:
 
 def _chosen_splits(directory: TfdsDirectory, split: str | None, report: Report) -> list[str]:
     names = list(directory.splits)
+    if not names:
+        raise damaged(directory.path / INFO, "it names no split")
     if split is None:
         chosen = ["train"] if "train" in names else names
     else:
         chosen = names if split == _ALL and _ALL not in names else [split]
-    if not names or chosen[0] not in names:
-        expected = f"one of {', '.join(map(repr, [*names, _ALL]))}" if names else "one, and there is none"
+    if chosen[0] not in names:
+        expected = ", ".join(map(repr, [*names, _ALL]))
         raise ArgumentError(
-            f"split is {shortened(split)}, expected {expected} in {directory.path}.{did_you_mean(str(split), names)}"
+            f"split is {shortened(split)}, expected one of {expected} in {directory.path}."
+            f"{did_you_mean(str(split), names)}"
         )
     report.note("taken", f"the episodes of {'the split' if len(chosen) == 1 else 'the splits'} {', '.join(chosen)}")
     if others := [name for name in names if name not in chosen]:

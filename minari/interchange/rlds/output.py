@@ -25,7 +25,7 @@ from minari.interchange.pictures import encode_picture, picture_shape
 from minari.interchange.rlds.directory import FEATURES, INFO, TEMPLATE, shard_name
 from minari.interchange.tf_example import FeatureList, written_example
 from minari.interchange.tfrecord import RecordWriter
-from minari.spaces import is_utf8_text
+from minari.interchange.trajectories import is_plain_name
 
 
 __all__ = ["Images", "write_directory"]
@@ -264,6 +264,11 @@ class _Schema:
         Raises:
             InterchangeError: observations, actions or rewards differ between episodes.
         """
+        for required in _REQUIRED:
+            if not any(name.startswith(required) for name in self.kinds):
+                raise InterchangeError(
+                    f"{required} of {dataset.id} is empty, expected at least one value a step; RLDS has no others."
+                )
         tree: dict[str, Any] = {}
         for name, kind in self.kinds.items():
             if kind is None or self.counts[name] < self.episodes:
@@ -319,7 +324,7 @@ def _space_values(
         if not space.spaces:
             report.note("missing", f"the dict {name}, which has no keys")
         for key, part in space.spaces.items():
-            if not _is_name(key):
+            if not is_plain_name(key):
                 raise InterchangeError(
                     f"{name} has the key {shortened(key)}, expected a name without '/', as of features; rename "
                     f"it before recording."
@@ -355,7 +360,7 @@ def _no_feature(name: str, space: gym.Space[Any]) -> InterchangeError:
 def _info_values(infos: Mapping[Any, Any], prefix: str, report: Report) -> Iterator[tuple[str, Any]]:
     for key, values in infos.items():
         name = f"{prefix}/{key}"
-        if not _is_name(key) or (prefix == _STEPS and key in _RESERVED):
+        if not is_plain_name(key) or (prefix == _STEPS and key in _RESERVED):
             report.note("missing", f"the info {shortened(key)}, whose name RLDS does not allow or uses otherwise")
         elif isinstance(values, Mapping):
             yield from _info_values(values, name, report)
@@ -366,7 +371,7 @@ def _info_values(infos: Mapping[Any, Any], prefix: str, report: Report) -> Itera
 def _metadata_values(metadata: Mapping[Any, Any], prefix: str, report: Report) -> Iterator[tuple[str, Any]]:
     for key, value in metadata.items():
         name = f"{prefix}/{key}"
-        if not _is_name(key):
+        if not is_plain_name(key):
             report.note("missing", f"the metadata {shortened(key)} of episodes, whose name RLDS does not allow")
         elif isinstance(value, Mapping):
             yield from _metadata_values(value, name, report)
@@ -376,10 +381,6 @@ def _metadata_values(metadata: Mapping[Any, Any], prefix: str, report: Report) -
             yield name, np.asarray(value)[None]
         elif value is not None:
             report.note("missing", f"{name}, which is neither a number nor text")
-
-
-def _is_name(key: Any) -> bool:
-    return isinstance(key, str) and bool(key) and "/" not in key and is_utf8_text(key)
 
 
 def _kind_of(values: Any, images: Images) -> _Kind | None:
