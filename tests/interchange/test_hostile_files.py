@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import h5py
 import numpy as np
 import pytest
 
@@ -17,8 +19,8 @@ from minari._model.episode_buffer import EpisodeBuffer
 from minari.cli.interchange import run_export, run_import
 from minari.dataset.from_buffers import create_dataset_from_buffers
 from minari.errors import ArgumentError, InterchangeError, MinariError
-from minari.interchange import export_dataset, formats, import_dataset, read
-from support.limits import run_limited
+from minari.interchange import export_dataset, formats, get_format, import_dataset, read
+from support.limits import MEGABYTE, run_limited
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def test_mutants_do_no_harm(name: str, exports: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("name", formats())
 def test_many_mutants_do_no_harm(name: str, exports: Path) -> None:
-    """As above, with many more of them."""
-    assert faults(name, 2000, exports, first=1000) == {}
+    """As above, with many more of them: as many as MINARI_MUTANTS says."""
+    assert faults(name, int(os.environ.get("MINARI_MUTANTS", "2000")), exports, first=1000) == {}
 
 
 @pytest.mark.parametrize("name", [None, *formats()])
@@ -129,6 +131,109 @@ def test_episodes_that_are_split_by_flags_are_reported(name: str, tmp_path: Path
     """Flags before the last step are named where flags are the bounds of episodes."""
     report = export_dataset(_made(_box(2), ends=((0, 2), (2,))), tmp_path / "out", name)
     assert any("flags before their last step" in sentence for sentence in report.missing)
+
+
+@pytest.mark.parametrize("name", [name for name in formats() if get_format(name).is_writable])
+@pytest.mark.parametrize("key", [".", "..", "", "/a", "a\0b", "\ud800"])
+def test_infos_of_odd_names_are_kept_or_reported(name: str, key: str, tmp_path: Path) -> None:
+    """No name of an info breaks an export or makes it one that cannot be imported."""
+    buffer = EpisodeBuffer(
+        observations=np.zeros((3, 2), np.float32),
+        actions=np.zeros((2, 2), np.float32),
+        rewards=np.zeros(2),
+        terminations=[False, True],
+        truncations=[False, False],
+        infos={key: np.arange(3.0)},
+    )
+    dataset = create_dataset_from_buffers("hostile/names-v0", [buffer], observation_space=_box(2), action_space=_box(2))
+    report = export_dataset(dataset, tmp_path / "out", name)
+    (again,) = read(tmp_path / "out", name).episodes
+    kept = isinstance(again, EpisodeBuffer) and again.infos and set(again.infos) & {key, key.strip("/")}
+    assert kept or any("info" in sentence or "dots" in sentence for sentence in report.missing)
+
+
+def test_infos_that_are_arrays_and_dicts_are_reported(tmp_path: Path) -> None:
+    """An info that is a number in one episode and a dict in another has no place in an HDF5 file."""
+    episodes = [
+        EpisodeBuffer(
+            observations=np.zeros((2, 2), np.float32),
+            actions=np.zeros((1, 2), np.float32),
+            rewards=[0.0],
+            terminations=[True],
+            truncations=[False],
+            infos={"x": values},
+        )
+        for values in (np.arange(2.0), {"y": np.arange(2.0)})
+    ]
+    dataset = create_dataset_from_buffers("hostile/kinds-v0", episodes, observation_space=_box(2), action_space=_box(2))
+    report = export_dataset(dataset, tmp_path / "out.hdf5", "d4rl")
+    assert any("infos/x/y" in sentence for sentence in report.missing)
+
+
+@pytest.mark.parametrize("name", ["rlds", "csv", "parquet"])
+def test_observations_without_values_are_refused(name: str, tmp_path: Path) -> None:
+    """What could not be imported is not exported."""
+    with pytest.raises(InterchangeError, match="empty"):
+        export_dataset(_made({}), tmp_path / "out", name)
+
+
+def test_texts_that_look_like_numbers_before_a_step_are_texts(tmp_path: Path) -> None:
+    """A column of a CSV file has the type of that with the values after the step."""
+    (tmp_path / "t.csv").write_text("observation.t,next_observation.t,action,reward,done\n7,x,0.5,1,1\n")
+    (episode,) = read(tmp_path / "t.csv").episodes
+    assert isinstance(episode, EpisodeBuffer)
+    assert list(episode.observations["t"]) == ["7", "x"]
+
+
+def _d4rl(path: Path, **columns: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, values in {
+            "observations": np.zeros((3, 2)),
+            "next_observations": np.zeros((3, 2)),
+            "actions": np.zeros((3, 1)),
+            "rewards": np.zeros(3),
+            "terminals": np.zeros(3, bool),
+            "timeouts": np.array([False, False, True]),
+            **columns,
+        }.items():
+            file.create_dataset(name, data=values, chunks=True, compression="gzip")
+    return path
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"observations": np.zeros((3, 2), complex), "next_observations": np.zeros((3, 2), complex)},
+        {"next_observations": np.zeros((3, 4))},
+        {"rewards": np.array(["a", "b", "c"], "S1")},
+        {"timeouts": np.zeros((3, 2**20))},
+    ],
+)
+def test_values_that_fit_no_dataset_are_refused(columns: dict[str, Any], tmp_path: Path) -> None:
+    """An import raises the error of the formats, not that of the storage, and reads no more than it needs."""
+    path = _d4rl(tmp_path / "x.hdf5", **columns)
+    outcome = run_limited(lambda: import_dataset(path, "hostile/x-v0", "d4rl", root=tmp_path), seconds=60)
+    assert (outcome.error, "\n" in outcome.text.partition("\nTraceback")[0]) == ("InterchangeError", False), outcome
+    assert outcome.peak < 16 * MEGABYTE
+
+
+def test_a_line_of_nothing_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """A file of RLlib with gigabytes of NUL bytes is refused at the first of them."""
+    path = tmp_path / "x.json"
+    path.write_text('{"type": "SampleBatch", "obs": [[0.0]]}')
+    os.truncate(path, 2**31)
+    outcome = run_limited(lambda: list(read(path, "rllib").episodes), seconds=60)
+    assert outcome.error == "InterchangeError"
+    assert outcome.peak < 64 * MEGABYTE
+
+
+def test_a_description_without_splits_is_damaged(tmp_path: Path) -> None:
+    """A file that names no split is at fault, and not the option."""
+    export_dataset(_made(_box(2)), tmp_path / "out", "rlds")
+    info = tmp_path / "out" / "dataset_info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "splits": []}))
+    with pytest.raises(InterchangeError, match="names no split"):
+        read(tmp_path / "out", "rlds")
 
 
 def test_the_order_of_unfinished_episodes_is_reported(tmp_path: Path) -> None:
