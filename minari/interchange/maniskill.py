@@ -377,14 +377,17 @@ def _entry(number: int, episode: EpisodeData, report: Report) -> dict[str, Any]:
         "elapsed_steps": len(episode),
         "reset_kwargs": {"options": options, "seed": seed},
     }
-    metadata.pop("episode_id", None)
+    given = {key for key in entry if key != "control_mode"}
     for key, value in metadata.items():
         try:
-            json.dumps(value, default=_plain)
+            text = json.dumps(value, default=_plain)
         except (TypeError, ValueError):
             report.note("missing", f"the metadata {shortened(key)} of episodes, which JSON cannot represent")
-        else:
+            continue
+        if key not in given:
             entry[key] = value
+        elif text != json.dumps(entry[key], default=_plain):
+            report.note("missing", f"the metadata {shortened(key)} of episodes, as ManiSkill has its own of that name")
     return {key: value for key, value in entry.items() if key != "control_mode" or value is not None}
 
 
