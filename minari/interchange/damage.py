@@ -30,6 +30,8 @@ DAMAGE = (
     zipfile.BadZipFile,
 )
 
+_LONGEST_MESSAGE = 1000
+
 
 @contextmanager
 def damage_as_error(where: object) -> Iterator[None]:
@@ -51,6 +53,11 @@ def damage_as_error(where: object) -> Iterator[None]:
             f"{where} has values that no dataset can have ({shortened(text)[1:-1]}); it is damaged or of another "
             f"kind, so copy or download it again."
         ) from error
+    except InterchangeError as error:
+        text = " ".join(str(error).split())
+        if text == str(error) and len(text) <= _LONGEST_MESSAGE:
+            raise
+        raise InterchangeError(text[:_LONGEST_MESSAGE]) from error  # names and values from data, such as arrays
     except MinariError:
         raise
     except DAMAGE as error:

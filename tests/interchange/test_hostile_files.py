@@ -20,6 +20,7 @@ from minari.cli.interchange import run_export, run_import
 from minari.dataset.from_buffers import create_dataset_from_buffers
 from minari.errors import ArgumentError, InterchangeError, MinariError
 from minari.interchange import export_dataset, formats, get_format, import_dataset, read
+from minari.interchange.damage import damage_as_error
 from support.limits import MEGABYTE, run_limited
 
 
@@ -215,6 +216,20 @@ def test_values_that_fit_no_dataset_are_refused(columns: dict[str, Any], tmp_pat
     outcome = run_limited(lambda: import_dataset(path, "hostile/x-v0", "d4rl", root=tmp_path), seconds=60)
     assert (outcome.error, "\n" in outcome.text.partition("\nTraceback")[0]) == ("InterchangeError", False), outcome
     assert outcome.peak < 16 * MEGABYTE
+
+
+def test_values_from_data_do_not_break_a_message(tmp_path: Path) -> None:
+    """An array or a long name in a message stays one line of bounded length."""
+    path = tmp_path / "x.hdf5"
+    export_dataset(_made({"a": _box(2)}), path, "robomimic")
+    with h5py.File(path, "r+") as file:
+        file["data/demo_0"].attrs["num_samples"] = np.zeros((2, 2))
+    with pytest.raises(InterchangeError) as raised:
+        list(read(path, "robomimic").episodes)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(InterchangeError) as raised, damage_as_error(path):
+        raise InterchangeError("x" * 5000)
+    assert len(str(raised.value)) <= 1000
 
 
 def test_a_line_of_nothing_is_not_read_to_its_end(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from interchange.checks import (
     damaged_copies,
     flat,
     fresh,
+    run_library,
 )
 from interchange.conftest import sample
 from minari.data_collector import EpisodeBuffer
@@ -253,6 +254,50 @@ def test_samples_survive_a_round_trip(directory: str, name: str, tmp_path: Path)
     assert_same_episodes(again, dataset)
     assert again.storage.metadata["maniskill"] == dataset.storage.metadata["maniskill"]
     assert [one.metadata for one in again] == [one.metadata for one in dataset]
+
+
+#: ManiSkill's own loader of trajectories, without the simulator, which it imports and does not need for that.
+LOAD = """
+import importlib.abc, importlib.machinery, importlib.util, json, sys, types
+from unittest.mock import MagicMock
+import numpy as np
+
+class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path, target=None):
+        absent = ("sapien", "trimesh", "pytorch_kinematics", "transforms3d", "tyro", "dacite", "fast_kinematics")
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.split(".")[0] in absent else None
+    def create_module(self, spec):
+        return MagicMock(__spec__=spec, __path__=[], __name__=spec.name)
+    def exec_module(self, module):
+        pass
+
+sys.meta_path.insert(0, Absent())
+package = types.ModuleType("mani_skill")
+package.__path__ = list(importlib.util.find_spec("mani_skill").submodule_search_locations)
+sys.modules["mani_skill"] = package
+from mani_skill.trajectory.dataset import ManiSkillTrajectoryDataset
+rows = [row for row in ManiSkillTrajectoryDataset(sys.argv[1])]
+names = ("obs", "action", "reward", "terminated", "truncated")
+print("found", json.dumps({name: [np.asarray(row[name], np.float64).tolist() for row in rows] for name in names}))
+"""
+
+
+def test_maniskill_reads_exports(tmp_path: Path) -> None:
+    dataset = import_dataset(sample("maniskill3-written", "PickCube-state").path, "maniskill/sample-v0")
+    assert isinstance(dataset, minari.MinariDataset)
+    export_dataset(dataset, tmp_path / "a", "maniskill")
+    (path,) = (tmp_path / "a").glob("*.h5")
+    lines = run_library("MINARI_MANISKILL_PYTHON", LOAD, path).splitlines()
+    found = json.loads(next(line.removeprefix("found") for line in lines if line.startswith("found")))
+    expected = {
+        "obs": [one.observations[:-1] for one in dataset],
+        "action": [one.actions for one in dataset],
+        "reward": [one.rewards for one in dataset],
+        "terminated": [one.terminations for one in dataset],
+        "truncated": [one.truncations for one in dataset],
+    }
+    for name, values in expected.items():
+        np.testing.assert_array_equal(np.asarray(found[name]), np.concatenate(values).astype(np.float64), err_msg=name)
 
 
 def test_export_refuses_other_spaces(tmp_path: Path) -> None:
