@@ -213,7 +213,7 @@ def check(name: str, seed: int, root: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", WRITABLE)
-@settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=3, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**60))
 def test_reports_name_every_difference(name: str, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Spaces, dtypes, values, infos, flags, seeds and metadata come back, or a report says which do not."""
