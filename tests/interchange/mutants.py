@@ -277,7 +277,7 @@ def _tree(directory: Path) -> dict[str, bytes | None]:
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a mutant.
+    """The outcome of a mutant.
 
     Attributes:
         number: of the mutant.

@@ -173,7 +173,7 @@ def test_infos_that_are_arrays_and_dicts_are_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["rlds", "csv", "parquet"])
 def test_observations_without_values_are_refused(name: str, tmp_path: Path) -> None:
-    """What could not be imported is not exported."""
+    """An export that could not be imported is refused."""
     with pytest.raises(InterchangeError, match="empty"):
         export_dataset(_made({}), tmp_path / "out", name)
 

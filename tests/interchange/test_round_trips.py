@@ -1,4 +1,4 @@
-"""What comes back from an export is what was exported, up to what the reports of both ways name."""
+"""Round trips through every format: the reports of both ways name every difference."""
 
 from __future__ import annotations
 
