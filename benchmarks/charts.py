@@ -14,6 +14,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from benchmarks import collection as collecting
 from benchmarks.growth import KINDS, Curves
 from benchmarks.results import Result
+from benchmarks.rivals.figures import COUNTED, FLOOR, OURS
+from benchmarks.rivals.figures import Figures as Contested
+from benchmarks.rivals.workloads import Work
 from benchmarks.sampling import TITLES, Figures, over_floor
 from benchmarks.texts import figure as shown_time
 from benchmarks.texts import times
@@ -168,3 +171,47 @@ def collection(figures: collecting.Figures, path: Path) -> None:
     _plain(axes, "y")
     picture.suptitle("Cost of collecting CartPoleVectorEnv", x=0.01, ha="left", fontsize=12, fontweight="bold")
     picture.savefig(path, dpi=160, facecolor="white")
+
+
+def rivals(figures: Contested, path: Path) -> None:
+    """Draw, for each workload of stored data, the times of the libraries relative to NumPy, by what is done."""
+    panels = [
+        (work, name)
+        for work in figures.works()
+        for name in ("disk", "read", "transitions", "windows")
+        if figures.median(work.name, FLOOR, name)
+    ]
+    if not panels:
+        return
+    found = [_over_numpy(figures, work, name) for work, name in panels]
+    most = max(len(ratios) for ratios in found)
+    rows = math.ceil(len(panels) / 4)
+    picture = Figure(figsize=(16, rows * (0.9 + 0.2 * most) + 0.5), layout="constrained")
+    every = picture.subplots(rows, 4, squeeze=False)
+    for axes in every.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (work, name), shown in zip(every.flat, panels, found, strict=False):
+        has_frames = work.kind == "frames"
+        for place, (side, ratio) in enumerate(shown):
+            is_ours = side.startswith(OURS)
+            is_whole = figures.libraries[side].keeps_all(has_frames)
+            _bar(axes, place, ratio, BLUE if is_ours else GRAY if is_whole else PALE)
+        ends = [ratio for _, ratio in shown] + [1.0]
+        _logarithmic(axes, min(ends) * 0.6, max(ends) * 12, (0.1, 1, 10, 100, 1000, 10_000))
+        axes.set_ylim(most - 0.5, -0.5)
+        titles = [figures.libraries[side].title.replace("`", "").replace("**", "") for side, _ in shown]
+        axes.set_yticks(range(len(shown)), titles)
+        axes.axvline(1, color=INK, linewidth=0.9)
+        axes.set_title(f"{work.name}, {COUNTED[name][0]}", loc="left", fontsize=10, fontweight="bold", color=INK)
+        _plain(axes)
+    picture.suptitle("Time relative to NumPy (pale: loses values)", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    picture.savefig(path, dpi=110, facecolor="white")
+
+
+def _over_numpy(figures: Contested, work: Work, name: str) -> list[tuple[str, float]]:
+    """Return the libraries and their times relative to NumPy, the fastest first."""
+    floor = figures.median(work.name, FLOOR, name) or math.nan
+    medians = {side: figures.median(work.name, side, name) for side in figures.outcomes[work.name] if side != FLOOR}
+    return sorted(
+        ((side, value / floor) for side, value in medians.items() if value is not None), key=lambda item: item[1]
+    )
