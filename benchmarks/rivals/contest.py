@@ -1,4 +1,4 @@
-"""The same work beside every other way in which people store such data: what the command line needs."""
+"""Entry points for the command line: the choice of libraries, their interpreters, and the measurement."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Chosen", "Contest", "as_json", "choose", "from_json", "listed", "pag
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is measured.
+    """The chosen libraries and workloads.
 
     Attributes:
         known: all libraries by name, with the files of those that were added.

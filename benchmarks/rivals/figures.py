@@ -28,7 +28,7 @@ COUNTED = {
     "record_size": ("size of a step", True),
     "collect": ("a step", False),
 }
-#: Differences below this cannot be told from noise.
+#: Ratios below this are within the noise.
 RESOLVED = 1.1
 #: Times the floor that counts as being at it.
 NEAR = 1.3
@@ -36,7 +36,7 @@ NEAR = 1.3
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What is known of a library besides its figures.
+    """Description of a library.
 
     Attributes:
         title: for people.
@@ -85,7 +85,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where this library stands in one row.
+    """Standing of this library in one row.
 
     Attributes:
         work: the workload.
@@ -106,13 +106,23 @@ class Standing:
     faster: tuple[tuple[str, float], ...]
 
     @property
+    def over_floor(self) -> float | None:
+        """Return the median of the default format, relative to plain NumPy."""
+        return self.ours / self.floor if self.floor else None
+
+    @property
+    def over_first(self) -> float | None:
+        """Return the median of the default format, relative to the best other library."""
+        return self.ours / self.first[1] if self.first and self.first[1] else None
+
+    @property
     def verdict(self) -> str:
         """Return whether the library is first, at the floor, or behind, with its default and with its best format."""
         if self._stands(self.ours):
             return "first" if self._is_first(self.ours) else "at the floor"
         if self._stands(self.format[1]):
             return "first with this format" if self._is_first(self.format[1]) else "at the floor with this format"
-        return "behind"
+        return "**behind**"
 
     def _is_first(self, value: float) -> bool:
         others = [self.first[1]] if self.first else []

@@ -1,4 +1,4 @@
-"""What is measured in the environment of a library: one operation in each process."""
+"""Operations that are measured in the environment of a library, one in each process."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def _timed(operation: Callable[[], Any], collect: bool = True) -> tuple[float, A
 
 
 def _resident_from_now() -> int | None:
-    """Return the resident bytes, and let the peak begin anew; None where that is unknown."""
+    """Return the resident bytes, and reset the peak; None where that is unknown."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

@@ -38,10 +38,11 @@ def _note(facts: Mapping[str, Any]) -> str:
 
 
 def _summary(figures: Figures) -> str:
-    header = ("", "Minari, HDF5", "its best format", "NumPy", "best other library", "")
+    header = ("", "Minari, HDF5", "its best format", "NumPy", "ratio", "best other library", "ratio", "")
     rows = [_standing(figures, standing) for standing in standings(figures)]
     legend = (
-        f"The best other library is that of those that keep all values. Minari is first if none of them and not NumPy "
+        f"The ratios are those of Minari's default to NumPy and to the best other library, that of those that keep all "
+        f"values. Minari is first if none of them and not NumPy "
         f"is more than a tenth faster or smaller, and at the floor within {NEAR} times NumPy. *Faster, but loses "
         "values* names those that are faster than Minari and than that one."
     )
@@ -58,8 +59,6 @@ def _standing(figures: Figures, standing: Standing) -> list[str]:
     best = standing.format
     other = "–" if standing.first is None else f"{named(standing.first[0])} {shown(standing.first[1])}"
     verdict = standing.verdict
-    if standing.first is not None and verdict == "behind":
-        verdict = f"behind by {digits(best[1] / min(standing.first[1], standing.floor or standing.first[1]))}"
     if standing.faster:
         verdict += f" (*faster, but loses values*: {', '.join(named(name) for name, _ in standing.faster)})"
     return [
@@ -67,9 +66,15 @@ def _standing(figures: Figures, standing: Standing) -> list[str]:
         shown(standing.ours),
         "the same" if best[0] == OURS else f"{named(best[0]).removeprefix('Minari, ')} {shown(best[1])}",
         shown(standing.floor),
+        _ratio(standing.over_floor),
         other,
+        _ratio(standing.over_first),
         verdict,
     ]
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else digits(value)
 
 
 def _table(figures: Figures, work: Work) -> str:

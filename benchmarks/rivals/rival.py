@@ -1,4 +1,4 @@
-"""What a library has to offer to be measured, and what it may lose."""
+"""Interface of a library that is measured, and the kinds of values that it may lose."""
 
 from __future__ import annotations
 

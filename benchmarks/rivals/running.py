@@ -37,7 +37,7 @@ class Runner:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was found for one library and one workload.
+    """Results of one library for one workload.
 
     Attributes:
         figures: of each round, by their names; seconds or bytes.
