@@ -20,7 +20,7 @@ COUNTED = {
     "size": ("size", True),
     "read": ("read all", False),
     "first_transitions": ("first 1,000 transitions", False),
-    "transitions": ("further 1,000", False),
+    "transitions": ("further 1,000 transitions", False),
     "first_windows": ("first windows", False),
     "windows": ("further windows", False),
     "record": ("a step", False),

@@ -128,7 +128,10 @@ def _failed(figures: Figures, work: Work) -> Iterator[str]:
 
 def _uses(figures: Figures) -> str:
     lines = []
-    for library in figures.libraries.values():
+    measured = {name for of_work in figures.outcomes.values() for name, each in of_work.items() if each.figures}
+    for name, library in figures.libraries.items():
+        if name not in measured:
+            continue
         versions = ", ".join(f"{package} {version}" for package, version in library.versions.items())
         lines.append(f"- {library.title}: {library.note} ({versions})")
     return "\n".join(lines)

@@ -33,8 +33,8 @@ class LeRobot(Rival):
     )
     REQUIREMENTS = ("lerobot==0.4.4",)
     ENVIRONMENT = "lerobot"
-    LOSES = frozenset({FINALS})
-    BATCHES_LOSE = frozenset({FLOAT32})
+    # The values are stored as float64, and read as float32 by the formats of NumPy and of PyTorch.
+    LOSES = frozenset({FINALS, FLOAT32})
     IMAGES: ClassVar[str] = "image"
 
     def prepare(self) -> None:

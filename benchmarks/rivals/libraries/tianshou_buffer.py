@@ -54,10 +54,11 @@ class Tianshou(Rival):
 
     def windows(self, opened: Any, count: int, length: int, rng: np.random.Generator) -> Draw:
         ends = np.flatnonzero(opened.done[: len(opened)]) + 1
-        starts = Starts(np.diff(ends, prepend=0), length)
+        # A buffer that was made of arrays takes its first row for the end of an episode, so the first one is left out.
+        starts = Starts(np.diff(ends), length)
 
         def draw() -> Mapping[str, Any]:
-            last = starts.draw(count, rng)[0] + length - 1
+            last = starts.draw(count, rng)[0] + ends[0] + length - 1
             found = {
                 field: opened.get(last, name, stack_num=length) for field, name in zip(FIELDS, _NAMES, strict=True)
             }
