@@ -130,7 +130,9 @@ class Standing:
         return all(value <= RESOLVED * other for other in others)
 
     def _stands(self, value: float) -> bool:
-        return self._is_first(value) or (self.floor is not None and value <= NEAR * self.floor)
+        # The bytes of uncompressed arrays are not a bound of the size.
+        is_size = COUNTED[self.figure][1]
+        return self._is_first(value) or (not is_size and self.floor is not None and value <= NEAR * self.floor)
 
 
 def standings(figures: Figures) -> Iterator[Standing]:

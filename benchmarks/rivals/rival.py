@@ -49,6 +49,7 @@ class Rival:
         BATCHES_LOSE: what batches may lose further.
         FRAMES_LOSE: what is lost of frames further.
         RECORDS: whether it has :meth:`record`.
+        RECORDING_LOSES: what is lost further when it records.
         COLLECTOR: its key in :data:`benchmarks.collectors.WAYS`, if it records vector environments.
     """
 
@@ -62,6 +63,7 @@ class Rival:
     BATCHES_LOSE: ClassVar[frozenset[str]] = frozenset()
     FRAMES_LOSE: ClassVar[frozenset[str]] = frozenset()
     RECORDS: ClassVar[bool] = False
+    RECORDING_LOSES: ClassVar[frozenset[str]] = frozenset()
     COLLECTOR: ClassVar[str | None] = None
 
     def prepare(self) -> None:

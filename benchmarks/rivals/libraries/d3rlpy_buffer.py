@@ -28,6 +28,7 @@ class D3rlpy(Rival):
     LOSES = frozenset({FINALS})
     BATCHES_LOSE = frozenset({FLOAT32, DTYPES, FLAGS, SUCCESSORS})
     RECORDS = True
+    RECORDING_LOSES = frozenset({FLOAT32})
 
     def prepare(self) -> None:
         import d3rlpy
@@ -85,8 +86,7 @@ class D3rlpy(Rival):
     def record(self, env: Any, actions: Sequence[Any], path: Path) -> None:
         import d3rlpy
 
-        signature = d3rlpy.dataset.Signature(dtype=[np.dtype(np.float64)], shape=[(1,)])
-        buffer = d3rlpy.dataset.ReplayBuffer(d3rlpy.dataset.InfiniteBuffer(), env=env, reward_signature=signature)
+        buffer = d3rlpy.dataset.create_infinite_replay_buffer(env=env)
         last: list[Any] = [None]
 
         def keep(action: Any, result: Any) -> None:
