@@ -19,7 +19,7 @@ class D3rlpy(Rival):
     TITLE = "d3rlpy"
     NOTE = (
         "`ReplayBuffer.dump` and `load`, `sample_transition_batch` and `sample_trajectory_batch`, whose windows are "
-        "padded where they begin before an episode."
+        "padded where they begin before an episode; `append` makes rewards float32."
     )
     REQUIREMENTS = ("torch==2.13.0", "d3rlpy==2.8.1", "stable-baselines3==2.9.2")
     ENVIRONMENT = "d3rlpy"
