@@ -7,6 +7,7 @@ From a checkout, with the suite's own dependencies::
     python -m benchmarks growth         # cost of an episode as the dataset grows
     python -m benchmarks memory         # peak memory of operations on large datasets
     python -m benchmarks interchange    # other formats, beside the loaders of their users
+    python -m benchmarks rivals         # the same work beside every other way to store such data
     python -m benchmarks render         # pages and charts from stored results, without measuring
 
 ``python -m benchmarks --help`` shows the options. The released package gets its own virtual environment,

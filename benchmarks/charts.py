@@ -14,6 +14,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from benchmarks import collection as collecting
 from benchmarks.growth import KINDS, Curves
 from benchmarks.results import Result
+from benchmarks.rivals.figures import COUNTED, FLOOR, OURS
+from benchmarks.rivals.figures import Figures as Contested
+from benchmarks.rivals.workloads import Work
 from benchmarks.sampling import TITLES, Figures, over_floor
 from benchmarks.texts import figure as shown_time
 from benchmarks.texts import times
@@ -21,6 +24,7 @@ from benchmarks.texts import times
 
 BLUE = "#3b76b0"
 INK, GRAY, PALE = "#262626", "#6b6b6b", "#e4e4e4"
+_FASTEST = 12  # other libraries in a chart
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -168,3 +172,48 @@ def collection(figures: collecting.Figures, path: Path) -> None:
     _plain(axes, "y")
     picture.suptitle("Cost of collecting CartPoleVectorEnv", x=0.01, ha="left", fontsize=12, fontweight="bold")
     picture.savefig(path, dpi=160, facecolor="white")
+
+
+def rivals(figures: Contested, path: Path) -> None:
+    """Draw the times of the libraries relative to NumPy, for vectors and frames, one small chart for each operation."""
+    panels = [
+        (work, name)
+        for work in figures.works()
+        if work.name in ("vectors", "frames-still")
+        for name in ("disk", "read", "transitions", "windows")
+        if figures.median(work.name, FLOOR, name)
+    ]
+    if not panels:
+        return
+    found = [_over_numpy(figures, work, name) for work, name in panels]
+    most = max(len(ratios) for ratios in found)
+    rows = math.ceil(len(panels) / 2)
+    picture = Figure(figsize=(11, rows * (0.8 + 0.24 * most) + 0.5), layout="constrained")
+    every = picture.subplots(rows, 2, squeeze=False)
+    for axes in every.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (work, name), shown in zip(every.flat, panels, found, strict=False):
+        for place, (side, ratio) in enumerate(shown):
+            is_whole = figures.libraries[side].keeps_all(work.kind == "frames")
+            _bar(axes, place, ratio, BLUE if side.startswith(OURS) else GRAY if is_whole else PALE)
+        ends = [ratio for _, ratio in shown] + [1.0]
+        _logarithmic(axes, min(ends) * 0.6, max(ends) * 12, (0.1, 1, 10, 100, 1000, 10_000, 100_000))
+        axes.set_ylim(most - 0.5, -0.5)
+        titles = [figures.libraries[side].title.replace("`", "").replace("**", "") for side, _ in shown]
+        axes.set_yticks(range(len(shown)), titles)
+        axes.axvline(1, color=INK, linewidth=0.9)
+        axes.set_title(f"{work.name}, {COUNTED[name][0]}", loc="left", fontsize=10, fontweight="bold", color=INK)
+        _plain(axes)
+    title = f"Time relative to NumPy: Minari and the {_FASTEST} fastest others (pale: loses values)"
+    picture.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    picture.savefig(path, dpi=110, facecolor="white")
+
+
+def _over_numpy(figures: Contested, work: Work, name: str) -> list[tuple[str, float]]:
+    """Return this library and the fastest others, with their times relative to NumPy, the fastest first."""
+    floor = figures.median(work.name, FLOOR, name) or math.nan
+    medians = {side: figures.median(work.name, side, name) for side in figures.outcomes[work.name] if side != FLOOR}
+    known = {side: value / floor for side, value in medians.items() if value is not None}
+    ordered = sorted(known, key=lambda side: known[side])
+    fastest = [side for side in ordered if not side.startswith(OURS)][:_FASTEST]
+    return [(side, known[side]) for side in ordered if side.startswith(OURS) or side in fastest]

@@ -33,6 +33,7 @@ from benchmarks.environments import Side
 from benchmarks.errors import BenchmarkError
 from benchmarks.progress import Progress
 from benchmarks.results import Result, as_json, from_json, missed
+from benchmarks.rivals import contest
 from benchmarks.running import Runner
 from benchmarks.workloads import WORKLOADS, Workload
 
@@ -65,6 +66,7 @@ RENDERED = (
     "remotes",
     "reliability",
     "viewer",
+    "rivals",
 )
 
 
@@ -282,6 +284,47 @@ def look(
         echo(viewer.page(figures, facts))
 
 
+@app.command("rivals")
+def contend(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Name, prefix or pattern of libraries; separate several by commas, or repeat the option."),
+    ] = None,
+    workloads: Annotated[list[str] | None, typer.Option(help="The same for workloads.")] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Show libraries and workloads, and exit.")] = False,
+    add: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="File with a library to be measured too; repeatable.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds, in which each operation of each library runs.")] = 3,
+    quick: Quick = False,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds after which an operation counts as failed.")] = 600,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rival", metavar="NAME=PYTHON", help="Interpreter for a library, or for an environment; repeatable."
+        ),
+    ] = None,
+    directory: Environments = None,
+    output: Output = RESULTS,
+    scratch: Scratch = None,
+) -> None:
+    """Measure the same work beside every other way in which people store such data."""
+    with errors_in_one_line():
+        chosen = contest.choose(only or [], workloads or [], add or [])
+        if listing:
+            echo(contest.listed(chosen))
+            return
+        ours = environments.our_side()
+        facts = {**describe((ours,), 1 if quick else rounds, quick), "load": machine.load()}
+        runners = contest.runners(chosen, rival or [], directory or environments.default_directory(), echo)
+        with Progress(console) as progress:
+            running = contest.Contest(ours, runners, scratch, facts["settings"]["repeat"], quick, limit, progress)
+            for figures in running.figures(chosen):
+                write(output, "rivals", contest.as_json(figures, facts), contest.page(figures, facts))
+                charts.rivals(figures, output / "rivals.png")
+        echo((output / "rivals.md").read_text(encoding="utf-8"))
+
+
 @app.command("render")
 def render(output: Output = Path("docs/benchmarks")) -> None:
     """Rewrite the pages and charts of a directory from its stored results, without measuring."""
@@ -310,6 +353,7 @@ def _render(name: str, facts: Mapping[str, Any], output: Path) -> None:
             "remotes": remotes,
             "reliability": reliability,
             "viewer": viewer,
+            "rivals": contest,
         }[name]
         figures = module.from_json(facts)
         page = module.page(figures, facts)
@@ -319,6 +363,8 @@ def _render(name: str, facts: Mapping[str, Any], output: Path) -> None:
             charts.sampling(figures, output / "sampling.png")
         elif name == "collection":
             charts.collection(figures, output / "collection.png")
+        elif name == "rivals":
+            charts.rivals(figures, output / "rivals.png")
     (output / f"{name}.md").write_text(page, encoding="utf-8")
 
 

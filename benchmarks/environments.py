@@ -1,10 +1,12 @@
-"""The two interpreters: the one that runs the benchmarks and one with the released package."""
+"""The interpreters: the one that runs the benchmarks, one with the released package, and those of other libraries."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -111,43 +113,93 @@ def _side(name: str, python: Path) -> Side:
     return Side(name, python, call_worker(python, "versions", {}))
 
 
+def library_environment(name: str, requirements: Sequence[str], directory: Path, echo: Callable[[str], None]) -> Path:
+    """Return an interpreter that has some packages; create its environment if needed.
+
+    Args:
+        name: What it is called in the message.
+        requirements: For pip.
+        directory: Directory for such environments.
+        echo: Prints a message before slow steps.
+
+    Raises:
+        BenchmarkError: pip cannot install them.
+    """
+    wanted = [f"python=={platform.python_version()}", *requirements]
+
+    def make(home: Path) -> Path:
+        return _make(home, [list(requirements)], "--rival", echo)
+
+    return _kept(directory, wanted, name, make, echo)
+
+
+def has_installed(requirements: Sequence[str]) -> bool:
+    """Return whether the interpreter that runs the benchmarks has some packages in suitable versions."""
+    from packaging.requirements import Requirement  # which the environments of other libraries may not have
+
+    for text in requirements:
+        requirement = Requirement(text)
+        try:
+            found = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            return False
+        if not requirement.specifier.contains(found, prereleases=True):
+            return False
+    return True
+
+
 def _kept_environment(directory: Path, ours: Side, echo: Callable[[str], None]) -> Path:
-    """Return the environment for our versions; create it if needed."""
+    """Return the environment of the released package for our versions; create it if needed."""
     shared = [f"{package}=={ours.versions[package]}" for package in SHARED if ours.versions[package]]
-    wanted = "\n".join([f"python=={ours.versions['python']}", *REQUIRED, *shared])
+    wanted = [f"python=={ours.versions['python']}", *REQUIRED, *shared]
+    return _kept(directory, wanted, f"minari {RELEASE}", lambda home: make_environment(home, shared, echo), echo)
+
+
+def _kept(
+    directory: Path, wanted: Sequence[str], title: str, make: Callable[[Path], Path], echo: Callable[[str], None]
+) -> Path:
+    """Return the interpreter of the environment that was made for some requirements; make it if needed."""
     # This file names a complete environment and its requirements; an incomplete one has no such file.
-    ready = directory / f"{hashlib.sha256(wanted.encode()).hexdigest()[:12]}.json"
+    ready = directory / f"{hashlib.sha256(chr(10).join(wanted).encode()).hexdigest()[:12]}.json"
     if ready.exists():
         python = Path(json.loads(ready.read_text(encoding="utf-8"))["python"])
         if python.exists():
             return python
     home = directory / uuid.uuid4().hex[:12]
-    echo(f"Creating an environment for minari {RELEASE} in {home} (once)")
-    python = make_environment(home, shared, echo)
+    echo(f"Creating an environment for {title} in {home} (once)")
+    python = make(home)
     draft = ready.with_suffix(f".{home.name}")
-    draft.write_text(json.dumps({"python": str(python), "asked": wanted.splitlines()}, indent=2), encoding="utf-8")
+    draft.write_text(json.dumps({"python": str(python), "asked": list(wanted)}, indent=2), encoding="utf-8")
     draft.replace(ready)
     return python
 
 
 def make_environment(home: Path, shared: list[str], echo: Callable[[str], None]) -> Path:
-    """Create an environment in place, as it cannot be moved; delete it on failure."""
+    """Create an environment with the released package in place, as it cannot be moved; delete it on failure."""
+    attempts = [[*REQUIRED, *shared], list(REQUIRED)] if shared else [list(REQUIRED)]
+    return _make(home, attempts, "--released-python", echo)
+
+
+def _make(home: Path, attempts: Sequence[list[str]], option: str, echo: Callable[[str], None]) -> Path:
+    """Create an environment with the first requirements that pip can install."""
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     try:
         venv.create(home, with_pip=True, symlinks=os.name != "nt")
-        said = _install(python, [*REQUIRED, *shared])
-        if said is not None and shared:
-            echo(f"pip cannot install {', '.join(shared)} together; it chooses the versions itself")
-            said = _install(python, list(REQUIRED))
-        if said is not None:
-            raise BenchmarkError(
-                f"pip could not install {' '.join(REQUIRED)}; give an interpreter that has them with "
-                f"--released-python. It said: {said[-2000:]}"
-            )
+        said: str | None = None
+        for number, requirements in enumerate(attempts):
+            said = _install(python, requirements)
+            if said is None:
+                return python
+            if number + 1 < len(attempts):
+                left_out = [text for text in requirements if text not in attempts[number + 1]]
+                echo(f"pip cannot install {', '.join(left_out)} together; it chooses the versions itself")
+        raise BenchmarkError(
+            f"pip could not install {' '.join(attempts[-1])}; give an interpreter that has them with {option}. "
+            f"It said: {(said or 'nothing')[-2000:]}"
+        )
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
         raise
-    return python
 
 
 def _install(python: Path, requirements: list[str]) -> str | None:

@@ -22,16 +22,26 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
-def call_worker(python: Path, task: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def call_worker(python: Path, task: str, arguments: Mapping[str, Any], limit: float | None = None) -> dict[str, Any]:
     """Return the answer of a worker; `-I` makes it use its installed package instead of this checkout.
 
+    Args:
+        python: The interpreter.
+        task: What to do.
+        arguments: What the task needs.
+        limit: Seconds after which the worker is ended; None for no limit.
+
     Raises:
-        BenchmarkError: It failed; the message ends with what it wrote.
+        BenchmarkError: It failed, and the message ends with what it wrote; or it took too long.
     """
     command = [str(python), "-I", str(WORKER), task, json.dumps(arguments)]
-    done = _run(command, environment())
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    done = _run(command, environment(), limit)
+    # Some libraries write a notice when the interpreter exits, after the answer.
+    for line in reversed(done.stdout.splitlines()):
+        if line.startswith("{"):
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+    raise BenchmarkError(f"`{' '.join(command)}` gave no answer.")
 
 
 def time_program(command: list[str], root: Path) -> tuple[float, str]:
@@ -56,7 +66,7 @@ def settle() -> None:
         os.sync()
 
 
-def _run(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], variables: dict[str, str], limit: float | None = None) -> subprocess.CompletedProcess[str]:
     try:
         done = subprocess.run(
             command,
@@ -66,7 +76,10 @@ def _run(command: list[str], variables: dict[str, str]) -> subprocess.CompletedP
             encoding="utf-8",
             env=variables,
             check=False,
+            timeout=limit,
         )
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"it took more than {limit:.0f} seconds") from None
     except OSError as error:
         raise BenchmarkError(f"{command[0]} cannot be run: {error}.") from error
     if done.returncode:

@@ -129,6 +129,10 @@ def main(task: str, arguments: dict[str, Any]) -> dict[str, Any]:
         from benchmarks import loaders
 
         return loaders.load(arguments) if task == "load_foreign" else loaders.make(arguments)
+    if task in ("rival", "rival_source"):
+        from benchmarks.rivals import operations
+
+        return operations.operate(arguments) if task == "rival" else operations.make_source(arguments)
     if task == "make_samples":
         from benchmarks.workloads.samples import make_samples
 

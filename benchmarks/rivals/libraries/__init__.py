@@ -1,0 +1,1 @@
+"""One module for each library, or for several that share their layout."""
