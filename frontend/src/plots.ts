@@ -23,11 +23,20 @@ const INCREMENTS = Array.from({ length: 8 }, (_, power) => [1, 2, 5].map((digit)
 const CLICK = 4; // pixels that a pointer may move in a click
 const AXIS = 22;
 
-/** The range of an axis, as uPlot has it, but for constant values, which are drawn in the middle. */
-function rangeOf(_: uPlot, low: number | null, high: number | null): uPlot.Range.MinMax {
-  if (low === null || high === null) return [low, high];
-  if (low === high) return [low - (Math.abs(low) || 1), high + (Math.abs(high) || 1)];
+const GREATEST = 1e307; // beyond which the distance of two numbers is not finite
+
+/** The bounds of the vertical axis for the least and the greatest value; null if there is none. */
+export function boundsOf(low: number | null, high: number | null): uPlot.Range.MinMax {
+  if (low === null || high === null) return [0, 1];
+  if (low === high) {
+    const half = Math.abs(low) / 2 || 1;
+    return [low - half, low + half];
+  }
   return uPlot.rangeNum(low, high, 0.1, true);
+}
+
+function drawable(value: number | null): number | null {
+  return value === null ? null : Math.min(Math.max(value, -GREATEST), GREATEST);
 }
 
 export class LeafPlot {
@@ -80,7 +89,7 @@ export class LeafPlot {
   }
 
   private data(series: Series): uPlot.AlignedData {
-    return [series.steps, ...series.components.map((component) => component.values)];
+    return [series.steps, ...series.components.map((component) => component.values.map(drawable))];
   }
 
   private layout(
@@ -96,7 +105,10 @@ export class LeafPlot {
       ...size,
       padding: [TOP, RIGHT, this.options.hasAxis ? 0 : TOP, 0],
       legend: { show: false },
-      scales: { x: { time: false, min: 0, max: end, auto: false }, y: { range: rangeOf } },
+      scales: {
+        x: { time: false, min: 0, max: end, auto: false },
+        y: { range: (_, low: number | null, high: number | null) => boundsOf(low, high) },
+      },
       axes: [
         {
           ...axis,

@@ -308,3 +308,60 @@ def test_a_page_that_may_only_look_has_no_buttons_that_change(open_page: Callabl
     open_page("#/episode?id=look/table-v0&n=1", "--read-only")
     tab.get("plots").wait_for()
     assert tab.get("drop-episode").count() == tab.get("mark-episode").count() == 0
+
+
+def test_unbroken_text_stays_in_its_place(open_page: Callable[..., Served], tab: Tab) -> None:
+    steps = 3
+    minari.create_dataset_from_buffers(
+        "long/text-v0",
+        [
+            EpisodeBuffer(
+                observations=["x" * 9_000] * (steps + 1),
+                actions=np.zeros(steps, np.int64),
+                rewards=np.full(steps, 1.7e308),  # whose range is not finite
+                terminations=np.arange(steps) == steps - 1,
+                truncations=np.zeros(steps, bool),
+            )
+        ],
+        observation_space=spaces.Text(9_000),
+        action_space=spaces.Discrete(2),
+        author="a" * 9_000,
+        description="d" * 9_000,
+    )
+    open_page()
+    tab.get("dataset-row").wait_for()
+    for place, shown in (
+        ("#/", "dataset-row"),
+        ("#/dataset?id=long/text-v0", "leaf-summary"),
+        ("#/episode?id=long/text-v0&n=0", "transport"),
+    ):
+        tab.page.goto(tab.page.url.partition("#")[0] + place)
+        tab.get(shown).first.wait_for()
+        assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), place
+        for text in tab.page.query_selector_all(".text-counts li, .catalog-table .authors"):
+            assert text.evaluate("one => one.scrollWidth <= one.clientWidth + 1"), place
+
+
+def test_hundreds_of_leaves_are_shown_in_parts(open_page: Callable[..., Served], tab: Tab) -> None:
+    steps = 2
+    names = [f"leaf{number:03}" for number in range(200)]
+    minari.create_dataset_from_buffers(
+        "many/leaves-v0",
+        [
+            EpisodeBuffer(
+                observations={name: np.arange(steps + 1.0, dtype=np.float32) for name in names},
+                actions=np.zeros(steps, np.int64),
+                rewards=np.zeros(steps),
+                terminations=np.arange(steps) == steps - 1,
+                truncations=np.zeros(steps, bool),
+            )
+        ],
+        observation_space=spaces.Dict({name: spaces.Box(-9, 9, (), np.float32) for name in names}),
+        action_space=spaces.Discrete(2),
+    )
+    open_page("#/dataset?id=many/leaves-v0")
+    tab.shows("leaf-summary", 60)
+    tab.get("more-parts").click()
+    tab.shows("leaf-summary", 120)
+    tab.page.goto(tab.page.url.partition("#")[0] + "#/compare?a=many/leaves-v0&b=many/leaves-v0")
+    tab.shows("compared-leaf", 60)

@@ -1,7 +1,7 @@
 /** The table of episodes: only the rows in sight exist, and only they are fetched. */
 
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { count, decimal, value } from "../format";
+import { brief, count, decimal, value } from "../format";
 import { useKeys } from "../keys";
 import { links } from "../router";
 import type { RowPages } from "../data/rows";
@@ -30,11 +30,16 @@ export interface TableProps {
   canSelect: boolean;
 }
 
+/** About the pixels of the name of a column with the sign of the order, up to 150. */
+function widthOfName(name: string): number {
+  return Math.min(7 * (brief(name).split("/").at(-1) ?? name).length + 42, 150);
+}
+
 function widthOf(column: Column): string {
   if (column.name === "id") return "64px";
   if (column.name === "mark") return "130px";
   if (column.name === "length" || column.name === "return") return "minmax(110px, 200px)";
-  if (column.kind === "number") return "minmax(104px, 150px)";
+  if (column.kind === "number") return `minmax(${Math.max(104, widthOfName(column.name))}px, 150px)`;
   if (column.kind === "flag") return "96px";
   return "minmax(130px, 1fr)";
 }

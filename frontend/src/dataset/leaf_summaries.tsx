@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { HistogramChart } from "../components/histogram";
+import { InParts } from "../components/in_parts";
 import { Failure, Outlines } from "../components/states";
 import { api } from "../data/api";
 import { useRequest } from "../data/request";
@@ -144,13 +145,15 @@ export function Leaves({ id, version, ready }: { id: string; version: number; re
       )}
       {!leaves.data && leaves.error === null && <Outlines count={4} height={150} label="the leaves" />}
       {leaves.data && (
-        <div class="multiples">
-          {byShape(leaves.data.leaves).map((leaf) => (
-            <LeafMultiple key={leaf.name} leaf={leaf} />
-          ))}
+        <InParts
+          key={id}
+          items={byShape(leaves.data.leaves)}
+          noun="leaves"
+          show={(leaf) => <LeafMultiple key={leaf.name} leaf={leaf} />}
+        >
           <FlagShares leaves={leaves.data.leaves.filter((leaf) => leaf.kind === "flag")} />
           <FrameLeaves leaves={leaves.data.leaves.filter((leaf) => leaf.kind === "frames")} />
-        </div>
+        </InParts>
       )}
     </section>
   );

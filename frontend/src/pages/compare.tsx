@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 import { api } from "../data/api";
+import { InParts } from "../components/in_parts";
 import { LongText } from "../components/facts";
 import { Failure, Skeleton } from "../components/states";
 import { brief, count, number, percent } from "../format";
@@ -238,8 +239,11 @@ export function ComparePage({ route }: { route: CompareRoute }) {
           <h2 class="section-title">
             Leaves in both <span class="muted">{new Set(found.leaves.map((leaf) => leaf.name)).size}</span>
           </h2>
-          <div class="multiples">
-            {found.leaves.map((leaf, place) => (
+          <InParts
+            key={`${a}\n${b}`}
+            items={found.leaves}
+            noun="plots"
+            show={(leaf, place) => (
               <section class="panel multiple" key={place}>
                 <Overlay
                   title={`${brief(leaf.name)} ${leaf.label}`.trim()}
@@ -247,8 +251,8 @@ export function ComparePage({ route }: { route: CompareRoute }) {
                   testid="compared-leaf"
                 />
               </section>
-            ))}
-          </div>
+            )}
+          />
         </section>
       )}
     </>

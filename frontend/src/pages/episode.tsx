@@ -37,7 +37,9 @@ const choices = new Map<string, ReadonlySet<string>>();
 
 function firstChoice(leaves: EpisodeLeaf[]): ReadonlySet<string> {
   const shown = leaves.filter((leaf) => (leaf.kind === "frames" || leaf.kind === "text") && leaf.rows > 0);
-  const plotted = leaves.filter((leaf) => hasSeries(leaf) && leaf.rows > 0 && leaf.components <= WIDEST_PLOT);
+  const plotted = leaves.filter(
+    (leaf) => hasSeries(leaf) && leaf.rows > 0 && leaf.components > 0 && leaf.components <= WIDEST_PLOT,
+  );
   const parts = shown.length ? ["rewards", "actions"] : ["rewards", "actions", "observations"];
   const plots = parts.flatMap((part) => plotted.filter((leaf) => shortName(leaf).startsWith(part)));
   return new Set([...shown, ...plots.slice(0, FIRST_PLOTS)].map((leaf) => leaf.name));
