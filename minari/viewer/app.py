@@ -24,6 +24,7 @@ from minari.dataset.validation import find_data_path
 from minari.errors import ArgumentError, DatasetChangedError, DatasetIdError, DatasetNotFoundError, MinariError
 from minari.viewer import edits, episode, facts, summaries, table
 from minari.viewer.answers import Refusal, as_json, plain
+from minari.viewer.connections import Bounded
 from minari.viewer.guard import LOOPBACK, Guard, TokenGuard, answer_of
 from minari.viewer.opened import Opened, OpenedDatasets, Places
 from minari.viewer.requests import Body, Query, read_body
@@ -128,7 +129,7 @@ class Viewer:
         ]
         errors = {HTTPException: _refused}
         api = Starlette(routes=routes, exception_handlers=errors)
-        page = [Mount("/api", TokenGuard(api, self.token)), Route("/{name:path}", _page, methods=["GET"])]
+        page = [Mount("/api", TokenGuard(Bounded(api), self.token)), Route("/{name:path}", _page, methods=["GET"])]
         outer = Starlette(routes=page, exception_handlers=errors)
         for one in (api, outer):
             one.router.redirect_slashes = False

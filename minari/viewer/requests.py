@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import anyio
 from starlette.requests import Request
 
 from minari._base.json_text import parse_json, shortened
@@ -19,6 +20,7 @@ __all__ = ["Body", "Query", "read_body"]
 
 _LONGEST: Final = 4_000  # characters of a parameter
 _MOST_BYTES: Final = 1_000_000  # of a body
+_PATIENCE: Final = 30  # seconds for a body to arrive
 _MOST_NUMBERS: Final = 100_000  # in a list of a body
 _WHOLE: Final = re.compile(r"-?[0-9]{1,16}", re.ASCII)
 
@@ -169,10 +171,13 @@ async def read_body(request: Request) -> Any:
     too_large = Refusal(413, "TooLarge", f"The body is larger than {_MOST_BYTES:,} bytes; send fewer episodes at once.")
     if not announced.isdecimal() or len(announced) > 15 or int(announced) > _MOST_BYTES:
         raise too_large
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            raise too_large
+    with anyio.move_on_after(_PATIENCE) as waiting:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                raise too_large
+    if waiting.cancelled_caught:
+        raise Refusal(408, "TooSlow", f"The body has not come within {_PATIENCE} seconds; send it again.")
     try:
         return parse_json(body)
     except ValueError as error:

@@ -22,13 +22,13 @@ from minari._base.json_text import shortened
 from minari._storages.paths import PathLike
 from minari.errors import ArgumentError, MinariError
 from minari.viewer.app import Viewer
+from minari.viewer.connections import Connection
 from minari.viewer.guard import ANY_ADDRESS, LOOPBACK
 
 
 __all__ = ["is_loopback", "serve"]
 
 _PATIENCE: Final = 3  # seconds that requests have when the server ends
-_MOST_CONNECTIONS: Final = 200
 _BACKLOG: Final = 64
 
 
@@ -66,9 +66,8 @@ def serve(
         config = uvicorn.Config(
             app,
             access_log=False,
-            http="h11",
+            http=Connection,
             lifespan="off",
-            limit_concurrency=_MOST_CONNECTIONS,
             log_config=None,
             log_level="critical",
             loop="asyncio",
