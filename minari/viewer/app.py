@@ -110,7 +110,7 @@ class Viewer:
     def app(self, hosts: Iterable[str]) -> ASGIApp:
         """Return the application behind the guard."""
         read, read_all = partial(self._read, None), partial(self._read, "lock")
-        where, leaf = ("dataset", "where"), ("dataset", "episode", "leaf")
+        where, leaf = ("dataset", "where"), ("dataset", "episode", "leaf", "revision")
         routes = [
             self._route("/catalog", self._catalog),
             self._route("/dataset", self._dataset),
@@ -193,7 +193,7 @@ class Viewer:
             return await self.workers.run_for(request.receive, work, *(opened[name] for name in names))
 
     async def _frames(self, request: Request) -> Response:
-        known = ("dataset", "episode", "leaf", "start", "stop")
+        known = ("dataset", "episode", "leaf", "revision", "start", "stop")
         query = Query(request.query_params.multi_items(), known)
         names = [query.text("dataset")]
         headers, pixels = await self._work(request, None, lambda opened: episode.frames(opened, query), names)
@@ -237,7 +237,7 @@ class Viewer:
     async def _current(self, body: Body) -> Opened:
         """Return the dataset to edit, which is as it was when it was shown."""
         opened = await self.opened.get(body.text("dataset"))
-        edits.check_revision(opened, body)
+        opened.check_revision(body.text("revision"))
         return opened
 
     async def _edited(self, report: edits.Report, name: str, **further: str) -> Response:

@@ -71,7 +71,7 @@ class Connection(H11Protocol):
 class Bounded:
     """Application around another one, which works for a few requests at a time, and sends what they take in time.
 
-    An answer is sent in parts, so that it is not in the memory twice. Who takes nothing for some seconds gets no more of it.
+    An answer is sent in parts, so that it is not in the memory twice. Who takes nothing for some seconds gets no more.
 
     Args:
         app: the application.

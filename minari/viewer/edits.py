@@ -6,13 +6,12 @@ from typing import Any, Final
 
 from minari.dataset.edit import EditReport, edit_dataset
 from minari.dataset.minari_dataset import MinariDataset
-from minari.errors import DatasetChangedError
 from minari.viewer.answers import cut, plain
 from minari.viewer.opened import Opened, Places
 from minari.viewer.requests import Body
 
 
-__all__ = ["DROP", "MARK", "check_revision", "drop", "dry_run", "mark", "sentences"]
+__all__ = ["DROP", "MARK", "drop", "dry_run", "mark", "sentences"]
 
 #: Keys of the bodies.
 MARK: Final = ("dataset", "revision", "episodes", "key", "value")
@@ -21,18 +20,6 @@ DROP: Final = ("dataset", "revision", "episodes", "confirm", "new_dataset_id")
 _PATIENCE: Final = 5.0  # seconds to wait for another writer
 
 Report = EditReport[MinariDataset]
-
-
-def check_revision(opened: Opened, body: Body) -> None:
-    """Raise unless a request was made for the dataset as it is.
-
-    Raises:
-        DatasetChangedError: it was made for an earlier state.
-    """
-    if body.text("revision") != opened.revision:
-        raise DatasetChangedError(
-            f"{opened.name} has changed since it was shown, so that its episodes may be others now; load it again."
-        )
 
 
 def mark(opened: Opened, body: Body) -> Report:

@@ -33,6 +33,9 @@ _LAST: Final = 2**52
 
 
 def _reader(opened: Opened, query: Query) -> EpisodeReader:
+    revision = query.text("revision", "")
+    if revision:
+        opened.check_revision(revision)
     return opened.episode(query.number("episode", 0, _LAST))
 
 

@@ -108,6 +108,17 @@ class Opened:
         storage = self.dataset.storage
         return stamp_of(storage.data_path) is not None and storage.state == self._state
 
+    def check_revision(self, revision: str) -> None:
+        """Raise unless a request was made for the dataset as it is.
+
+        Raises:
+            DatasetChangedError: it was made for an earlier state.
+        """
+        if revision != self.revision:
+            raise DatasetChangedError(
+                f"{self.name} has changed since it was shown, so that its episodes may be others now; load it again."
+            )
+
     def computed(self, key: object, compute: Callable[[], T]) -> T:
         """Return a result that is computed once and kept; :attr:`lock` is held if that takes long."""
         found = self._results.get(key, self)

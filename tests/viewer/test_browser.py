@@ -294,6 +294,7 @@ def test_a_change_by_another_program_is_told_and_nothing_is_overwritten(
     make_table("look/table-v0", [{}, {}, {}], [3, 4, 5])
     open_page("#/episode?id=look/table-v0&n=2")
     tab.page.get_by_role("heading", name="Episode 2").wait_for()
+    tab.page.wait_for_load_state("networkidle")  # or it would notice while it reads the values
     tab.refusals = (404, 409)
     minari.edit_dataset("look/table-v0", drop_episodes=[0])
     tab.get("mark-episode").click()
@@ -365,3 +366,17 @@ def test_hundreds_of_leaves_are_shown_in_parts(open_page: Callable[..., Served],
     tab.shows("leaf-summary", 120)
     tab.page.goto(tab.page.url.partition("#")[0] + "#/compare?a=many/leaves-v0&b=many/leaves-v0")
     tab.shows("compared-leaf", 60)
+
+
+def test_an_episode_of_a_dataset_that_others_edit_is_read_again(open_page: Callable[..., Served], tab: Tab) -> None:
+    make_cameras("look/edited-v0", 30)
+    tab.refusals = (409,)
+    open_page("#/episode?id=look/edited-v0&n=1")
+    tab.get("text").wait_for()
+    minari.edit_dataset("look/edited-v0", drop_episodes=[0])
+    text = tab.page.get_by_label("observations/task")
+    text.uncheck()
+    text.check()  # which asks for the text again
+    tab.page.get_by_text("look/edited-v0 has changed, so episode 1 is read again.").first.wait_for()
+    tab.get("text").wait_for()
+    tab.page.get_by_text("30", exact=True).nth(1).wait_for()  # the return of what was episode 2

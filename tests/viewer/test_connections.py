@@ -15,7 +15,7 @@ from support.viewing import make_table, viewing
 
 pytest.importorskip("starlette", reason="needs the extra minari[view]")
 
-from minari.viewer.connections import MOST_CONNECTIONS, Bounded  # noqa: E402
+from minari.viewer.connections import MOST_CONNECTIONS, Bounded
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -237,3 +238,19 @@ def test_steps_per_second_are_those_of_the_metadata(metadata: dict[str, Any], fp
     make_table("look/table-v0", [metadata], [3])
     with client() as browser:
         assert get(browser, "episode", dataset="look/table-v0", episode=0)["fps"] == fps
+
+
+def test_parts_of_an_episode_are_those_of_the_revision_that_is_shown(datasets_root: Path) -> None:
+    dataset = make_cameras("look/cameras-v0", (3, 7, 5))
+    with client() as browser:
+        asked = {"dataset": dataset.id, "episode": 1}
+        revision = get(browser, "episode", **asked)["revision"]
+        parts = {"series": "rewards", "frames": "observations/front", "texts": "observations/task"}
+        for path, leaf in parts.items():
+            answer = browser.get(f"/api/{path}", params={**asked, "leaf": leaf, "revision": revision})
+            assert answer.status_code == 200, path
+        minari.edit_dataset(dataset.id, drop_episodes=[0])  # episode 1 is another one now
+        for path, leaf in parts.items():
+            refusal = get(browser, path, status=409, **asked, leaf=leaf, revision=revision)
+            assert refusal["kind"] == "DatasetChangedError", path
+        assert get(browser, "series", **asked, leaf="rewards")["steps"] == [0, 1, 2, 3, 4]

@@ -92,6 +92,26 @@ async function get<T>(path: string, parameters: Parameters | URLSearchParams, si
   return (await response.json()) as T;
 }
 
+/** Tells of an event `change` when a part of an episode cannot be had, as its dataset has changed since. */
+export const outdated = new EventTarget();
+
+/** A part of an episode of one revision of its dataset. */
+export interface Part {
+  dataset: string;
+  episode: number;
+  revision: string;
+  leaf: string;
+}
+
+async function sendForPart(path: string, part: Part, further: Parameters, signal: AbortSignal): Promise<Response> {
+  try {
+    return await send(address(path, { ...part, ...further }), { signal });
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 409) outdated.dispatchEvent(new Event("change"));
+    throw error;
+  }
+}
+
 async function post<T>(path: string, body: { [key: string]: Json }): Promise<T> {
   const response = await send(`/api/${path}`, {
     method: "POST",
@@ -141,11 +161,13 @@ export const api = {
   episode: (dataset: string, episode: number, signal: AbortSignal) =>
     get<Episode>("episode", { dataset, episode }, signal),
 
-  series: (dataset: string, episode: number, leaf: string, most: number, signal: AbortSignal) =>
-    get<Series>("series", { dataset, episode, leaf, most }, signal),
+  async series(part: Part, most: number, signal: AbortSignal): Promise<Series> {
+    return (await (await sendForPart("series", part, { most }, signal)).json()) as Series;
+  },
 
-  texts: (dataset: string, episode: number, leaf: string, signal: AbortSignal) =>
-    get<Texts>("texts", { dataset, episode, leaf }, signal),
+  async texts(part: Part, signal: AbortSignal): Promise<Texts> {
+    return (await (await sendForPart("texts", part, {}, signal)).json()) as Texts;
+  },
 
   compare: (a: string, b: string, signal: AbortSignal) =>
     get<Comparison>(
@@ -157,15 +179,8 @@ export const api = {
       signal,
     ),
 
-  async frames(
-    dataset: string,
-    episode: number,
-    leaf: string,
-    start: number,
-    stop: number,
-    signal: AbortSignal,
-  ): Promise<FrameBlock> {
-    const response = await send(address("frames", { dataset, episode, leaf, start, stop }), { signal });
+  async frames(part: Part, start: number, stop: number, signal: AbortSignal): Promise<FrameBlock> {
+    const response = await sendForPart("frames", part, { start, stop }, signal);
     const block = {
       start: headerNumber(response, "X-Frames-Start"),
       count: headerNumber(response, "X-Frames-Count"),

@@ -15,6 +15,7 @@ const AHEAD = 2; // seconds of frames that are fetched before they are needed
 interface CamerasProps {
   dataset: string;
   episode: number;
+  revision: string;
   leaves: EpisodeLeaf[]; // of frames
   player: Player;
 }
@@ -89,7 +90,7 @@ function titleOf(leaf: EpisodeLeaf): string {
   return leaf.frame ? `${leaf.frame.width}×${leaf.frame.height}` : "";
 }
 
-export function Cameras({ dataset, episode, leaves, player }: CamerasProps) {
+export function Cameras({ dataset, episode, revision, leaves, player }: CamerasProps) {
   const box = useRef<HTMLDivElement>(null);
   const canvases = useRef(new Map<string, HTMLCanvasElement>());
   const [width, setWidth] = useState(0);
@@ -99,13 +100,13 @@ export function Cameras({ dataset, episode, leaves, player }: CamerasProps) {
 
   const cache = useMemo(() => {
     const made = new FrameCache(
-      (camera, start, stop, signal) => api.frames(dataset, episode, camera, start, stop, signal),
+      (leaf, start, stop, signal) => api.frames({ dataset, episode, revision, leaf }, start, stop, signal),
       () => player.changed(),
     );
     for (const leaf of leaves)
       if (leaf.frame && leaf.rows) made.add({ name: leaf.name, rows: leaf.rows, ...leaf.frame });
     return made;
-  }, [dataset, episode, names, player]);
+  }, [dataset, episode, revision, names, player]);
 
   useEffect(() => {
     const shown = leaves.filter((leaf) => leaf.frame && leaf.rows > 0);

@@ -12,14 +12,15 @@ import { Failure } from "../components/states";
 interface TextLeafProps {
   dataset: string;
   episode: number;
+  revision: string;
   leaf: EpisodeLeaf;
   player: Player;
 }
 
-export function TextLeaf({ dataset, episode, leaf, player }: TextLeafProps) {
+export function TextLeaf({ dataset, episode, revision, leaf, player }: TextLeafProps) {
   useChanges(player);
-  const texts = useRequest(`${dataset} ${episode} ${leaf.name}`, (signal) =>
-    api.texts(dataset, episode, leaf.name, signal),
+  const texts = useRequest(`${dataset} ${episode} ${revision} ${leaf.name}`, (signal) =>
+    api.texts({ dataset, episode, revision, leaf: leaf.name }, signal),
   );
   const found = texts.data?.texts ?? [];
   const place = placeAt(

@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { api } from "../data/api";
+import { api, outdated } from "../data/api";
 import { Cameras } from "../episode/cameras";
 import { DropDialog, MarkDialog } from "../components/edits";
 import type { Zoom } from "../episode/leaf_chart";
@@ -230,12 +230,14 @@ interface BodyProps {
 
 function Body({ route, episode, player }: BodyProps) {
   const { id, n } = route;
+  const { revision } = episode;
   const [chosen, setChosen] = useState(() => choices.get(id) ?? firstChoice(episode.leaves));
   const [zoom, setZoom] = useState<Zoom | null>(null);
   const [hovered, setHovered] = useState<number | null>(null);
   const store = useMemo(
-    () => new SeriesStore((leaf, signal) => api.series(id, n, leaf, MOST_POINTS, signal)),
-    [id, n, episode.revision],
+    () =>
+      new SeriesStore((leaf, signal) => api.series({ dataset: id, episode: n, revision, leaf }, MOST_POINTS, signal)),
+    [id, n, revision],
   );
   useEffect(() => () => store.close(), [store]);
   const choose = (name: string, on: boolean) => {
@@ -263,12 +265,13 @@ function Body({ route, episode, player }: BodyProps) {
               key={cameras.map((leaf) => leaf.name).join("\n")}
               dataset={id}
               episode={n}
+              revision={revision}
               leaves={cameras}
               player={player}
             />
           )}
           {texts.map((leaf) => (
-            <TextLeaf key={leaf.name} dataset={id} episode={n} leaf={leaf} player={player} />
+            <TextLeaf key={leaf.name} dataset={id} episode={n} revision={revision} leaf={leaf} player={player} />
           ))}
           {plots.length > 0 && (
             <div class="plots" data-testid="plots">
@@ -334,6 +337,14 @@ export function EpisodePage({ route }: { route: EpisodeRoute }) {
   const shown = episode.data;
   const steps = shown ? Math.max(...shown.leaves.map((leaf) => leaf.rows), shown.length, 1) : 1;
   const last = useRef<Player | null>(null); // whose speed goes on in the next episode, and which plays on
+  useEffect(() => {
+    const reload = () => {
+      setAttempt((number) => number + 1);
+      if (dialog === null) say([`${id} has changed, so episode ${n} is read again.`]);
+    };
+    outdated.addEventListener("change", reload, { once: true });
+    return () => outdated.removeEventListener("change", reload);
+  }, [id, n, shown?.revision, dialog]);
   const player = useMemo(() => {
     const made = new Player(steps, shown ? shown.fps : DEFAULT_RATE);
     made.speed = last.current?.speed ?? 1;
