@@ -46,6 +46,7 @@ _PICTURES: Final = (4, 12)  # in a strip, at least and at most
 _WIDTH: Final = 8.0  # inches
 _HEIGHTS: Final = {"number": 1.5, "flag": 0.6, "frames": 1.5, "text": 0.9, "other": 1.0}  # inches, of a leaf
 _FEW: Final = 40  # points of a line that are marked
+_GREATEST: Final = 1e300  # beyond which Matplotlib fails to find an axis
 
 
 def returns(dataset: MinariDataset, ax: Any = None, *, bins: int = _BINS) -> Any:
@@ -75,7 +76,7 @@ def returns(dataset: MinariDataset, ax: Any = None, *, bins: int = _BINS) -> Any
         name = f"[{label}]: {summary.summary()}" if label else summary.summary()
         _draw_histogram(axes, one, one.counts, f"C{place}", name, "-" if label else None)
         if summary.count:
-            axes.axvline(summary.mean, color=f"C{place}", linestyle=":", linewidth=1.5)
+            axes.axvline(float(_drawable(summary.mean)), color=f"C{place}", linestyle=":", linewidth=1.5)
     _finish_histogram(axes, "return", f"{dataset.id}: {_episodes(len(dataset))}")
     return axes
 
@@ -226,7 +227,7 @@ def _draw_histogram(
     axes: Any, found: Histogram, heights: Sequence[float], color: str, label: str, line: str | None
 ) -> None:
     """Draw a histogram, filled unless the style of a line is given."""
-    edges = found.edges
+    edges = _drawable(found.edges).tolist()
     if not edges:
         axes.plot([], [], color=color, label=label)
         return
@@ -245,6 +246,11 @@ def _finish_histogram(axes: Any, quantity: str, title: str, heights: str = "epis
     if heights == "episodes":
         axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize="small", frameon=False)
+
+
+def _drawable(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return numbers within the bounds of what can be drawn."""
+    return np.clip(np.asarray(values, np.float64), -_GREATEST, _GREATEST)
 
 
 def _shown(text: str) -> str:
@@ -302,7 +308,7 @@ def _draw_leaf(axes: Any, reader: EpisodeInMemory, name: str) -> bool:
 
 def _draw_line(axes: Any, steps: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64], label: str | None) -> None:
     places, values = reduced(numbers, _MOST_POINTS)
-    axes.plot(steps[places], values, linewidth=1, label=label, marker="." if len(values) <= _FEW else None)
+    axes.plot(steps[places], _drawable(values), linewidth=1, label=label, marker="." if len(values) <= _FEW else None)
 
 
 def _draw_flag(axes: Any, steps: npt.NDArray[np.int64], numbers: npt.NDArray[np.float64], label: str | None) -> None:

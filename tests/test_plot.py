@@ -311,3 +311,29 @@ def test_matplotlib_is_imported_when_something_is_drawn() -> None:
         print(json.dumps([name for name in ("matplotlib", "PIL", "av") if name in sys.modules]))
     """
     assert json.loads(run(program)) == []
+
+
+@pytest.mark.parametrize("reward", [1.7e308, -1.7e308, 1e17, np.nan, np.inf])
+def test_values_at_the_bounds_of_floats_are_drawn(reward: float) -> None:
+    buffers = [
+        EpisodeBuffer(
+            observations=np.array([[-1.7e308], [1.7e308], [5e-324]]),
+            actions=np.zeros(2, np.int64),
+            rewards=np.array([reward, 0.0]) if number else np.array([0.0, 0.0]),
+            terminations=np.array([False, True]),
+            truncations=np.zeros(2, bool),
+        )
+        for number in range(2)
+    ]
+    dataset = minari.create_dataset_from_buffers(
+        "plot/bounds-v0",
+        buffers,
+        observation_space=spaces.Box(-np.inf, np.inf, (1,), np.float64),
+        action_space=spaces.Discrete(2),
+    )
+    only = dataset.filter_episodes(lambda episode: episode.id == 1)
+    for axes in (
+        minari.plot.returns(dataset), minari.plot.returns(only), minari.plot.compare([dataset, dataset])[0],
+        minari.plot.episode(dataset[1])[0],
+    ):  # fmt: skip
+        axes.figure.canvas.draw()
