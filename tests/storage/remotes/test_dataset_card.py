@@ -49,9 +49,9 @@ METADATA = {
 
 def parts_of(card: str) -> tuple[dict[str, Any], list[Token]]:
     """The front matter as the Hub has it, and the Markdown in tokens."""
-    opening, front_matter, markdown = card.split("---\n", 2)
-    assert opening == ""
-    return yaml.safe_load(front_matter), MarkdownIt("commonmark").enable("table").parse(markdown)
+    front_matter, markdown = card.split("\n---\n", 1)
+    assert front_matter.startswith("---\n")
+    return yaml.safe_load(front_matter.removeprefix("---\n")), MarkdownIt("commonmark").enable("table").parse(markdown)
 
 
 def tables_of(tokens: list[Token]) -> list[list[list[str]]]:
