@@ -64,13 +64,19 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", [name for name in formats() if name not in ("sb3", "crowdplay")])
 def test_data_in_a_cache_of_links_are_read(name: str, exports: Path, tmp_path: Path) -> None:
     """Each sample is the same through links, also where its format is found by its files."""
+    missing = ""
     for number, seed in enumerate(seeds(name, exports)):
         if seed.name == "rllib" and seed.path.name == "pendulum_packed":
             continue  # is refused
         place = cached(seed.path, tmp_path / str(number))
         # In a child, as tensorstore aborts forks of a process in which it has been used.
         outcome = run_limited(partial(_same, seed, place, sniffs=number == 0), seconds=120)
-        assert outcome.value is True, outcome
+        if outcome.error == "MissingDependencyError":
+            missing = outcome.text
+        else:
+            assert outcome.value is True, outcome
+    if missing:
+        pytest.skip(missing)
 
 
 @pytest.mark.parametrize("target", ["outside", "other repository", "snapshot that looks alike"])
