@@ -367,11 +367,11 @@ def _lines_of(file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _line_of(lines: BinaryIO, where: str) -> bytes:
-    """Return a line, or one byte more than is allowed; in parts, so that what is no text is not read to its end."""
+    """Return a line, or one byte more than is allowed; in parts, so that other bytes than text are not all read."""
     parts, size = [], 0
     while size <= _LONGEST_LINE and (part := lines.readline(min(_PART, _LONGEST_LINE + 1 - size))):
         if b"\0" in part:
-            raise InterchangeError(f"{where} is no text, expected JSON; copy or download the file again.")
+            raise InterchangeError(f"{where} is not text, expected JSON; copy or download the file again.")
         parts.append(part)
         size += len(part)
         if part.endswith(b"\n"):

@@ -13,10 +13,11 @@ import minari
 from minari._model.episode import same_values
 from minari._model.multi_agent import MultiAgentEpisodeData
 from minari._storages.core import StorageCore
-from minari.data_collector import EpisodeBuffer, MultiAgentEpisodeBuffer
+from minari.data_collector import EpisodeBuffer
 from minari.errors import ArgumentError, EpisodeIndexError
 from minari.inspection import EpisodeReader, summarize_leaves
 from support.copies import make_rich
+from support.viewing import make_agents
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::minari.errors.MissingMetadataWarning")
@@ -132,23 +133,7 @@ def test_cameras_are_not_decoded_to_read_other_leaves(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
 def test_many_agents(data_format: str) -> None:
-    agents = {"a": BOX, "b": spaces.Dict(text=spaces.Text(5), number=spaces.Discrete(4))}
-    one = EpisodeBuffer(
-        observations=np.zeros((4, 2), np.float32), actions=[1, 0, 1], rewards=[1.0, 2.0, 3.0],
-        terminations=[False] * 3, truncations=[False] * 3, infos={"x": np.arange(4)},
-    )  # fmt: skip
-    other = EpisodeBuffer(
-        observations={"text": ["p", "q"], "number": [1, 2]}, actions=[1], rewards=[5.0],
-        terminations=[True], truncations=[False],
-    )  # fmt: skip
-    buffers = [
-        MultiAgentEpisodeBuffer({"a": one, "b": other}, {"b": [1, 2]}, 3, state={"s": np.arange(4.0)}),
-        MultiAgentEpisodeBuffer({"a": one}, {}, 3, state={"s": np.arange(4.0)}),
-    ]
-    actions = dict.fromkeys(agents, spaces.Discrete(2))
-    dataset = minari.create_dataset_from_buffers(
-        "many/a-v0", buffers, observation_space=agents, action_space=actions, data_format=data_format
-    )
+    dataset = make_agents("many/a-v0", data_format=data_format)
     for number, episode in enumerate(dataset):
         reader = EpisodeReader(dataset.storage, number)
         expected = truth_of_all(episode)
