@@ -304,6 +304,9 @@ def contend(
             "--rival", metavar="NAME=PYTHON", help="Interpreter for a library, or for an environment; repeatable."
         ),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the results in the output directory of what is not measured now.")
+    ] = False,
     directory: Environments = None,
     output: Output = RESULTS,
     scratch: Scratch = None,
@@ -316,10 +319,12 @@ def contend(
             return
         ours = environments.our_side()
         facts = {**describe((ours,), 1 if quick else rounds, quick), "load": machine.load()}
+        kept = contest.stored(output / "rivals.json") if keep else contest.NOTHING
         runners = contest.runners(chosen, rival or [], directory or environments.default_directory(), echo)
         with Progress(console) as progress:
             running = contest.Contest(ours, runners, scratch, facts["settings"]["repeat"], quick, limit, progress)
-            for figures in running.figures(chosen):
+            for measured in running.figures(chosen):
+                figures = measured.joined(kept)
                 write(output, "rivals", contest.as_json(figures, facts), contest.page(figures, facts))
                 charts.rivals(figures, output / "rivals.png")
         echo((output / "rivals.md").read_text(encoding="utf-8"))

@@ -358,7 +358,28 @@ def test_first_is_who_is_not_slower_than_those_that_keep_all(seconds: dict[str, 
     assert isinstance(standing, Standing)
     assert standing.verdict == verdict
     assert [name for name, _ in standing.faster] == [name for name in seconds if name == "lossy"]
-    assert standing.over_floor == pytest.approx(1 / seconds["numpy"])
+    best = min(seconds[name] for name in ("numpy", "other") if name in seconds)
+    assert standing.over_best_other(standing.ours) == pytest.approx(1 / best)
+
+
+def test_writing_is_compared_when_it_is_on_the_disk() -> None:
+    figures = figures_of(minari=0.001, numpy=0.002)
+    for outcome in figures.outcomes["vectors"].values():
+        outcome.figures |= {"write": [1.0], "disk": [2.0], "size": [5.0]}
+    found = {standing.figure: standing for standing in standings(figures)}
+    assert list(found) == ["disk", "size", "read"]
+    assert found["size"].over_best_other(5.0) is None  # NumPy's bytes are not a bound
+
+
+def test_results_are_joined_with_older_ones(tmp_path: Path) -> None:
+    older, newer = figures_of(numpy=0.001, minari=0.005, other=0.003), figures_of(minari=0.002)
+    joined = newer.joined(replace(older, outcomes={**older.outcomes, "short": older.outcomes["vectors"]}))
+    assert [(work.name, list(joined.outcomes[work.name])) for work in joined.works()] == [
+        ("vectors", ["numpy", "minari", "other"]),
+        ("short", ["numpy", "minari", "other"]),
+    ]
+    assert joined.median("vectors", "minari", "read") == 0.002
+    assert joined.median("short", "minari", "read") == 0.005
 
 
 def test_page_shows_failures_and_losses_and_is_made_from_the_stored_results(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from benchmarks.rivals.running import Measurement, Outcome, Runner, shortened
 from benchmarks.rivals.workloads import Work
 
 
-__all__ = ["Chosen", "Contest", "as_json", "choose", "from_json", "listed", "page", "runners"]
+__all__ = ["NOTHING", "Chosen", "Contest", "as_json", "choose", "from_json", "listed", "page", "runners", "stored"]
+
+NOTHING = Figures({}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,20 @@ def choose(only: Sequence[str], works: Sequence[str], files: Sequence[Path]) -> 
     """
     known = registry.known(files)
     return Chosen(known, workloads.matching(only, list(known), "library"), workloads.choose(works))
+
+
+def stored(path: Path) -> Figures:
+    """Return the results in a file; none if there is none.
+
+    Raises:
+        BenchmarkError: it is another kind of file.
+    """
+    if not path.exists():
+        return NOTHING
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BenchmarkError(f"{path} does not hold the results of rivals ({error}); leave out --keep.") from None
 
 
 def listed(chosen: Chosen) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ COUNTED = {
     "record_size": ("size of a step", True),
     "collect": ("a step", False),
 }
+#: What is shown, and not compared: the other libraries return before anything is on the disk.
+NOT_FLUSHED = ("write", "record")
 #: Ratios below this are within the noise.
 RESOLVED = 1.1
 #: Times the floor that counts as being at it.
@@ -82,6 +85,16 @@ class Figures:
         values = outcome.figures.get(figure) if outcome else None
         return statistics.median(values) if values else None
 
+    def joined(self, older: Figures) -> Figures:
+        """Return these results, and older ones of what was not measured now."""
+        libraries = {**older.libraries, **self.libraries}
+        outcomes = {work.name: self._of_work(work.name, older, libraries) for work in WORKS}
+        return Figures({work: found for work, found in outcomes.items() if found}, libraries)
+
+    def _of_work(self, work: str, older: Figures, libraries: Mapping[str, Library]) -> Mapping[str, Outcome]:
+        found = {**older.outcomes.get(work, {}), **self.outcomes.get(work, {})}
+        return {name: found[name] for name in libraries if name in found}
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -105,15 +118,11 @@ class Standing:
     first: tuple[str, float] | None
     faster: tuple[tuple[str, float], ...]
 
-    @property
-    def over_floor(self) -> float | None:
-        """Return the median of the default format, relative to plain NumPy."""
-        return self.ours / self.floor if self.floor else None
-
-    @property
-    def over_first(self) -> float | None:
-        """Return the median of the default format, relative to the best other library."""
-        return self.ours / self.first[1] if self.first and self.first[1] else None
+    def over_best_other(self, value: float) -> float | None:
+        """Return a median relative to that of NumPy or of the best other library, whichever is better."""
+        floor = math.inf if self.floor is None or self._is_size else self.floor
+        best = min(floor, self.first[1] if self.first else math.inf)
+        return value / best if 0 < best < math.inf else None
 
     @property
     def verdict(self) -> str:
@@ -130,16 +139,20 @@ class Standing:
         return all(value <= RESOLVED * other for other in others)
 
     def _stands(self, value: float) -> bool:
-        # The bytes of uncompressed arrays are not a bound of the size.
-        is_size = COUNTED[self.figure][1]
-        return self._is_first(value) or (not is_size and self.floor is not None and value <= NEAR * self.floor)
+        is_near = not self._is_size and self.floor is not None and value <= NEAR * self.floor
+        return self._is_first(value) or is_near
+
+    @property
+    def _is_size(self) -> bool:
+        """Return whether the figure is a size, of which the bytes of uncompressed arrays are not a bound."""
+        return COUNTED[self.figure][1]
 
 
 def standings(figures: Figures) -> Iterator[Standing]:
     """Yield where this library stands, for each workload and figure."""
     for work in figures.works():
         has_frames = work.kind == "frames"
-        for figure in COUNTED:
+        for figure in (name for name in COUNTED if name not in NOT_FLUSHED):
             found = {name: figures.median(work.name, name, figure) for name in figures.outcomes[work.name]}
             known = {name: value for name, value in found.items() if value is not None}
             if OURS not in known:
