@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import zlib
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
-from numcodecs import Blosc, GZip, Zstd
 
+from minari._base.lazy import LazyModule
 from minari._model.compression import Codec, Codecs
+
+
+if TYPE_CHECKING:
+    import numcodecs
+else:
+    numcodecs = LazyModule("numcodecs")  # looks for codecs among all installed packages, which takes a while
 
 
 #: The codecs, with their levels.
@@ -107,8 +113,8 @@ def _check_blosc(header: bytes, length: int, out: npt.NDArray[np.uint8]) -> None
 def _compressor(codec: Codec) -> Any:
     level = DEFAULT_LEVELS[codec.name] if codec.level is None else codec.level
     if codec.name == "blosc":
-        return Blosc("zstd", level, Blosc.SHUFFLE)
-    return Zstd(level, checksum=True) if codec.name == "zstd" else GZip(level)
+        return numcodecs.Blosc("zstd", level, numcodecs.Blosc.SHUFFLE)
+    return numcodecs.Zstd(level, checksum=True) if codec.name == "zstd" else numcodecs.GZip(level)
 
 
 def checksum(content: Any) -> bytes:

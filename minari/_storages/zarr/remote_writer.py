@@ -17,7 +17,7 @@ from minari._storages.core import EpisodeWriter
 from minari._storages.metadata_file import stamp_of
 from minari._storages.paths import put_file
 from minari._storages.zarr.appender import StoreAppender, WriterContext
-from minari._storages.zarr.store import store_errors
+from minari._storages.zarr.zarr_python import store_errors
 from minari.errors import DatasetBusyError, MetadataError
 from minari.spaces import EpisodeColumns
 

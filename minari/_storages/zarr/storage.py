@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from minari._base.lazy import LazyModule
 from minari._model.compression import Codec, Codecs
 from minari._model.metadata import DatasetMetadata
 from minari._storages.base import MinariStorage
@@ -25,17 +27,25 @@ from minari._storages.metadata_file import DatasetState, SizeCache, state_of
 from minari._storages.paths import is_remote
 from minari._storages.staged_directory import CHANGES_NAME, directory_size, open_staged_directory, staged_overlay
 from minari._storages.write_session import stored_form
-from minari._storages.zarr.appender import WriterContext
 from minari._storages.zarr.codecs import CODECS
 from minari._storages.zarr.layout import STORE_NAME
-from minari._storages.zarr.parallel import Episode, Part, Parts, write_in_parts
 from minari._storages.zarr.reader import EPISODE_ENDS, StoreReader
-from minari._storages.zarr.remote_writer import RemoteWriter, refusal
 from minari._storages.zarr.store import Arrays, store_at
-from minari._storages.zarr.writer import ZarrWriter
 from minari.errors import ChecksumError, DatasetCorruptError
 from minari.spaces import ColumnPath, Columns, EpisodeColumns, path_name
 
+
+if TYPE_CHECKING:
+    from minari._storages.zarr import appender, parallel, remote_writer, writer
+else:  # reading needs none of them
+    appender = LazyModule("minari._storages.zarr.appender")
+    parallel = LazyModule("minari._storages.zarr.parallel")
+    remote_writer = LazyModule("minari._storages.zarr.remote_writer")
+    writer = LazyModule("minari._storages.zarr.writer")
+
+for _name in ("numcodecs", "zarr"):  # which are imported when they are needed
+    if find_spec(_name) is None:
+        raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 T = TypeVar("T")
 
@@ -179,33 +189,33 @@ class ZarrStorage(MinariStorage):
 
     # Writing
 
-    def _context(self) -> WriterContext:
+    def _context(self) -> appender.WriterContext:
         open_reader = partial(self._reader, verify=True)  # damaged values must not get new checksums
-        return WriterContext(
+        return appender.WriterContext(
             self.data_path, frozenset(self._leaves), self._codec_for, open_reader, self._size, self.durable
         )
 
     @contextmanager
     def _writer(self) -> Iterator[EpisodeWriter]:
         if is_remote(self.data_path):
-            yield RemoteWriter(self._context())
+            yield remote_writer.RemoteWriter(self._context())
             return
         with open_staged_directory(self.data_path, durable=self.durable) as staged:
-            yield ZarrWriter(self._context(), staged, rewriting=False)
+            yield writer.ZarrWriter(self._context(), staged, rewriting=False)
 
     @contextmanager
     def _rewriter(self) -> Iterator[EpisodeWriter]:
         self._check_local()
         with open_staged_directory(self.data_path, durable=self.durable) as staged:
-            yield ZarrWriter(self._context(), staged, rewriting=True)
+            yield writer.ZarrWriter(self._context(), staged, rewriting=True)
 
     def _check_local(self) -> None:
         if is_remote(self.data_path):
-            raise refusal(self.data_path)
+            raise remote_writer.refusal(self.data_path)
 
     def write_in_parts(
-        self, lengths: Sequence[int], like: Iterable[Episode], count: int
-    ) -> AbstractContextManager[Parts]:
+        self, lengths: Sequence[int], like: Iterable[parallel.Episode], count: int
+    ) -> AbstractContextManager[parallel.Parts]:
         """Append episodes that several processes write concurrently, each into shards of its own.
 
         Send each of the ``parts`` to a process, which calls its ``write`` with the episodes of its range
@@ -220,11 +230,11 @@ class ZarrStorage(MinariStorage):
             A context with :class:`~minari._storages.zarr.parallel.Parts`. Without a commit, nothing is changed.
         """
         self._check_local()
-        return write_in_parts(self._context(), lengths, map(self._encoded, like), count)
+        return parallel.write_in_parts(self._context(), lengths, map(self._encoded, like), count)
 
-    def write_part(self, part: Part, episodes: Iterable[Episode]) -> None:
+    def write_part(self, part: parallel.Part, episodes: Iterable[parallel.Episode]) -> None:
         """Write the steps of a part; see :meth:`~minari._storages.zarr.parallel.Part.write`."""
         part.write_with(self._context(), map(self._encoded, episodes))
 
-    def _encoded(self, episode: Episode) -> EpisodeColumns:
+    def _encoded(self, episode: parallel.Episode) -> EpisodeColumns:
         return episode if isinstance(episode, EpisodeColumns) else stored_form(self, self.episode_codec.encode(episode))

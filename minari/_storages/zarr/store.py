@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
-import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from zarr import AsyncArray
-from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import FsspecStore, StorePath, WrapperStore
 
-from minari._base.files import relative_parts
+from minari._base.lazy import LazyModule, cached_property
 from minari._storages.paths import is_remote
 from minari._storages.zarr.arrays import ArrayForm, is_as_written, parse_zarr_json
-from minari._storages.zarr.foreign import metadata_of, passing_size
 from minari._storages.zarr.shards import Budget, ShardedArray, StoreDirectories, missing_shard, read_into, unreadable
-from minari.errors import (
-    ChecksumError,
-    DatasetCorruptError,
-    MinariError,
-    RemoteAccessError,
-    RemoteUnreachableError,
-    UnsafePathError,
-)
+from minari.errors import ChecksumError, DatasetCorruptError, MinariError, UnsafePathError
 
 
-_SHARD = re.compile(r".*/c\.[0-9.]+")
+if TYPE_CHECKING:
+    from minari._storages.zarr import zarr_python
+else:
+    zarr_python = LazyModule(
+        "minari._storages.zarr.zarr_python"
+    )  # imports zarr-python, which most datasets do not need
+
+
 _LARGEST_ROOT: Final = 64 << 20  # bytes of the zarr.json of the root, which has all columns and layouts
 _LARGEST_JSON: Final = 1 << 20  # of any other
 
@@ -58,23 +49,17 @@ class Rows(NamedTuple):
     row_shape: tuple[int, ...] = ()
 
 
-class DirectoryStore(Store):
-    """A read-only store of local directories: a file is that of the first directory that has it.
+class DirectoryStore:
+    """A store of local directories, which is only read: a file is that of the first directory that has it.
 
-    Unlike the local store of zarr-python it reads without another thread, which would take several times
-    as long as reading what the system has in memory. Files are opened only beneath the parents of the
-    directories.
+    Files are opened only beneath the parents of the directories.
 
     Args:
         directories: that of a change that is not in place yet before the one that it changes.
     """
 
     def __init__(self, *directories: Path) -> None:
-        super().__init__(read_only=True)
         self.directories = [(str(directory.parent), directory.name) for directory in directories]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, DirectoryStore) and self.directories == other.directories
 
     def __repr__(self) -> str:
         return "/".join(self.directories[-1])
@@ -83,123 +68,41 @@ class DirectoryStore(Store):
         """Open the directories that exist."""
         return StoreDirectories(self.directories)
 
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+    def read_file(self, key: str, start: int | None = None, stop: int | None = None) -> npt.NDArray[np.uint8] | None:
+        """Return the bytes of a file from start to stop, as in a slice; None if there is no such file."""
         with self.opened() as directories:
-            content = _read_file(directories, key, byte_range)
-        if content is None:
-            _refuse_shard(self, key)
-            return None
-        found: Buffer = prototype.buffer.from_array_like(content)
-        return found
+            return _read_file(directories, key, start, stop)
 
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
-
-    async def exists(self, key: str) -> bool:
-        with self.opened() as directories:
-            return _read_file(directories, key, RangeByteRequest(0, 0)) is not None
-
-    @property
-    def supports_writes(self) -> bool:
-        return False
-
-    @property
-    def supports_deletes(self) -> bool:
-        return False
-
-    @property
-    def supports_listing(self) -> bool:
-        return False
-
-    async def set(self, key: str, value: Buffer) -> None:
-        raise NotImplementedError
-
-    async def delete(self, key: str) -> None:
-        raise NotImplementedError
-
-    def list(self) -> AsyncIterator[str]:
-        raise NotImplementedError
-
-    def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        raise NotImplementedError
-
-    def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        raise NotImplementedError
+    def stored_size(self, array: str) -> int:
+        """Return the number of bytes of an array."""
+        files = (file for parts in self.directories for file in os.scandir("/".join([*parts, array])))
+        return sum(file.stat(follow_symlinks=False).st_size for file in files if file.is_file(follow_symlinks=False))
 
 
-def store_at(path: Path, staged: Path | None = None) -> Store:
+def store_at(path: Path, staged: Path | None = None) -> DirectoryStore | zarr_python.RemoteStore:
     """Return the store in a directory, or at an address that fsspec knows.
 
     Args:
         path: of the store.
         staged: the directory of a change to it that is not in place yet.
     """
-    if not is_remote(path):
-        return DirectoryStore(path) if staged is None else DirectoryStore(staged, path)
-    options = dict(getattr(path, "storage_options", {}))
-    return RemoteStore(FsspecStore.from_url(str(path), storage_options=options, read_only=True))
-
-
-class RemoteStore(WrapperStore[Any]):
-    """A store of fsspec with the errors of this library.
-
-    A missing shard is damage, and not one full of zeros.
-    """
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        relative_parts(key)
-        with store_errors(self):
-            content: Buffer | None = await super().get(key, prototype, byte_range)
-        if content is None:
-            _refuse_shard(self, key)
-        return content
-
-    async def getsize_prefix(self, prefix: str) -> int:
-        with store_errors(self):  # in fewer requests than one for each file
-            return int(await self._store.fs._du(f"{self._store.path}/{prefix}"))
-
-
-@contextmanager
-def store_errors(place: object) -> Iterator[None]:
-    """Turn the errors of a store of fsspec into those of this library."""
-    try:
-        yield
-    except MinariError:
-        raise
-    except PermissionError as error:
-        raise RemoteAccessError(
-            f"{place} refuses access ({_first_line(error)}); give credentials that may read and write there."
-        ) from error
-    except Exception as error:  # every client of a store has its own exceptions
-        raise RemoteUnreachableError(
-            f"{place} does not answer as expected ({_first_line(error)}); try again later, or look at the address."
-        ) from error
-
-
-def _refuse_shard(store: Store, key: str) -> None:
-    if _SHARD.fullmatch(key):
-        raise missing_shard(key, store)
+    if is_remote(path):
+        return zarr_python.remote_store(path)
+    return DirectoryStore(path) if staged is None else DirectoryStore(staged, path)
 
 
 def _read_file(
-    directories: StoreDirectories, key: str, byte_range: ByteRequest | None = None
+    directories: StoreDirectories, key: str, start: int | None = None, stop: int | None = None
 ) -> npt.NDArray[np.uint8] | None:
-    """Return the content of a file, or a part of it; None if there is none."""
+    """Return the content of a file, or a part of it; None if there is no such file."""
     try:
         descriptor, size = directories.open_sized(key)
     except FileNotFoundError:
         return None
     try:
-        start, stop = 0 if byte_range is None else getattr(byte_range, "offset", 0), size
-        if isinstance(byte_range, RangeByteRequest):
-            start, stop = byte_range.start, min(byte_range.end, size)
-        elif isinstance(byte_range, SuffixByteRequest):
-            start = size - byte_range.suffix
-        start = min(max(0, start), size)
-        content = np.empty(max(0, stop - start), np.uint8)
-        read_into(descriptor, content, start)
+        first, end, _ = slice(start, stop).indices(size)
+        content = np.empty(max(0, end - first), np.uint8)
+        read_into(descriptor, content, first)
         return content
     except OSError as error:
         raise unreadable(error, key) from error
@@ -244,10 +147,13 @@ class Arrays:
             otherwise only chunks most of which are read anyway.
     """
 
-    def __init__(self, store: Store, verify: bool = False) -> None:
+    def __init__(self, store: DirectoryStore | zarr_python.RemoteStore, verify: bool = False) -> None:
         self.store, self.verify = store, verify
         self._known: dict[str, OpenedArray] = {}
-        self._opened: dict[str, AsyncArray[Any]] = {}
+
+    @cached_property
+    def _zarr_python(self) -> zarr_python.ZarrPython:
+        return zarr_python.ZarrPython(self.store)
 
     def root(self) -> dict[str, Any]:
         """Return the content of the ``zarr.json`` of the root.
@@ -305,7 +211,11 @@ class Arrays:
             read: list[Any] = [self._read_directly(directories, rows, budget) for rows in wanted]
         others = [number for number, found in enumerate(read) if found is None]
         if others:
-            for number, found in zip(others, sync(self._read_all([wanted[n] for n in others])), strict=True):
+            through_zarr = [
+                (rows.array, self._known[rows.array].metadata, slice(rows.start, rows.stop))
+                for rows in map(wanted.__getitem__, others)
+            ]
+            for number, found in zip(others, self._zarr_python.read(through_zarr, self._damage), strict=True):
                 read[number] = found
         return read
 
@@ -319,29 +229,18 @@ class Arrays:
         self, directories: StoreDirectories, keys: Sequence[str], limit: int = _LARGEST_JSON
     ) -> list[bytes | None]:
         """Read small files of the store; None for those that do not exist."""
-        if not isinstance(self.store, DirectoryStore):
-            texts: list[bytes | None] = sync(self._remote_texts(keys, limit))
-            return texts
-        found: list[bytes | None] = []
-        for key in keys:
-            content = _read_file(directories, key, RangeByteRequest(0, limit + 1))
-            found.append(self._small(key, content, limit))
-        return found
-
-    def _small(self, key: str, content: Any, limit: int) -> bytes | None:
-        if content is not None and len(content) > limit:
-            raise UnsafePathError(
-                f"{key} of {self.store} is larger than {limit:,} bytes, which no such file needs; copy or download "
-                f"the dataset again."
-            )
-        return None if content is None else bytes(content)
-
-    async def _remote_texts(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
-        async def text(key: str) -> bytes | None:
-            content = await self.store.get(key, default_buffer_prototype(), RangeByteRequest(0, limit + 1))
-            return self._small(key, None if content is None else content.to_bytes(), limit)
-
-        return await asyncio.gather(*map(text, keys))
+        if isinstance(self.store, DirectoryStore):
+            read = [_read_file(directories, key, 0, limit + 1) for key in keys]
+            texts = [None if content is None else content.tobytes() for content in read]
+        else:
+            texts = self.store.texts(keys, limit + 1)
+        for key, text in zip(keys, texts, strict=True):
+            if text is not None and len(text) > limit:
+                raise UnsafePathError(
+                    f"{key} of {self.store} is larger than {limit:,} bytes, which no such file needs; copy or download "
+                    f"the dataset again."
+                )
+        return texts
 
     def _open_all(self, directories: StoreDirectories, arrays: Sequence[str]) -> None:
         new = [array for array in dict.fromkeys(arrays) if array not in self._known]
@@ -369,7 +268,7 @@ class Arrays:
             if isinstance(self.store, DirectoryStore):
                 direct = ShardedArray(array, form, rows)
                 return OpenedArray(rows, form.dtype, form.row_shape, form, None, direct, is_as_written(value))
-        metadata = metadata_of(value)
+        metadata = zarr_python.metadata_of(value)
         rows, *row_shape = metadata.shape
         dtype = metadata.dtype.to_native_dtype()
         return OpenedArray(rows, dtype, tuple(row_shape), form, metadata, None, is_as_written(value))
@@ -390,9 +289,12 @@ class Arrays:
         try:
             if array.direct is not None:
                 return array.direct.read(directories, rows.start, rows.stop, budget, self.verify)
-            size = (rows.stop - rows.start) * array.dtype.itemsize * math.prod(array.row_shape)
+            shape = (rows.stop - rows.start, *array.row_shape)
+            if 0 in shape:
+                return np.empty(shape, array.dtype)
+            passing = zarr_python.passing_size(array.metadata, rows.start, rows.stop)
             budget.take(
-                size, passing_size(array.metadata, rows.start, rows.stop), lambda: self._stored_size(rows.array)
+                math.prod(shape, start=array.dtype.itemsize), passing, lambda: self.store.stored_size(rows.array)
             )
             return None
         except Exception as error:
@@ -422,31 +324,6 @@ class Arrays:
                 f"{array.row_shape} a row, expected {rows.dtype} of {rows.row_shape}; copy or download the dataset "
                 f"again."
             )
-
-    # Through zarr-python
-
-    async def _read_all(self, wanted: Sequence[Rows]) -> list[npt.NDArray[Any]]:
-        return await asyncio.gather(*map(self._read, wanted))
-
-    async def _read(self, rows: Rows) -> npt.NDArray[Any]:
-        array = self._known[rows.array]
-        if rows.start == rows.stop or 0 in array.row_shape:
-            return np.empty((rows.stop - rows.start, *array.row_shape), array.dtype)
-        try:
-            if rows.array not in self._opened:
-                self._opened[rows.array] = AsyncArray(array.metadata, StorePath(self.store, rows.array))
-            return np.asarray(await self._opened[rows.array].getitem(slice(rows.start, rows.stop)))
-        except Exception as error:  # zarr-python may raise anything for damaged bytes
-            raise self._damage(rows.array, error) from error
-
-    def _stored_size(self, array: str) -> int:
-        if isinstance(self.store, DirectoryStore):
-            files = (file for parts in self.store.directories for file in os.scandir("/".join([*parts, array])))
-            return sum(
-                file.stat(follow_symlinks=False).st_size for file in files if file.is_file(follow_symlinks=False)
-            )
-        size: int = sync(self.store.getsize_prefix(array))
-        return size
 
 
 def _first_line(error: Exception) -> str:
