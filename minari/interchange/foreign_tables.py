@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from minari._base.files import FilesBeneath
 from minari._base.json_text import shortened
+from minari._storages.arrow.conversions import pa
 from minari._storages.arrow.files import open_parquet, view_part
-from minari._storages.arrow.library import pa
 from minari._storages.arrow.messages import check_stream
 from minari._storages.arrow.pages import check_footer, check_levels
 from minari.errors import InterchangeError

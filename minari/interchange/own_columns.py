@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from minari._base.json_text import shortened
 from minari._model.episode import EpisodeData
-from minari._storages.arrow.library import pa
+from minari._storages.arrow.conversions import pa
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
 from minari.interchange.encoded_frames import is_encoded

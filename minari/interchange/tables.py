@@ -41,7 +41,7 @@ import numpy.typing as npt
 from minari._base.files import open_regular
 from minari._base.json_text import parse_json, shortened
 from minari._model.episode import EpisodeData
-from minari._storages.arrow.library import csv, pa, pq
+from minari._storages.arrow.conversions import csv, pa, pq
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError
 from minari.interchange.damage import damage_as_error

@@ -1,21 +1,29 @@
-"""pyarrow, which has no types of its own: the only place where it is imported, and where its values are named."""
+"""pyarrow, which has no types of its own: the only place where it is imported, and where its values are named.
+
+Storing episodes makes arrays of buffers and buffers of arrays. Conversions (``pa.array``, ``to_numpy``) import
+``pyarrow.compute`` and, if it is installed, pandas, which takes longer than reading most datasets; who needs them
+imports :mod:`~minari._storages.arrow.conversions`.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import numpy as np
 import pyarrow
-import pyarrow.compute
-import pyarrow.csv
-import pyarrow.parquet
 
+from minari._base.lazy import LazyModule
+
+
+if TYPE_CHECKING:
+    csv: Any
+    pq: Any
+else:
+    csv = LazyModule("pyarrow.csv")
+    pq = LazyModule("pyarrow.parquet")
 
 __all__ = ["Array", "DataType", "Field", "Schema", "Table", "csv", "pa", "pq"]
 
 pa: Final[Any] = pyarrow
-pq: Final[Any] = pyarrow.parquet
-csv: Final[Any] = pyarrow.csv
 
 Table: TypeAlias = Any
 Schema: TypeAlias = Any
@@ -23,12 +31,7 @@ Field: TypeAlias = Any
 DataType: TypeAlias = Any
 Array: TypeAlias = Any
 
-# The first conversions import `pyarrow.compute` and, if installed, pandas. Done here, this is part of the
-# import of this module, which a fork waits for (see `minari._base.lazy`); later, a forked child might hang.
-for _first in (np.zeros(1, np.bool_), [""]):
-    pa.array(_first).to_numpy(zero_copy_only=False)
-
-# So would one that is forked while a thread makes the pools of threads, which the first reading of a Parquet file does,
-# even with `use_threads=False`: C++ locks what it initializes once.
+# A child that is forked while a thread makes the pools of threads, which the first reading of a Parquet file does, even
+# with `use_threads=False`, would hang: C++ locks what it initializes once. A fork waits for the import of this module.
 pa.cpu_count()
 pa.io_thread_count()

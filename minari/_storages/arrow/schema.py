@@ -25,17 +25,34 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from minari._base.lazy import LazyModule
 from minari._base.plain_values import numeric_dtype
 from minari._storages.arrow.library import Array, DataType, Field, Schema, Table, pa
 from minari._storages.arrow.templates import Values
-from minari.spaces import ANY_ROWS, FRAMES, Column, ColumnPath, Columns, EpisodeColumns, Leaf, SpaceCodec
+from minari.spaces import (
+    ANY_ROWS,
+    FRAMES,
+    Column,
+    ColumnPath,
+    Columns,
+    EpisodeColumns,
+    Leaf,
+    SpaceCodec,
+    object_column,
+)
 from minari.spaces.codecs import DictCodec, TupleCodec
 from minari.spaces.ragged import GraphCodec, OneOfCodec, SequenceCodec
 
+
+if TYPE_CHECKING:
+    from minari._storages.arrow import conversions as conversions
+else:
+    conversions = LazyModule("minari._storages.arrow.conversions")  # for values that are rarely stored
 
 FIELDS: Final = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
 RAGGED: Final = "ragged"
@@ -287,7 +304,7 @@ def _holds(dtype: np.dtype[Any], column: Column) -> bool:
 
 def _numbers(stored: Column, dtype: np.dtype[Any], as_lists: bool) -> _Part:
     metadata = {"dtype": dtype.name}
-    values = pa.array(stored.reshape(-1))
+    values = _plain(stored.reshape(-1))
     if not as_lists:
         return values, metadata
     shape = stored.shape[1:]
@@ -295,13 +312,28 @@ def _numbers(stored: Column, dtype: np.dtype[Any], as_lists: bool) -> _Part:
     return pa.FixedSizeListArray.from_arrays(values, math.prod(shape)), metadata
 
 
+def _plain(values: Column) -> Array:
+    """Return an array of numbers in the memory of a one-dimensional column, if that has them as Arrow does."""
+    data = np.packbits(values, bitorder="little") if values.dtype.kind == "b" else values
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(data)])
+
+
 def _objects(values: list[Any]) -> Array:
     """Return an array of text or byte strings, with nulls for None."""
-    given = [value for value in values if value is not None]
-    size = sum(map(len, given))
-    if given and isinstance(given[0], bytes):
-        return pa.array(values, pa.binary() if size <= _MOST_ELEMENTS else pa.large_binary())
-    return pa.array(values, pa.string() if 4 * size <= _MOST_ELEMENTS else pa.large_string())
+    is_given = np.array([value is not None for value in values], bool)
+    is_bytes = bool(is_given.any()) and isinstance(values[int(is_given.argmax())], bytes)
+    parts = [b"" if value is None else value if is_bytes else value.encode() for value in values]
+    offsets = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum([len(part) for part in parts], out=offsets[1:])
+    is_large = int(offsets[-1]) > _MOST_ELEMENTS
+    kind = (
+        (pa.large_binary() if is_large else pa.binary())
+        if is_bytes
+        else (pa.large_string() if is_large else pa.string())
+    )
+    validity = None if is_given.all() else pa.py_buffer(np.packbits(is_given, bitorder="little"))
+    places = pa.py_buffer(offsets if is_large else offsets.astype(np.int32))
+    return pa.Array.from_buffers(kind, len(parts), [validity, places, pa.py_buffer(b"".join(parts))])
 
 
 def _whole(column: Column, rows: int) -> _Part:
@@ -317,8 +349,8 @@ def _whole(column: Column, rows: int) -> _Part:
     offsets = np.full(rows + 1, len(values), np.int64)
     offsets[0] = 0
     if len(values) > _MOST_ELEMENTS:
-        return pa.LargeListArray.from_arrays(pa.array(offsets), values), metadata
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values), metadata
+        return pa.LargeListArray.from_arrays(_plain(offsets), values), metadata
+    return pa.ListArray.from_arrays(_plain(offsets.astype(np.int32)), values), metadata
 
 
 # Conversion of Arrow arrays to columns
@@ -326,8 +358,7 @@ def _whole(column: Column, rows: int) -> _Part:
 
 def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Column:
     if _is_text_or_bytes(array.type):
-        texts: Column = array.to_numpy(zero_copy_only=False)
-        return texts
+        return _texts(array)
     dtype = numeric_dtype(metadata[b"dtype"].decode()) if b"dtype" in metadata else None
     if pa.types.is_null(array.type):
         shape = _shape(metadata.get(b"shape", b""), 0)
@@ -369,10 +400,31 @@ def _flattened(array: Array) -> Array:
 def _values(array: Array) -> Column:
     """Return the values of an array that is not nested, in its own memory if possible."""
     dtype = _dtype_of(array.type)
-    if dtype is None or dtype.kind == "b" or array.null_count or not len(array):
-        values: Column = array.to_numpy(zero_copy_only=False)
-        return values
-    return np.frombuffer(array.buffers()[-1], dtype, len(array), array.offset * dtype.itemsize)
+    if dtype is None or array.null_count:
+        return conversions.as_numpy(array)
+    if not len(array):
+        return np.empty(0, dtype)
+    data = array.buffers()[-1]
+    if dtype.kind == "b":
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), count=array.offset + len(array), bitorder="little")
+        return bits[array.offset :].view(np.bool_)
+    return np.frombuffer(data, dtype, len(array), array.offset * dtype.itemsize)
+
+
+def _texts(array: Array) -> Column:
+    """Return the values of an array of text or byte strings, with None for nulls."""
+    if array.null_count:
+        return conversions.as_numpy(array)
+    if not len(array):
+        return np.empty(0, object)
+    _, places, data = array.buffers()
+    is_large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    offset = np.int64 if is_large else np.int32
+    ends: list[int] = np.frombuffer(places, offset, array.offset + len(array) + 1)[array.offset :].tolist()
+    content = b"" if data is None else memoryview(data)[ends[0] : ends[-1]].tobytes()
+    parts: list[Any] = [content[begin - ends[0] : end - ends[0]] for begin, end in pairwise(ends)]
+    is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+    return object_column([part.decode() for part in parts] if is_text else parts)
 
 
 def _is_text_or_bytes(arrow_type: DataType) -> bool:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from minari._base.data_file import DataFile
 from minari._base.json_text import parse_json, shortened
 from minari._model.episode import EpisodeData
-from minari._storages.arrow.library import pa
+from minari._storages.arrow.conversions import pa
 from minari._storages.arrow.messages import stream_messages
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import InterchangeError, UnsafePathError

@@ -15,7 +15,7 @@ from minari._base.json_text import shortened
 from minari._base.plain_values import to_tagged
 from minari._model.arguments import check_count
 from minari._model.episode import EpisodeData
-from minari._storages.arrow.library import pa, pq
+from minari._storages.arrow.conversions import pa, pq
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import ArgumentError, InterchangeError
 from minari.inspection.video import write_video
