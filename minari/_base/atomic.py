@@ -12,9 +12,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
+from typing import Final
 
 
 __all__ = [
+    "EarlyWriteBack",
     "atomic_file",
     "flush_tree",
     "make_directory",
@@ -27,6 +30,10 @@ __all__ = [
 _TO_FLUSH = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows flushes only files opened for writing
 _FLUSHING_THREADS = 16
 _MOST_TRIES = 1000  # to create a directory that others remove
+_WORTHWHILE: Final = 2**23  # bytes, from which on it pays to write them back early
+
+#: The function that writes back a file, without its times where the system can do that.
+_write_back: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
 def make_parents(directory: Path) -> list[Path]:
@@ -180,3 +187,53 @@ def sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class EarlyWriteBack:
+    """Write-back of the bytes written to a file so far, in a thread.
+
+    It makes the flush at the end short and does not replace it. A failure is reported by :meth:`wait`, as systems
+    report it only once, to whoever flushes first.
+
+    Args:
+        descriptor: of the file, which must stay open until :meth:`wait` has returned.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._written = 0  # bytes since the last start
+        self._thread: Thread | None = None
+        self._failure: OSError | None = None
+
+    def written(self, size: int) -> None:
+        """Start to write back if enough bytes have been written, and what was started before has ended.
+
+        Raises:
+            OSError: the system could not write earlier bytes.
+        """
+        self._written += size
+        if self._written < _WORTHWHILE or (self._thread is not None and self._thread.is_alive()):
+            return
+        self.wait()
+        thread = Thread(target=self._run, name="minari write-back")
+        with suppress(RuntimeError):  # no more threads can be started, as while the program exits
+            thread.start()
+            self._written, self._thread = 0, thread
+
+    def wait(self) -> None:
+        """Wait for what was started.
+
+        Raises:
+            OSError: the system could not write the bytes.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            _write_back(self._descriptor)
+        except OSError as error:
+            self._failure = error

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
-from minari._base.atomic import write_atomically
+from minari._base.atomic import EarlyWriteBack, write_atomically
 from minari._base.files import METADATA_FILE_NAME, METADATA_LIMIT, open_regular, read_at, read_regular
 from minari._base.json_text import parse_json
 from minari._base.lazy import LazyModule
@@ -107,6 +107,7 @@ class FileTransaction(io.RawIOBase):
         except BaseException:
             self._lock.release()
             raise
+        self._write_back = EarlyWriteBack(self._file.fileno())
         self._status = os.fstat(self._file.fileno())
         self._old_end = self._status.st_size
         self._end = self._old_end
@@ -199,6 +200,7 @@ class FileTransaction(io.RawIOBase):
             self._file.seek(offset + done)
             write_all(self._file, view[done:])
             self._appended.written(offset + done, view[done:])
+            self._write_back.written(len(view) - done)
         self._end = max(self._end, offset + len(view))
 
     def commit(self, texts: Mapping[str, str]) -> os.stat_result:
@@ -215,6 +217,7 @@ class FileTransaction(io.RawIOBase):
                 writer completes the change.
         """
         descriptor = self._file.fileno()
+        self._write_back.wait()
         self._file.truncate(max(self._end, self._old_end))
         if self._durable:
             os.fsync(descriptor)
@@ -265,6 +268,8 @@ class FileTransaction(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
+            with suppress(OSError):  # of data that has been discarded, or has met the error itself
+                self._write_back.wait()
             self._file.close()
             self._lock.release()
         super().close()

@@ -9,9 +9,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from gymnasium import spaces
 
-from minari._base.atomic import write_atomically
+from minari._base import atomic
+from minari._base.atomic import EarlyWriteBack, write_atomically
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_storage import MinariStorage
+from minari.errors import StorageError
 
 
 def contents(directory: Path) -> dict[str, str]:
@@ -94,3 +100,37 @@ def test_readers_find_one_text_or_the_other(tmp_path: Path) -> None:
     done.set()
     reader.join()
     assert odd == []
+
+
+def test_write_back_begins_with_enough_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(atomic, "_write_back", flushed.append)
+    with (tmp_path / "file").open("wb") as file:
+        early = EarlyWriteBack(file.fileno())
+        early.written(2**20)
+        early.wait()
+        assert not flushed
+        early.written(2**23)
+        early.wait()
+        assert flushed == [file.fileno()]
+
+
+def test_a_failure_to_write_back_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system reports that bytes have been lost to the first flush only: the last one would succeed."""
+
+    space = spaces.Box(-1, 1, (2**18,), np.float64)
+    storage = MinariStorage.new(tmp_path, space, spaces.Discrete(2), data_format="hdf5")
+    flags = np.zeros(5, bool)
+    large = EpisodeBuffer(
+        observations=np.zeros((6, 2**18)), actions=np.arange(5) % 2, rewards=np.ones(5), terminations=flags,
+        truncations=flags,
+    )  # fmt: skip
+    for expected in (0, 1):  # of a new file, and of one that grows
+        monkeypatch.setattr(atomic, "_write_back", full_disk)
+        with pytest.raises(StorageError, match="No space left"):
+            storage.update_episodes([large])
+        assert MinariStorage.read(tmp_path).total_episodes == expected
+        monkeypatch.setattr(atomic, "_write_back", os.fsync)
+        storage.update_episodes([large])
+    for episode in MinariStorage.read(tmp_path, verify_checksums=True).get_episodes(range(2)):
+        assert not episode["observations"].any()

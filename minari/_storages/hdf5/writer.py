@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
-from minari._base.atomic import write_atomically
+from minari._base.atomic import EarlyWriteBack, write_atomically
 from minari._base.files import METADATA_FILE_NAME
 from minari._base.lazy import LazyModule
 from minari._base.system_errors import failures_logged
@@ -116,6 +116,7 @@ class _NewFile:
         self.path, self._durable = path, durable
         self._temporary = path.with_name(f".{path.name}.partial")
         self._bytes: BinaryIO | None = None
+        self._write_back: EarlyWriteBack | None = None
         self._process = os.getpid()
         self._start = empty_file()
 
@@ -129,6 +130,7 @@ class _NewFile:
         if self._bytes is None:
             self._temporary.unlink(missing_ok=True)  # of a killed writer, or a link created by another program
             self._bytes = self._temporary.open("x+b", buffering=0)
+            self._write_back = EarlyWriteBack(self._bytes.fileno())
             write_all(self._bytes, memoryview(self._start))
         return self._bytes
 
@@ -141,6 +143,8 @@ class _NewFile:
         file = self._opened()
         file.seek(offset)
         write_all(file, view)
+        if self._write_back is not None:
+            self._write_back.written(len(view))
 
     def for_hdf5(self) -> Any:
         self._opened()
@@ -154,6 +158,8 @@ class _NewFile:
 
     def _move_into_place(self) -> None:
         if self._bytes is not None:
+            if self._write_back is not None:
+                self._write_back.wait()
             if self._durable:
                 os.fsync(self._bytes.fileno())
             self._bytes.close()
@@ -167,6 +173,9 @@ class _NewFile:
         pass
 
     def close(self) -> None:
+        if self._write_back is not None:
+            with suppress(OSError):  # of data that has been discarded
+                self._write_back.wait()
         if self._bytes is not None:
             self._bytes.close()
         if os.getpid() == self._process:  # not in a child process that was forked in the meantime
