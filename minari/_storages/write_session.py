@@ -12,7 +12,8 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer
+from minari._model.buffer_batches import in_batches
+from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch, EpisodeBuffer
 from minari._model.episode_codec import REWARDS, EpisodeCodec, append_steps
 from minari._model.episode_metadata import encoded_metadata
 from minari._model.metadata import DEDUPLICATED, REWARD_SHAPE, DatasetMetadata
@@ -36,6 +37,8 @@ from minari.spaces.differences import differing_leaf
 
 #: Function from the fields of an ``EpisodeData`` to metadata to store with the episode.
 Describe: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
+#: Function that is called with each episode, or each batch of them, after it has been checked and written.
+Written: TypeAlias = Callable[[AnyEpisodeBuffer | BufferBatch], None]
 
 _log = logging.getLogger(__name__)
 
@@ -44,16 +47,32 @@ _COPIED_AT_A_TIME = 256
 
 def append_buffers(
     storage: StorageCore,
-    buffers: Iterable[AnyEpisodeBuffer | EpisodeColumns | Mapping[str, Any]],
+    buffers: Iterable[Any],
     describe: Describe | None,
     lock_timeout: float | None = None,
+    written: Written | None = None,
 ) -> None:
-    """Append all episodes or none, also some that are encoded already; see :meth:`StorageCore.update_episodes`."""
+    """Append all episodes or none, also some that are encoded already; see :meth:`StorageCore.update_episodes`.
+
+    Args:
+        storage: the destination.
+        buffers: the episodes; consumed one by one unless they are a list, so that each may reuse the memory of the
+            one before.
+        describe: returns metadata for the fields of an episode.
+        lock_timeout: seconds to wait for another writer.
+        written: called with what has been checked and written.
+    """
+    together = type(buffers) is list and describe is None and type(storage.episode_codec) is EpisodeCodec
     with storage.writing(lock_timeout) as writer:
         metadata = storage.current_metadata  # read only after locking out other writers
         session = _Session(storage, writer, metadata, describe)
-        for buffer in buffers:
-            session.add(buffer)
+        for buffer in in_batches(buffers) if together else buffers:
+            if isinstance(buffer, BufferBatch):
+                session.add_batch(buffer)
+            else:
+                session.add(buffer)
+            if written is not None:
+                written(buffer)
         session.commit()
 
 
@@ -314,6 +333,16 @@ class _Session:
             if self._describe is not None:
                 codec.describe(episode, self._describe(codec.fields(index, episode.columns, episode.total_steps)))
             self.take(stored_form(self._storage, episode))
+
+    def add_batch(self, batch: BufferBatch) -> None:
+        """Check and write the episodes of a batch together; one by one if one of them is unusual, or faulty."""
+        columns = self._storage.episode_codec.encode_batch(batch)
+        if columns is None or self._reward_shape not in (None, columns[REWARDS].shape[1:]):
+            for buffer in batch.buffers():
+                self.add(buffer)
+            return
+        with episode_errors(self._episodes):  # the first has what no episode of its kind may have
+            self.take_batch(EpisodeBatch(batch.total_steps, columns, batch.metadata))
 
     def _continue(self, index: int, buffer: AnyEpisodeBuffer) -> None:
         stored = self._continued.get(index)

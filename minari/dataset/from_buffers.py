@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from minari._model.arguments import check_callable, check_count, check_score, ch
 from minari._model.compression import CompressionChoice
 from minari._model.dataset_id import DatasetId
 from minari._model.env_spec import env_spec_to_json, make_environment, spaces_of, spec_of
-from minari._model.episode_buffer import AnyEpisodeBuffer, EpisodeBuffer, as_episode_buffers
+from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch, EpisodeBuffer, as_episode_buffers
 from minari._model.episode_codec import EpisodeCodec
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.frame_stack import KEEP, FrameStackChoice, check_frame_stack
@@ -33,6 +33,7 @@ from minari._model.space_check import OutsideValues
 from minari._storages.base import PathLike, create_storage
 from minari._storages.core import checked_compression, warn_about_whole_stacks
 from minari._storages.registry import get_minari_storage
+from minari._storages.write_session import append_buffers
 from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.scores import RandomPolicy, get_average_reference_score
 from minari.errors import MetadataError, MissingMetadataWarning, ScoreError, SpaceError
@@ -320,7 +321,7 @@ def create_dataset_from_buffers(
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})
         outside = _Outside(codec)
-        storage.update_episodes(outside.looked_at(episodes))
+        append_buffers(storage, episodes, None, written=outside.look_at)
         for sentence in outside.sentences():
             warn(sentence)
         warn_about_whole_stacks(storage)
@@ -336,20 +337,28 @@ class _Outside:
 
     def __init__(self, codec: EpisodeCodec) -> None:
         self._of_agents = isinstance(codec, MultiAgentCodec)
+        self._number = 0
         self._found = (
             {agent: OutsideValues(codec.spaces[0][agent], codec.spaces[1][agent]) for agent in codec.agents}
             if isinstance(codec, MultiAgentCodec)
             else {None: OutsideValues(*codec.spaces)}
         )
 
-    def looked_at(self, episodes: Iterable[AnyEpisodeBuffer]) -> Iterator[AnyEpisodeBuffer]:
-        """Yield episodes, and count their values outside their spaces after other checks have passed."""
-        for number, episode in enumerate(episodes):
-            yield episode
-            agents = {None: episode} if isinstance(episode, EpisodeBuffer) else episode.agents
-            for agent, trajectory in agents.items():
-                with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage accepts
-                    self._found[agent].add(trajectory.observations, trajectory.actions, number)
+    def look_at(self, episodes: AnyEpisodeBuffer | BufferBatch) -> None:
+        """Count the values outside their spaces of an episode, or of several, that have passed other checks."""
+        if isinstance(episodes, BufferBatch):
+            with suppress(KeyError, IndexError, TypeError):
+                if not self._found[None].is_any(episodes.observations, episodes.actions):
+                    self._number += len(episodes.total_steps)
+                    return
+            for episode in episodes.buffers():
+                self.look_at(episode)
+            return
+        agents = {None: episodes} if isinstance(episodes, EpisodeBuffer) else episodes.agents
+        for agent, trajectory in agents.items():
+            with suppress(KeyError, IndexError, TypeError):  # nested in another way that the storage accepts
+                self._found[agent].add(trajectory.observations, trajectory.actions, self._number)
+        self._number += 1
 
     def sentences(self) -> list[str]:
         """Return a sentence for each leaf that has such values."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minari import create_dataset_from_buffers
 from minari._model.episode_buffer import BufferBatch
 from minari._model.episode_codec import EpisodeCodec
 from minari._storages.write_session import append_encoded
+from minari.data_collector import EpisodeBuffer
 from minari.data_collector.callbacks import EpisodeMetadataCallback
 from minari.data_collector.callbacks.episode_metadata import statistics_of_batch
 from minari.dataset.minari_storage import MinariStorage
@@ -180,3 +184,74 @@ def test_statistics_are_those_of_the_callback_bit_for_bit(
             for name, value in expected.items():
                 assert_same(found[name][number], np.asarray(value)[()], name)
                 assert np.signbit(found[name][number]) == np.signbit(value) or np.isnan(value)
+
+
+def buffers_of(space: gym.Space[Any], lengths: list[int], seed: int = 0) -> list[EpisodeBuffer]:
+    """Random episodes that can be joined."""
+    batch = batch_of(space, lengths, seed)
+    return [replace(buffer, metadata=None) for buffer in batch.buffers()]
+
+
+#: Changes that keep an episode from being joined with others, or give it another kind.
+UNUSUAL: list[Callable[[EpisodeBuffer], EpisodeBuffer]] = [
+    lambda buffer: replace(buffer, infos={"k": np.arange(len(buffer) + 1)}),
+    lambda buffer: replace(buffer, seed=2**64 + 1),
+    lambda buffer: replace(buffer, seed=3),
+    lambda buffer: replace(buffer, options={"x": 1}),
+    lambda buffer: replace(buffer, metadata={"task": "pick"}),
+    lambda buffer: replace(buffer, rewards=buffer.rewards.astype(np.float32)),
+    lambda buffer: replace(buffer, rewards=buffer.rewards.astype(">f8")),
+    lambda buffer: replace(buffer, rewards=buffer.rewards.tolist()),
+    lambda buffer: replace(buffer, rewards=buffer.rewards[:, None]),
+    lambda buffer: replace(buffer, terminations=buffer.terminations.astype(np.int8)),
+    lambda buffer: replace(buffer, actions=buffer.actions.astype(np.float64)),
+    lambda buffer: replace(buffer, actions=list(map(int, buffer.actions))),
+]
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_a_list_of_episodes_is_stored_as_they_come_one_by_one(data_format: str, tmp_path: Path) -> None:
+    space = OBSERVATIONS["nested"]
+    buffers = buffers_of(space, [3] * 20 + [1, 2] * 20)
+    for number, change in enumerate(UNUSUAL):
+        buffers.insert(5 * number, change(buffers[0]))
+    seeded = [replace(buffer, seed=number) for number, buffer in enumerate(buffers_of(space, [2] * 20, 1))]
+    first = buffers[-1].observations
+    further = {"a": first["a"][1:], "b": tuple(part[1:] for part in first["b"])}
+    buffers += [*seeded, replace(buffers[-1], id=1, observations=further)]  # the last one continues another
+    together, single = (
+        MinariStorage.new(tmp_path / name, space, ACTIONS, data_format=data_format) for name in ("together", "single")
+    )
+    for storage, episodes in ((together, buffers[:-1]), (single, iter(buffers[:-1]))):
+        storage.update_episodes(episodes)
+        storage.update_episodes([buffers[-1]])
+    assert_equal(MinariStorage.read(tmp_path / "together", verify_checksums=True), single)
+
+
+def test_an_episode_among_others_that_cannot_be_stored_is_named(tmp_path: Path) -> None:
+    space = OBSERVATIONS["vector"]
+    storage = MinariStorage.new(tmp_path, space, ACTIONS)
+    buffers = buffers_of(space, [2] * 40)
+    for wrong in (np.zeros(2) + 0.5, np.array(["a", "b"]), np.zeros((2, 3), int)):
+        buffers[30] = replace(buffers[30], actions=wrong)
+        with pytest.raises(EpisodeError, match="Episode 30 cannot be stored"):
+            storage.update_episodes(buffers)
+    buffers[:] = [replace(buffer, actions=np.full(2, 0.5)) for buffer in buffers]  # a batch, which is refused
+    with pytest.raises(EpisodeError, match="Episode 0 cannot be stored"):
+        storage.update_episodes(buffers)
+    assert storage.total_episodes == 0
+
+
+def test_values_outside_are_counted_in_batches_as_in_episodes(tmp_path: Path) -> None:
+    space = OBSERVATIONS["nested"]
+    warnings = []
+    for name, convert in (("list", list), ("iterator", iter)):
+        buffers = buffers_of(space, [2] * 40)
+        buffers[20] = replace(buffers[20], actions=np.array([1, 7]))
+        buffers[35] = replace(buffers[35], actions=np.array([-1, 9]))
+        with pytest.warns(UserWarning, match="in episode 20 first at step 1; 3 steps are outside") as caught:
+            create_dataset_from_buffers(
+                f"outside/{name}-v0", convert(buffers), observation_space=space, action_space=ACTIONS, root=tmp_path
+            )
+        warnings.append(sorted(str(warning.message) for warning in caught))
+    assert warnings[0] == warnings[1]
