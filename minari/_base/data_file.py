@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from types import TracebackType
 from typing import Any, Final, Protocol
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.files import open_with_status
+from minari._base.parallel import map_in_batches
 
 
 __all__ = ["DataFile", "stamp_of"]
@@ -27,6 +28,11 @@ _READ_AHEAD: Final = 2**14
 _MOST_PIECES: Final = 1000
 #: Bytes between two arrays that are read and discarded rather than making another call.
 _LARGEST_GAP: Final = 64
+#: The same where many pieces are read, for which a call is dearer than some pages.
+_LARGEST_SKIP: Final = 2**13
+_SKIPPED: Final = memoryview(bytearray(_LARGEST_SKIP))  # (several threads may write to it)
+#: Bytes of one call, of which several threads make some each.
+_MOST_AT_ONCE: Final = 2**23
 _DISCARDED: Final = [np.empty(size, np.uint8) for size in range(_LARGEST_GAP + 1)]
 
 
@@ -161,23 +167,62 @@ class DataFile:
             end = offset + size
         self._fill(pieces, begin, end)
 
-    def _fill(self, pieces: list[npt.NDArray[Any]], begin: int, end: int) -> None:
+    def read_concatenated(
+        self, arrays: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+    ) -> None:
+        """Fill arrays with many pieces of the file, in the order of the file and in several threads.
+
+        Args:
+            arrays: contiguous arrays, each with the offsets and the sizes in bytes of the pieces that it consists of.
+
+        Raises:
+            ValueError: the file is too short.
+        """
+        arrays = list(arrays)
+        offsets, sizes, starts, numbers = (
+            np.concatenate(several) if arrays else np.zeros(0, np.int64)
+            for several in (
+                [offsets for _, offsets, _ in arrays],
+                [sizes for _, _, sizes in arrays],
+                [np.cumsum(sizes) - sizes for _, _, sizes in arrays],
+                [np.full(len(sizes), number) for number, (_, _, sizes) in enumerate(arrays)],
+            )
+        )
+        order = np.argsort(offsets, kind="stable")
+        order = order[sizes[order] > 0]
+        targets = [_memory_of(array) for array, _, _ in arrays]
+        calls: list[tuple[list[Any], int, int]] = []
+        pieces: list[Any] = []
+        begin = end = 0
+        columns = (column[order].tolist() for column in (offsets, sizes, starts, numbers))
+        for offset, size, start, number in zip(*columns, strict=True):
+            gap = offset - end
+            if not 0 <= gap <= _LARGEST_SKIP or len(pieces) > _MOST_PIECES or end - begin > _MOST_AT_ONCE or not pieces:
+                calls.append((pieces, begin, end))
+                pieces, begin = [], offset
+            elif gap:
+                pieces.append(_SKIPPED[:gap])
+            pieces.append(targets[number][start : start + size])
+            end = offset + size
+        calls.append((pieces, begin, end))
+        map_in_batches(lambda call: self._fill(*call), calls, 1 if hasattr(os, "preadv") else len(calls))
+
+    def _fill(self, pieces: Sequence[Any], begin: int, end: int) -> None:
         if begin == end:
             return
         self._fill_as_stored(pieces, begin, end)
         if self.change is not None:
             for piece in pieces:
-                view: Any = piece.reshape(-1).view(np.uint8)
-                self.change.patch(begin, memoryview(view))
+                self.change.patch(begin, _memory_of(piece))
                 begin += piece.nbytes
 
-    def _fill_as_stored(self, pieces: list[npt.NDArray[Any]], begin: int, end: int) -> None:
+    def _fill_as_stored(self, pieces: Sequence[Any], begin: int, end: int) -> None:
         if begin < 0 or end > self.size:
             raise ValueError(f"bytes {begin} to {end} of {self.size}")
         if _read_into(self._descriptor, pieces, begin) == end - begin:
             return
         for piece in pieces:  # the system reads less than 2 GiB per call, or the file has been truncated
-            view, done = piece.reshape(-1).view(np.uint8), 0
+            view, done = _bytes_of(piece), 0
             while done < piece.nbytes:
                 read = _read_into(self._descriptor, [view[done:]], begin + done)
                 if read == 0:
@@ -198,11 +243,20 @@ class DataFile:
         return bytes(patched)
 
 
+def _memory_of(piece: Any) -> memoryview:
+    return memoryview(_bytes_of(piece))
+
+
+def _bytes_of(piece: Any) -> Any:
+    """Return an array or memory as an array of bytes."""
+    return np.asarray(piece).reshape(-1).view(np.uint8)
+
+
 if hasattr(os, "preadv"):
     _read_bytes = os.pread
 
-    def _read_into(descriptor: int, pieces: list[npt.NDArray[Any]], offset: int) -> int:
-        return os.preadv(descriptor, pieces, offset)  # type: ignore[arg-type]
+    def _read_into(descriptor: int, pieces: Sequence[Any], offset: int) -> int:
+        return os.preadv(descriptor, pieces, offset)
 
 else:  # Windows, where the position has to be set; no other thread uses the descriptor
 
@@ -210,11 +264,11 @@ else:  # Windows, where the position has to be set; no other thread uses the des
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.read(descriptor, min(size, 2**30))
 
-    def _read_into(descriptor: int, pieces: list[npt.NDArray[Any]], offset: int) -> int:
+    def _read_into(descriptor: int, pieces: Sequence[Any], offset: int) -> int:
         done = 0
         for piece in pieces:
             part = _read_bytes(descriptor, piece.nbytes, offset + done)
-            piece.reshape(-1).view(np.uint8)[: len(part)] = np.frombuffer(part, np.uint8)
+            _bytes_of(piece)[: len(part)] = np.frombuffer(part, np.uint8)
             done += len(part)
             if len(part) < piece.nbytes:
                 break

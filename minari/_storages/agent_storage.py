@@ -15,7 +15,7 @@ from minari._model.format_version import FORMAT_VERSION
 from minari._model.metadata import DatasetMetadata
 from minari._model.multi_agent import AgentID, MultiAgentCodec, agent_name, trajectory_of
 from minari._storages.base import EpisodeWriter, MinariStorage
-from minari._storages.rows import RowRequest
+from minari._storages.rows import LeafRequest, RowRequest
 from minari.errors import ArgumentError, DatasetCorruptError, EpisodeIndexError, StorageError
 from minari.spaces import AGENTS, Column, ColumnPath, Columns
 from minari.spaces.serialization import serialize_space
@@ -164,6 +164,10 @@ class AgentStorage(MinariStorage):
 
     def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
         return self._storage.read_rows([request._replace(path=self.full_path(request.path)) for request in requests])
+
+    def _read_concatenated(self, episodes: npt.NDArray[np.int64], requests: Sequence[LeafRequest]) -> list[Column]:
+        wanted = [request._replace(path=self.full_path(request.path)) for request in requests]
+        return self._storage.read_concatenated(episodes, wanted)
 
     def has_plain_rows(self, request: RowRequest) -> bool:
         """Return whether the rows of a request are stored as they are in memory."""

@@ -33,7 +33,7 @@ from minari._storages.images import image_leaves, with_decoded_frames
 from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
 from minari._storages.recent_rows import RecentRows
-from minari._storages.rows import RowRequest
+from minari._storages.rows import LeafRequest, RowRequest, concatenated
 from minari._storages.stacked_rows import read_stacked_rows
 from minari._storages.staged_directory import directory_size
 from minari.errors import (
@@ -585,6 +585,23 @@ class StorageCore(ABC):
             return read_stacked_rows(requests, self.frame_stacks, self._gathers_frames, self._read_rows)
         return self._read_rows(requests)
 
+    def read_concatenated(self, episodes: npt.NDArray[np.int64], requests: Sequence[LeafRequest]) -> list[Column]:
+        """Return all rows of leaves of several episodes, those of one episode after those of another.
+
+        Args:
+            episodes: the numbers of the episodes, at least one, shape (E,).
+            requests: the leaves, and how many rows each episode has of them.
+
+        Returns:
+            A new array for each request, with a dtype as that of :meth:`read_rows`.
+
+        Raises:
+            DatasetCorruptError: a leaf is missing or damaged.
+            ChecksumError: the values of an episode differ from those written, if verified.
+            MemoryError: an array is too large.
+        """
+        return self.unchanged_during(self._read_concatenated, episodes, requests)
+
     def has_plain_rows(self, request: RowRequest) -> bool:
         """Return whether the rows of a request are stored as they are in memory, so that caching them does not pay."""
         return False
@@ -653,6 +670,11 @@ class StorageCore(ABC):
         """Return the rows of each request, see :meth:`read_rows`; by default out of whole episodes."""
         totals = self.total_episodes, self.total_steps
         return self._recent.gather(requests, self.state, *totals, self.rows_beyond_steps, self.read_parts)
+
+    def _read_concatenated(self, episodes: npt.NDArray[np.int64], requests: Sequence[LeafRequest]) -> list[Column]:
+        """Return all rows of leaves, see :meth:`read_concatenated`; by default each episode is read and copied."""
+        paths = frozenset(request.path for request in requests)
+        return concatenated(requests, self.read_parts(episodes.tolist(), paths))
 
     def _gathers_frames(self, leaf: StackedLeaf, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which of these episodes have frames that rows of stacks are gathered from.

@@ -14,7 +14,17 @@ from minari.errors import DatasetCorruptError
 from minari.spaces import Column, ColumnPath, Columns, path_name, without_ones
 
 
-__all__ = ["NUMBERS", "RowRequest", "check_exact", "joined", "merged", "rows_of", "split"]
+__all__ = [
+    "NUMBERS",
+    "LeafRequest",
+    "RowRequest",
+    "check_exact",
+    "concatenated",
+    "joined",
+    "merged",
+    "rows_of",
+    "split",
+]
 
 #: Kinds of dtypes.
 NUMBERS: Final = "biufc"
@@ -57,6 +67,35 @@ class RowRequest(NamedTuple):
         return new_array(shape, dtype)
 
 
+class LeafRequest(NamedTuple):
+    """All rows of one leaf in several episodes, those of one episode after those of another.
+
+    Attributes:
+        path: the path of the leaf.
+        shape: the shape of a row in the space.
+        counts: the number of rows of each episode, shape (E,).
+    """
+
+    path: ColumnPath
+    shape: tuple[int, ...]
+    counts: npt.NDArray[np.int64]
+
+    def target(self, dtype: np.dtype[Any]) -> Column:
+        """Return an array for all rows, whose values are not set.
+
+        Raises:
+            MemoryError: it is too large.
+        """
+        total = sum(self.counts.tolist())
+        try:
+            return np.empty((total, *self.shape), dtype)
+        except (MemoryError, ValueError, OverflowError):
+            raise MemoryError(
+                f"The {path_name(self.path)} of {len(self.counts)} episodes have {total} rows of {dtype} and shape "
+                f"{self.shape}, which do not fit in memory; read fewer episodes or fields at once."
+            ) from None
+
+
 def merged(requests: Sequence[RowRequest]) -> RowRequest:
     """Return several requests of one leaf as one, of shape (N,), see :func:`split`."""
     if len(requests) == 1:
@@ -93,6 +132,11 @@ def rows_of(columns: Columns, request: RowRequest, index: int, rows: npt.NDArray
     Raises:
         DatasetCorruptError: a column is missing, has too few rows, or rows of another shape or type.
     """
+    return _leaf_of(columns, request, index, int(rows.max()) + 1 if rows.size else 0)[rows]
+
+
+def _leaf_of(columns: Columns, request: RowRequest | LeafRequest, index: int, count: int) -> Column:
+    """Return a column of an episode with rows of the shape in the space, of which there are at least ``count``."""
     column = columns.get(request.path)
     if column is None:
         raise DatasetCorruptError(
@@ -102,14 +146,47 @@ def rows_of(columns: Columns, request: RowRequest, index: int, rows: npt.NDArray
     if (
         column.dtype.kind not in NUMBERS
         or without_ones(column.shape[1:]) != without_ones(request.shape)
-        or (rows.size and rows.max() >= len(column))
+        or len(column) < count
     ):
         raise DatasetCorruptError(
             f"The {path_name(request.path)} of episode {index} are {column.dtype} values of shape {column.shape}, "
-            f"expected at least {rows.max() + 1} rows of numbers of shape {request.shape}; the file is damaged, or "
-            f"belongs to another dataset."
+            f"expected at least {count} rows of numbers of shape {request.shape}; the file is damaged, or belongs to "
+            f"another dataset."
         )
-    return column.reshape(len(column), *request.shape)[rows]
+    return column.reshape(len(column), *request.shape)
+
+
+def concatenated(requests: Sequence[LeafRequest], episodes: Iterable[tuple[int, Columns]]) -> list[Column]:
+    """Return a new array for each request, into which the rows of one episode after the other are copied.
+
+    Args:
+        requests: of leaves in the same episodes.
+        episodes: the number and the columns of each episode.
+
+    Raises:
+        DatasetCorruptError: a column is missing, has too few rows, or rows of another shape or type.
+        MemoryError: an array is too large.
+    """
+    arrays: list[Column] = []
+    ends = [0] * len(requests)
+    for place, (index, columns) in enumerate(episodes):
+        for number, request in enumerate(requests):
+            count = int(request.counts[place])
+            rows = _leaf_of(columns, request, index, count)[:count]
+            if place == 0:
+                arrays.append(request.target(rows.dtype.newbyteorder("=")))
+            elif rows.dtype != arrays[number].dtype:
+                arrays[number] = _as_common(arrays[number], rows.dtype, request.path)
+            arrays[number][ends[number] : ends[number] + count] = rows
+            ends[number] += count
+    return arrays
+
+
+def _as_common(array: Column, dtype: np.dtype[Any], path: ColumnPath) -> Column:
+    """Return an array with a dtype that represents its values, and those of another dtype."""
+    common = np.result_type(array.dtype, dtype)
+    check_exact({array.dtype, dtype}, common, path)
+    return array if array.dtype == common else array.astype(common)
 
 
 def joined(parts: Sequence[Column], request: RowRequest) -> Column:

@@ -28,6 +28,7 @@ from minari._model.multi_agent import AgentID, MultiAgentCodec, agent_name
 from minari._storages.agent_storage import AgentStorage, steps_of_agents
 from minari._storages.base import MinariStorage, PathLike
 from minari._storages.core import warn_about_whole_stacks
+from minari.dataset.arrays import arrays_of
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.editing.report import EditReport
 from minari.dataset.editing.run import EditRequest, run_edit
@@ -46,6 +47,7 @@ from minari.errors import (
 from minari.sampling.episode_statistics import DatasetStatistics, statistics_of
 from minari.sampling.fields import checked_names
 from minari.sampling.joint import JointTransitions
+from minari.sampling.nested import EpisodeArrays
 from minari.sampling.row_cache import CACHE_BYTES, CacheKind
 from minari.sampling.statistics import FieldStatistics, Normalizer, statistics_of_fields
 from minari.sampling.transitions import Transitions
@@ -421,6 +423,48 @@ class MinariDataset:
             (array([3, 2]), array([3., 7.]), array(['pick', 'place'], dtype=object))
         """
         return episodes_table(self._storage, self._indices, library)
+
+    def arrays(self, *, fields: Iterable[str] | None = None, infos: Iterable[str] = ()) -> EpisodeArrays:
+        """Return all values of this view in memory, as one array for each leaf, the episodes one after the other.
+
+        This is the fastest way to read a whole dataset. The arrays belong to the caller and have the dtypes of the
+        stored values, or, where these differ between episodes, one that represents all of them. What the spaces give no
+        fixed shape (text, sequences, graphs) is a list with an item for each row. The steps of the episode at position
+        ``i`` of the view are the rows ``starts[i]:starts[i + 1]``, where ``starts`` is ``episode_starts``; its
+        observations and infos, which have one more row, are ``starts[i] + i : starts[i + 1] + i + 1``. Memory is needed
+        for the arrays, and beside them for no more than what the format reads at once.
+
+        Args:
+            fields: what to read, for example ``["observations/camera", "actions"]``; by default ``observations``,
+                ``actions``, ``rewards``, ``terminations`` and ``truncations``.
+            infos: names of infos, for ``infos``; keys of nested ones are joined by ``/``.
+
+        Returns:
+            A dict of the fields, of ``episode_ids``, shape (E,), int64, and ``episode_starts``, shape (E + 1,), int64,
+            for E episodes of N steps. Observations are nested as their space is and have N + E rows, actions N.
+            Rewards have the shape (N,), or (N, k) for several at each step, and flags (N,), bool.
+
+        Raises:
+            ArgumentError: there is no such field; or the dataset has many agents and this is not a view
+                :meth:`for_agent`.
+            EpisodeError: the view is empty, or an episode does not have an info.
+            MemoryError: the arrays do not fit in memory.
+
+        Example:
+            >>> import minari, numpy as np
+            >>> dataset = minari.create_dataset_from_arrays(
+            ...     "docs/arrays-v0", observations=np.arange(7.0), actions=np.arange(5), rewards=np.ones(5),
+            ...     terminations=np.array([0, 0, 1, 0, 1]),
+            ... )
+            >>> arrays = dataset.arrays(fields=["observations", "actions"])
+            >>> arrays["observations"], arrays["actions"], arrays["episode_starts"]
+            (array([0., 1., 2., 3., 4., 5., 6.]), array([0, 1, 2, 3, 4]), array([0, 3, 5]))
+            >>> starts, i = arrays["episode_starts"], 1
+            >>> arrays["observations"][starts[i] + i : starts[i + 1] + i + 1]
+            array([4., 5., 6.])
+        """
+        self._check_one_agent("arrays")
+        return arrays_of(self._storage, self._indices, fields, infos)
 
     # Sampling
 

@@ -3,7 +3,7 @@
 from minari.sampling.batches import Batches
 from minari.sampling.joint import JointTransitions
 from minari.sampling.mixing import MixedBatches, Mixture, mix
-from minari.sampling.nested import Batch
+from minari.sampling.nested import Batch, EpisodeArrays
 from minari.sampling.samples import Samples
 from minari.sampling.statistics import FieldStatistics, Normalizer
 from minari.sampling.transitions import Transitions
@@ -13,6 +13,7 @@ from minari.sampling.windows import Windows
 __all__ = [
     "Batch",
     "Batches",
+    "EpisodeArrays",
     "FieldStatistics",
     "JointTransitions",
     "MixedBatches",

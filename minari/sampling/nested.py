@@ -11,7 +11,18 @@ import numpy.typing as npt
 from minari.errors import ArgumentError
 
 
-__all__ = ["Batch", "Fields", "as_batch", "as_fields", "concatenated", "element_of", "filled", "taken", "without_batch"]
+__all__ = [
+    "Batch",
+    "EpisodeArrays",
+    "Fields",
+    "as_batch",
+    "as_fields",
+    "concatenated",
+    "element_of",
+    "filled",
+    "taken",
+    "without_batch",
+]
 
 #: A batch by the names of its fields, some of which depend on the arguments.
 Fields = dict[str, Any]
@@ -66,6 +77,34 @@ class Batch(TypedDict, total=False):
     probabilities: npt.NDArray[np.float64]
     relabeled: npt.NDArray[np.bool_]
     sources: npt.NDArray[np.int64]
+
+
+class EpisodeArrays(TypedDict, total=False):
+    """The values of several episodes, one after the other, for type checkers; at run time it is a plain dict.
+
+    With E episodes of N steps in all, the steps of the episode at position ``i`` are the rows ``episode_starts[i]`` to
+    ``episode_starts[i + 1]`` of actions, rewards and flags; its observations and infos, which are one more for each
+    episode, are the rows ``episode_starts[i] + i`` to ``episode_starts[i + 1] + i + 1``.
+
+    Attributes:
+        observations: nested as their space is, N + E rows.
+        actions: nested as their space is, N rows.
+        rewards: (N,), or (N, k) for several at each step.
+        terminations: (N,), bool.
+        truncations: (N,), bool.
+        infos: by name, N + E rows.
+        episode_ids: the number of each episode in the whole dataset, (E,), int64.
+        episode_starts: the number of steps before each episode, and of all, (E + 1,), int64.
+    """
+
+    observations: Any
+    actions: Any
+    rewards: npt.NDArray[Any]
+    terminations: npt.NDArray[np.bool_]
+    truncations: npt.NDArray[np.bool_]
+    infos: dict[str, Any]
+    episode_ids: npt.NDArray[np.int64]
+    episode_starts: npt.NDArray[np.int64]
 
 
 def as_batch(fields: Fields) -> Batch:

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 
-__all__ = ["assert_episode", "assert_metadata", "assert_same", "assert_steps"]
+__all__ = ["assert_arrays", "assert_episode", "assert_metadata", "assert_same", "assert_steps"]
 
 
 def assert_episode(
@@ -87,6 +87,39 @@ def assert_same(actual: Any, expected: Any, where: str = "value") -> None:
     else:
         same = type(actual) is type(expected) and actual == expected
         assert same, f"{where}: {actual!r}, expected {expected!r}"
+
+
+def assert_arrays(dataset: Any, infos: Sequence[str] = ()) -> None:
+    """Require that the arrays of a dataset or view have the values of its episodes.
+
+    Args:
+        dataset: a :class:`minari.MinariDataset`.
+        infos: the names of infos; keys of nested ones are joined by ``/``.
+    """
+    arrays, episodes = dataset.arrays(infos=infos), list(dataset)
+    starts = arrays["episode_starts"].tolist()
+    assert_same(arrays["episode_ids"], np.asarray(dataset.episode_indices), "episode_ids")
+    assert starts == [0, *np.cumsum([len(episode) for episode in episodes]).tolist()], "episode_starts"
+    for place, episode in enumerate(episodes):
+        begin, end = starts[place : place + 2]
+        where = f"arrays of the episode at {place}"
+        for name in ("actions", "rewards", "terminations", "truncations"):
+            assert_same(_part_of(arrays[name], begin, end), getattr(episode, name), f"{where}: {name}")
+        begin, end = begin + place, end + place + 1
+        assert_same(_part_of(arrays["observations"], begin, end), episode.observations, f"{where}: observations")
+        for name in infos:
+            value = episode.infos
+            for key in name.split("/"):
+                value = value[key]
+            assert_same(_part_of(arrays["infos"][name], begin, end), value, f"{where}: {name}")
+
+
+def _part_of(values: Any, begin: int, end: int) -> Any:
+    if isinstance(values, dict):
+        return {key: _part_of(inner, begin, end) for key, inner in values.items()}
+    if isinstance(values, tuple):
+        return tuple(_part_of(inner, begin, end) for inner in values)
+    return values[begin:end]
 
 
 def _assert_same_array(actual: Any, expected: Any, where: str) -> None:

@@ -44,7 +44,7 @@ class Minari(Rival):
 
     NAME = "minari"
     TITLE = "**Minari**, HDF5"
-    NOTE = "`create_dataset_from_buffers`, `iterate_episodes`, and `batches` of `transitions` and `windows`."
+    NOTE = "`create_dataset_from_buffers`, `arrays`, and `batches` of `transitions` and `windows`."
     ENVIRONMENT = OURS
     RECORDS = True
     COLLECTOR: ClassVar[str | None] = "minari"
@@ -71,9 +71,8 @@ class Minari(Rival):
         return minari.load_dataset(DATASET)
 
     def read_all(self, opened: Any) -> Content:
-        episodes = list(opened.iterate_episodes())
-        content: dict[str, Any] = {name: [getattr(episode, name) for episode in episodes] for name in FIELDS}
-        return {**content, "lengths": [len(episode.rewards) for episode in episodes]}
+        arrays = opened.arrays()
+        return {**{name: arrays[name] for name in FIELDS}, "lengths": np.diff(arrays["episode_starts"])}
 
     def transitions(self, opened: Any, count: int, rng: np.random.Generator) -> Draw:
         return _drawing(opened.transitions(), count, rng)

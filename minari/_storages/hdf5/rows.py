@@ -23,10 +23,12 @@ from minari._storages.hdf5.format.chunks import ChunkTable, decoded_chunk
 from minari._storages.hdf5.format.filters import Chunking
 from minari._storages.hdf5.index import LeafPlace
 from minari._storages.hdf5.mapped_file import MappedFile
-from minari._storages.rows import RowRequest, check_exact
+from minari._storages.rows import LeafRequest, RowRequest, check_exact
 from minari.errors import DatasetCorruptError
 from minari.spaces import Column, ColumnPath, path_name, without_ones
 
+
+Positions = npt.NDArray[np.int64]
 
 _NOT_MAPPED: Final = -1
 _MOST_TABLES: Final = 2**22  # numbers in the tables of chunks that are kept
@@ -156,6 +158,26 @@ class LeafRows:
             raise self._cut_off(mapped) from None
         return out
 
+    def pieces_of(self, episodes: npt.NDArray[np.int64]) -> tuple[Positions, Positions] | None:
+        """Return the offset and the number of bytes of the rows of each episode; None unless all are as in memory."""
+        offsets = self._offsets[episodes]
+        if (offsets < 0).any() or (self._forms[episodes] >= 0).any():
+            return None
+        return offsets, self._last[episodes] * self._size
+
+    def decoded(self, file: DataFile, request: LeafRequest, episodes: npt.NDArray[np.int64]) -> Column | None:
+        """Return all rows of episodes out of their compressed chunks; None if another way of reading is needed.
+
+        Raises:
+            DatasetCorruptError: a chunk is damaged.
+        """
+        if not len(episodes) or (self._forms[episodes] < 0).any():
+            return None
+        counts = request.counts
+        rows = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        wanted = RowRequest(self.path, self.shape, np.repeat(episodes, counts), rows, out=request.target(self.dtype))
+        return self._from_chunks(file, wanted, self._forms[wanted.episodes])
+
     def _cut_off(self, mapped: MappedFile) -> DatasetCorruptError:
         return DatasetCorruptError(
             f"The {path_name(self.path)} lie beyond the end of the file, which has been cut off after it was opened; "
@@ -224,7 +246,7 @@ class LeafRows:
         for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
             episode, block = int(episodes[begin]), int(blocks[begin])
             table = self._table(file, form, episode)
-            at, inner = places[begin:end], rows[begin:end]
+            at, inner = _as_slice(places[begin:end]), _as_slice(rows[begin:end])
             for number, (strip, inside) in enumerate(zip(strips, insides, strict=True), block * len(strips)):
                 yield _ChunkTask(episode, table, number, target, at, inner, strip, inside)
 
@@ -246,6 +268,14 @@ class LeafRows:
         return table
 
 
+def _as_slice(positions: Positions) -> Positions | slice:
+    """Return positions that follow each other as a slice, with which NumPy copies rows at once."""
+    first, count = int(positions[0]), len(positions)
+    if count > 1 and int(positions[-1]) - first == count - 1 and (np.diff(positions) == 1).all():
+        return slice(first, first + count)
+    return positions
+
+
 @dataclass(frozen=True, slots=True)
 class _ChunkTask:
     """A chunk to decode, and where its rows go.
@@ -265,7 +295,7 @@ class _ChunkTask:
     table: ChunkTable
     number: int
     target: Column
-    at: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
+    at: Positions | slice
+    rows: Positions | slice
     strip: tuple[slice, ...]
     inside: tuple[slice, ...]

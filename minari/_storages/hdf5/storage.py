@@ -12,7 +12,7 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -57,7 +57,7 @@ from minari._storages.hdf5.rows import LeafRows
 from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari._storages.metadata_file import stamp_of
-from minari._storages.rows import RowRequest, merged, split
+from minari._storages.rows import LeafRequest, RowRequest, merged, split
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
 from minari.progress import track
 from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, is_of_agent, native, path_name
@@ -251,6 +251,41 @@ class HDF5Storage(MinariStorage):
         read = iter(super()._read_rows(others) if others else ())
         return [next(read) if one is None else one for one in rows]
 
+    def _read_concatenated(self, episodes: npt.NDArray[np.int64], requests: Sequence[LeafRequest]) -> list[Column]:
+        found: list[Column | None] = [None] * len(requests)
+        if not self.verify_checksums:
+            with suppress(DatasetCorruptError):  # which the episode says that is damaged
+                found = self._read_into_place(episodes, requests)
+        others = [request for request, one in zip(requests, found, strict=True) if one is None]
+        read = iter(super()._read_concatenated(episodes, others) if others else ())
+        return [next(read) if one is None else one for one in found]
+
+    def _read_into_place(self, episodes: npt.NDArray[np.int64], requests: Sequence[LeafRequest]) -> list[Column | None]:
+        """Return all rows of leaves that are read or decoded straight into one array; None for others.
+
+        Raises:
+            DatasetCorruptError: the file is cut off, or a chunk is damaged.
+        """
+        with ExitStack() as stack:
+            with self._index.lock.current:
+                file = stack.enter_context(self._opened())
+                leaves = self._leaves_of(file, requests)
+            found: list[Column | None] = []
+            plain = []
+            for leaf, request in zip(leaves, requests, strict=True):
+                pieces = leaf.pieces_of(episodes)
+                if pieces is None:
+                    found.append(leaf.decoded(file, request, episodes))
+                else:
+                    array = request.target(leaf.dtype)
+                    plain.append((array, *pieces))
+                    found.append(array)
+            try:
+                file.read_concatenated(plain)
+            except ValueError as error:
+                raise DatasetCorruptError(f"{self._file} is cut off ({error}); copy or download it again.") from error
+        return found
+
     def _read_plain_rows(self, requests: Sequence[RowRequest]) -> list[Column] | None:
         """Return the rows out of the map, without opening the file again; None if it has changed, or has to be read."""
         ready = self._ready
@@ -274,7 +309,7 @@ class HDF5Storage(MinariStorage):
         with self._index.lock.current, self._opened() as file:
             return self._mapped(file) is not None and self._leaves_of(file, [request])[0].is_mapped
 
-    def _leaves_of(self, file: DataFile, requests: Iterable[RowRequest]) -> list[LeafRows]:
+    def _leaves_of(self, file: DataFile, requests: Iterable[RowRequest | LeafRequest]) -> list[LeafRows]:
         """Return the positions of the rows of leaves, which are the same until the file changes."""
         state = (file.stamp, self.total_episodes)
         if state != self._rows_of:

@@ -16,8 +16,9 @@ from minari._model.multi_agent import AgentSpaces, MultiAgentCodec, agent_name
 from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
 from minari._storages.write_session import append_encoded
+from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import CombineError, EpisodeError, SpaceError
-from minari.testing.comparison import assert_episode, assert_metadata, assert_same
+from minari.testing.comparison import assert_arrays, assert_episode, assert_metadata, assert_same
 from minari.testing.examples import SPACES, as_buffer, draw_truth
 from minari.testing.memory_storage import register_memory_storage
 from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS, Suite, refused
@@ -180,6 +181,8 @@ class MultiAgentSuite(Suite):
             (found,) = opened.read_rows([RowRequest(path, (3,), np.array(having), np.array(rows))])
             expected_rows = [truths[index][0]["observations"][row] for index, row in zip(having, rows, strict=True)]
             assert_same(found, np.stack(expected_rows), "rows")
+            for agent in MinariDataset(opened).agents:
+                assert_arrays(MinariDataset(opened).for_agent(agent))
 
     def test_agents_appear(self, tmp_path: Path) -> None:
         """An agent that nobody knew gets its spaces in the commit with its first episode."""

@@ -16,8 +16,9 @@ from minari._base.files import METADATA_FILE_NAME
 from minari._model.compression import NONE, Codec, Codecs
 from minari._storages.base import MinariStorage
 from minari._storages.registry import get_minari_storage
+from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import CompressionError, MetadataError, MissingDependencyError, UnknownFormatError
-from minari.testing.comparison import assert_metadata
+from minari.testing.comparison import assert_arrays, assert_metadata
 from minari.testing.examples import SPACES, Truth, as_buffer, as_continuation, draw_truth
 from minari.testing.storage_suites.suite import ACTIONS, Suite, refused
 
@@ -75,6 +76,7 @@ class CompressionSuite(Suite):
         self._assert_chosen(storage, codec)
         MinariStorage.read(storage.data_path).update_episodes(map(as_buffer, truths[2:]))
         self.assert_holds(storage, truths, *pair)
+        assert_arrays(MinariDataset(storage))
         self._assert_chosen(storage, codec)
         for metadata in storage.get_episode_metadata([0, 1]):
             assert_metadata(metadata, {"seed": 2**63, "options": {"o": np.arange(3)}})
@@ -92,6 +94,7 @@ class CompressionSuite(Suite):
             truths[index], further = as_continuation(truths[index], more, index, *pair)
             MinariStorage.read(storage.data_path).update_episodes([further])
         self.assert_holds(storage, truths, *pair)
+        assert_arrays(MinariDataset(storage))
 
     def test_without_a_choice(self, tmp_path: Path) -> None:
         """Use the default, which is not recorded in the metadata."""

@@ -12,7 +12,8 @@ from gymnasium import spaces
 from minari._model.episode_buffer import EpisodeBuffer
 from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
-from minari.testing.comparison import assert_same
+from minari.dataset.minari_dataset import MinariDataset
+from minari.testing.comparison import assert_arrays, assert_same
 from minari.testing.examples import Truth, as_buffer, as_continuation
 from minari.testing.storage_suites.suite import ACTIONS, Suite
 
@@ -68,6 +69,7 @@ class ImagesSuite(Suite):
             (episode,) = opened.get_episodes([0])
             _assert_alike(episode["observations"]["camera"], frames)
             assert episode["observations"]["n"].tolist() == [0] * 4
+            assert_arrays(MinariDataset(opened))
 
     def test_copies_do_not_degrade(self, tmp_path: Path) -> None:
         """JPEG frames are copied as stored; exact ones stay exact, or become JPEG if selected."""
@@ -201,6 +203,7 @@ class FrameStackSuite(Suite):
                 RowRequest(("rewards",), (), episodes, np.zeros(4, np.int64)),
             ]
             assert_same(opened.read_rows(requests), keep.read_rows(requests))
+            assert_arrays(MinariDataset(opened))
 
     def test_stacks_are_stored_once_and_read_exactly(self, tmp_path: Path) -> None:
         """Each frame is stored once where stacks can be rebuilt, and all values come back."""

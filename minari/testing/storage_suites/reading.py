@@ -15,7 +15,7 @@ from minari._model.episode_codec import window_of
 from minari._storages.base import MinariStorage
 from minari.dataset.minari_dataset import MinariDataset
 from minari.errors import EpisodeIndexError
-from minari.testing.comparison import assert_episode, assert_same
+from minari.testing.comparison import assert_arrays, assert_episode, assert_same
 from minari.testing.examples import SPACES, as_buffer, draw_truth
 from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS, Suite, refused
 
@@ -152,6 +152,20 @@ class ReadingSuite(Suite):
         window = windows[5]
         assert_same(window["actions"], episodes[2].actions[4:7], "actions")
         assert window["timesteps"].tolist() == [4, 5, 6]
+
+    def test_arrays(self, tmp_path: Path, nested: str) -> None:
+        """The arrays of a view, with episodes in any order and repeated, have the values of its episodes."""
+        pair = SPACES[nested], spaces.Box(-1.0, 1.0, (3,), np.float32)
+        storage = self.new(tmp_path, *pair)
+        truths = [
+            draw_truth(*pair, count, count, {"n": np.arange(count + 1), "deep": {"x": np.ones((count + 1, 2))}})
+            for count in (3, 1, 40)
+        ]
+        storage.update_episodes(map(as_buffer, truths))
+        for opened in (storage, MinariStorage.read(storage.data_path, verify_checksums=True)):
+            for dataset in (MinariDataset(opened), MinariDataset(opened, [2, 0, 2, 1])):
+                assert_arrays(dataset, infos=("n", "deep/x"))
+            assert dataset.arrays(fields=["rewards"]).keys() == {"rewards", "episode_ids", "episode_starts"}
 
     def test_apply(self, tmp_path: Path) -> None:
         """A function over episodes is computed on demand."""
