@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -62,25 +64,56 @@ def parallel_map(
 def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: int) -> list[R]:
     """Return the results of a function for each item, in order, using one thread per CPU.
 
+    This thread is one of them. Each takes the next items when it has done its own.
+
     Args:
         function: must release the GIL for most of its time, like zlib, and must not call this function.
         items: the arguments.
-        at_a_time: number of items that a thread takes at once, since each handover costs 50 µs.
+        at_a_time: number of items that a thread takes at once.
 
     >>> map_in_batches(abs, [-1, 2, -3], at_a_time=2)
     [1, 2, 3]
     """
-    global _pool
     items = list(items)
     if len(items) <= at_a_time:
         return list(map(function, items))
-    parts = [items[start : start + at_a_time] for start in range(0, len(items), at_a_time)]
-    if _pool is None:
-        _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="minari")
+    waiting = deque(range(0, len(items), at_a_time))
+    results: list[list[R] | None] = [None] * len(waiting)
+
+    def work() -> None:
+        while waiting:
+            try:
+                start = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            results[start // at_a_time] = list(map(function, items[start : start + at_a_time]))
+
+    others = _start(work, len(waiting) - 1)
     try:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="minari")
-        results = _pool.map(lambda part: list(map(function, part)), parts)
-    except RuntimeError:  # no more threads can be started while the program exits
-        return list(map(function, items))
-    return list(chain.from_iterable(results))
+        work()
+    finally:
+        waiting.clear()
+        failures = [other.exception() for other in others if not other.cancel()]
+    for failure in filter(None, failures):
+        raise failure
+    starts = range(0, len(items), at_a_time)
+    return list(
+        chain.from_iterable(
+            # A thread that could not be started while the program exits may have taken some.
+            map(function, items[start : start + at_a_time]) if part is None else part
+            for start, part in zip(starts, results, strict=True)
+        )
+    )
+
+
+def _start(work: Callable[[], None], most: int) -> list[Future[None]]:
+    """Call a function in the other threads that there are, up to a number of them."""
+    global _pool
+    others: list[Future[None]] = []
+    with suppress(RuntimeError):  # no more threads can be started while the program exits
+        pool = _pool
+        if pool is None:
+            _pool = pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="minari")
+        while len(others) < min((os.cpu_count() or 1) - 1, most):
+            others.append(pool.submit(work))
+    return others

@@ -8,7 +8,7 @@ import h5py
 import pytest
 
 import minari
-from minari._storages.hdf5.format.filters import DEFLATE
+from minari._storages.hdf5.format.codecs import DEFLATE
 from support import operations
 from support.cases import PICTURES
 from support.checks import assert_holds, forgotten

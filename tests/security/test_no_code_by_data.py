@@ -165,7 +165,7 @@ def test_what_is_allowed_is_still_there(calls: CallGraph) -> None:
 #: What libraries do at their own time: not chosen by data.
 HARMLESS = re.compile(
     r"import \('(minari|numpy|gymnasium|h5py|hdf5plugin|pyarrow|zarr|numcodecs|rich|PIL|packaging|portion|google_crc32c"
-    r"|encodings|asyncio|concurrent|email|http|urllib)(\.[\w.]+)?',\)"
+    r"|zstandard|backports|zlib_ng|lz4|encodings|asyncio|concurrent|email|http|urllib)(\.[\w.]+)?',\)"
     r"|compile \(b[\"']{'descr': .*"  # the header of an .npy file, which NumPy reads as a literal
     r"|ctypes\.dlopen \(None,\)"  # the calls of the system, for that which exchanges two directories
     rf"|subprocess\.Popen \('{re.escape(sys.executable)}', \['[^']*', '-I', '-c', .*"  # what reads through libhdf5

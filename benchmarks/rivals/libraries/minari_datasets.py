@@ -106,6 +106,16 @@ class Uncompressed(Minari):
     OPTIONS: ClassVar[dict[str, Any]] = {"compression": "none"}
 
 
+class Zstandard(Uncompressed):
+    """HDF5 with Zstandard."""
+
+    NAME = "minari-zstd"
+    TITLE = "**Minari**, HDF5, Zstandard"
+    NOTE = '`compression={"observations": "zstd"}`.'
+    REQUIREMENTS = ("hdf5plugin>=4", "zstandard>=0.22")
+    OPTIONS: ClassVar[dict[str, Any]] = {"compression": {"observations": "zstd"}}
+
+
 class Arrow(Minari):
     """Arrow files."""
 

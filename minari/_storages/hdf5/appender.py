@@ -17,7 +17,7 @@ from minari._model.compression import Codec
 from minari._storages.hdf5.attributes import flatten_metadata, metadata_checksums, text_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, compressed, table_of, table_size
 from minari._storages.hdf5.format.datatypes import BYTES, BYTES_AS_TEXT, TEXT, Kind, NoDatatype
-from minari._storages.hdf5.format.filters import GZIP, GZIP_LEVEL, Chunking, gzip_chunking
+from minari._storages.hdf5.format.filters import Chunking, chunking_of
 from minari._storages.hdf5.format.objects import ALIGNMENT, GlobalHeap, aligned
 from minari._storages.hdf5.format.template import AttributeKinds, EpisodeTemplate, NotWritable, episode_template
 from minari._storages.hdf5.index import NO_CHECKSUM, LeafPlace, PlacedEpisodes, Schema
@@ -239,12 +239,12 @@ class EpisodeAppender:
             elif not is_copied and values.dtype.kind in "biufc":
                 codec = self._codecs[path]
                 if codec is not None and values.nbytes >= _WORTHWHILE:
-                    if codec.name == GZIP:
-                        level = GZIP_LEVEL if codec.level is None else codec.level
-                        gzip = gzip_chunking(values.shape, values.dtype, level)
-                        column = compressed(values, gzip, map_in_batches)
-                    else:
-                        column = plugins.compressed(values, codec)
+                    wanted = chunking_of(codec.name, codec.level, values.shape, values.dtype)
+                    column = (
+                        plugins.compressed(values, codec)
+                        if wanted is None
+                        else compressed(values, wanted, map_in_batches)
+                    )
                     chunking = column.chunking
                     known[path] = column_checksum(values)
             leaves.append((path, kind, column.shape[1:], chunking))

@@ -31,7 +31,8 @@ from minari._base.data_file import DataFile, stamp_of
 from minari._base.files import open_regular, read_regular
 from minari._base.json_text import parse_json
 from minari._base.locks import ThreadLock
-from minari._storages.hdf5.format.filters import MOST_EXPANDED, is_known
+from minari._storages.hdf5.format.codecs import MOST_EXPANDED
+from minari._storages.hdf5.format.filters import is_known, most_decoded
 from minari._storages.hdf5.format.objects import MOST_DIMENSIONS, Filter
 from minari.errors import UnsafePathError
 from minari.spaces import Column, ColumnPath, path_name
@@ -620,7 +621,7 @@ def _are_possible(schema: Schema, rows: npt.NDArray[np.int64], size: int) -> boo
         of_offsets = slice(position + 1, position + 1 + leaf.pieces)
         counts, offsets = rows[:, position], rows[:, of_offsets]
         row_size = math.prod(leaf.shape, start=leaf.dtype.itemsize if leaf.dtype else 1)
-        expanded = size if leaf.filters is None else MOST_EXPANDED * size
+        expanded = most_decoded(leaf.filters or (), size)
         if least[position] < 0 or most[position] > expanded // max(row_size, 1):
             return False
         if min(least[of_offsets]) < 0 or max(most[of_offsets]) > size:

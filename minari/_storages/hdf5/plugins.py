@@ -60,11 +60,8 @@ def _arguments(codec: Codec, dtype: np.dtype[Any]) -> Mapping[str, Any]:
     except ImportError:
         raise MissingDependencyError(f"The codec {codec.name!r} needs the package {_PLUGINS}; {_INSTALL}") from None
     level = {} if codec.level is None else {"clevel": codec.level}
-    if codec.name == "blosc":  # shuffles by itself
-        arguments: Mapping[str, Any] = plugins.Blosc(shuffle=int(shuffle), **level)
-        return arguments
-    filters = {"zstd": plugins.Zstd, "lz4": plugins.LZ4}
-    return {**filters[codec.name](**level), "shuffle": shuffle}
+    arguments: Mapping[str, Any] = plugins.Blosc(shuffle=int(shuffle), **level)  # shuffles by itself
+    return arguments
 
 
 def filters_of(dataset: h5py.Dataset) -> tuple[Filter, ...]:

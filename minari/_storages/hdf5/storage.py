@@ -37,7 +37,7 @@ from minari._storages.base import EpisodeWriter, MinariStorage
 from minari._storages.hdf5.appender import StoredEpisode
 from minari._storages.hdf5.attributes import is_damaged, metadata_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, corners, decompressed, read_column
-from minari._storages.hdf5.format.filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking
+from minari._storages.hdf5.format.filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking, codec_of
 from minari._storages.hdf5.format.objects import Filter
 from minari._storages.hdf5.index import (
     INDEX_NAME,
@@ -58,7 +58,7 @@ from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari._storages.metadata_file import stamp_of
 from minari._storages.rows import LeafRequest, RowRequest, merged, split
-from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError
+from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError, MissingDependencyError
 from minari.progress import track
 from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, is_of_agent, native, path_name
 
@@ -177,10 +177,16 @@ class HDF5Storage(MinariStorage):
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
-        """Raise unless a codec can be used; besides gzip, these are the ones of h5py and plug-ins."""
+        """Raise unless a codec can be used: one of those we have, or of h5py and plug-ins."""
         super().check_codec(codec)
-        if codec.name != GZIP:
+        found = codec_of(codec.name)
+        if found is None:
             plugins.require(codec)
+        elif not found.is_available():
+            raise MissingDependencyError(
+                f"The codec {codec.name!r} needs the package {str(found.package).partition('.')[0]}; install it with: "
+                'pip install "minari[compression]"'
+            )
 
     def _count_episodes(self) -> int:
         with self._index.lock.current:

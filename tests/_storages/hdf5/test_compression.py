@@ -16,7 +16,7 @@ from hypothesis import given
 
 from minari._storages.hdf5 import process
 from minari._storages.hdf5 import reader as hdf5_reader
-from minari._storages.hdf5.format import filters
+from minari._storages.hdf5.format.codecs import DEFLATE
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError, MissingDependencyError
 from minari.testing.comparison import assert_same
@@ -82,7 +82,7 @@ def test_every_leaf_is_compressed_and_read_by_hdf5(tmp_path: Path, codec: str) -
 def test_frames_are_compressed_with_gzip_unless_told_otherwise(tmp_path: Path) -> None:
     storage, plain = new(tmp_path), new(tmp_path / "plain", codec="none")
     assert_holds(storage)
-    assert [number for number, _ in stored(storage, PIXELS, 3)[0]] == [filters.DEFLATE]
+    assert [number for number, _ in stored(storage, PIXELS, 3)[0]] == [DEFLATE]
     with h5py.File(file_of(storage)) as file, h5py.File(file_of(plain)) as other:
         assert file[f"episode_3/{PIXELS}"].compression == "gzip"
         assert file["episode_3/observations/x"].chunks is other[f"episode_3/{PIXELS}"].chunks is None
@@ -249,14 +249,11 @@ def test_text_beside_copied_frames_is_read_through_hdf5_alone(tmp_path: Path, mo
 # Plug-ins that are missing
 
 
-@pytest.mark.parametrize("codec", ["zstd", "blosc:5", "lz4"])
-def test_missing_plugin_is_named_when_writing_and_reading(
-    tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    storage = new(tmp_path / "a", codec=codec)
+def test_missing_plugin_is_named_when_writing_and_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = new(tmp_path / "a", codec="blosc:5")
     monkeypatch.setattr(importlib, "import_module", refusing(importlib.import_module, "hdf5plugin"))
     with pytest.raises(MissingDependencyError, match=r'hdf5plugin; install it with: pip install "minari\[compression'):
-        MinariStorage.new(tmp_path / "b" / "data", SPACE, ACTIONS, compression=codec)
+        MinariStorage.new(tmp_path / "b" / "data", SPACE, ACTIONS, compression="blosc:5")
     assert not (tmp_path / "b").exists()
     (tmp_path / "hdf5plugin.py").write_text("raise ImportError")
     with monkeypatch.context() as context:
@@ -267,6 +264,33 @@ def test_missing_plugin_is_named_when_writing_and_reading(
                 list(reader.get_episodes([3]))
             assert [metadata["seed"] for metadata in reader.get_episode_metadata([3])] == [100]
     process.end()
+
+
+def test_missing_codec_is_named_when_writing_and_found_by_hdf5_when_reading(tmp_path: Path) -> None:
+    storages = [new(tmp_path / codec, codec=codec) for codec in ("zstd", "lz4")]
+    program = """
+        import sys
+        sys.modules.update({"zstandard": None, "lz4.block": None})
+        import h5py, hdf5plugin, numpy as np
+        from minari.dataset.minari_storage import MinariStorage
+        from minari.errors import MissingDependencyError
+        for path in sys.argv[1:]:
+            storage = MinariStorage.read(path)
+            with h5py.File(f"{path}/main_data.hdf5") as file:
+                expected = file["episode_3/observations/pixels"][()]
+            (episode,) = storage.get_episodes([3])
+            print(np.array_equal(episode["observations"]["pixels"], expected))
+            try:
+                MinariStorage.new(path + "-new", storage.observation_space, storage.action_space,
+                                  compression=storage.compression)
+            except MissingDependencyError as error:
+                print(error)
+    """
+    zstd, lz4 = (
+        f"True\nThe codec '{codec}' needs the package {package}; install it with: pip install \"minari[compression]\"\n"
+        for codec, package in (("zstd", "zstandard"), ("lz4", "lz4"))
+    )
+    assert run(program, *(str(storage.data_path) for storage in storages)) == zstd + lz4
 
 
 # Damage

@@ -15,9 +15,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from minari._storages.hdf5.format.chunks import Map, Piece, StoredColumn, corners, fill_from_chunks, one_by_one
+from minari._storages.hdf5.format.chunks import (
+    Map,
+    Piece,
+    StoredColumn,
+    check_expansion,
+    corners,
+    fill_from_chunks,
+    one_by_one,
+)
 from minari._storages.hdf5.format.datatypes import TEXT, Kind, decode_datatype
-from minari._storages.hdf5.format.filters import DEFLATE, MOST_EXPANDED, Chunking, is_known
+from minari._storages.hdf5.format.filters import Chunking, is_known
 from minari._storages.hdf5.format.headers import Messages, decode_space, the_message, until_nul
 from minari._storages.hdf5.format.heaps import GlobalHeapReader, read_checked
 from minari._storages.hdf5.format.objects import (
@@ -422,13 +430,10 @@ def checked_chunks(source: Source, array: ArrayObject, chunking: Chunking) -> li
     chunks = chunks_of(source, array)
     if not is_known(chunking.filters):
         raise NotUnderstood("chunks that went through other filters than those of every HDF5 library")
-    size, stored = chunking.size(array.dtype), sum(chunk.size for chunk in chunks)
-    times = MOST_EXPANDED if any(number == DEFLATE for number, *_ in chunking.filters) else 1
-    missing = array.nbytes - len(chunks) * size
+    missing = array.nbytes - len(chunks) * chunking.size(array.dtype)
     if missing > 0:
         _check_room(source, missing)
-    if len(chunks) * size > times * stored:
-        raise ValueError(f"{stored} bytes cannot become chunks of {len(chunks) * size}")
+    check_expansion(chunking, array.dtype, [chunk.size for chunk in chunks])
     return chunks
 
 

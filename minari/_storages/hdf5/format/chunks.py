@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._storages.hdf5.format.checksum import checksum
-from minari._storages.hdf5.format.filters import MOST_EXPANDED, Chunking, decoded, encoded
+from minari._storages.hdf5.format.filters import Chunking, decoded, encoded, most_decoded
 from minari._storages.hdf5.format.objects import PAGE_BITS
 from minari._storages.hdf5.format.source import ReadAt
 
@@ -110,12 +110,28 @@ def decompressed(stored: StoredColumn, map_chunks: Map = one_by_one) -> npt.NDAr
         ValueError: a chunk is damaged.
     """
     dtype, shape, chunking = stored.dtype, stored.shape, stored.chunking
-    stored_size = sum(len(piece.data) for piece in stored.pieces)
-    if math.prod(shape, start=dtype.itemsize) > MOST_EXPANDED * stored_size:  # no memory is allocated for it
-        raise ValueError(f"its chunks have {stored_size} bytes, too few for an array of {shape}")
+    size = math.prod(shape, start=dtype.itemsize)
+    check_expansion(chunking, dtype, [len(piece.data) for piece in stored.pieces], size)
     array = np.empty(shape, dtype)
     fill_from_chunks(array, chunking, zip(corners(shape, chunking.shape), stored.pieces, strict=True), map_chunks)
     return array
+
+
+def check_expansion(chunking: Chunking, dtype: np.dtype[Any], sizes: Sequence[int], least: int = 0) -> None:
+    """Raise if chunks have too few bytes for an array, so that no memory is allocated for it.
+
+    Args:
+        chunking: the chunks.
+        dtype: dtype of their elements.
+        sizes: the stored size of each.
+        least: the number of bytes of the array.
+
+    Raises:
+        ValueError: they have.
+    """
+    size, stored = max(least, len(sizes) * chunking.size(dtype)), sum(sizes)
+    if size > most_decoded(chunking.filters, stored):
+        raise ValueError(f"its chunks have {stored} bytes, too few for an array of {size}")
 
 
 def fill_from_chunks(

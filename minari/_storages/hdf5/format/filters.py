@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,26 +10,29 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from minari._storages.hdf5.format.codecs import CODECS, DEFLATE, LZ4, ZSTD, ChunkCodec
 from minari._storages.hdf5.format.objects import Filter
 
 
-DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3  # numbers of the filters of every HDF5 library
+SHUFFLE, FLETCHER32 = 2, 3  # numbers of the filters of every HDF5 library; others are those of the codecs
 GZIP: Final = "gzip"
 GZIP_LEVELS: Final = range(10)
-GZIP_LEVEL: Final = 4
 GZIP_FRAME_LEVEL: Final = 3
+_GZIP_LEVEL: Final = 4
+_ZSTD_LEVEL: Final = 3
 
 #: Bytes of a chunk of whole rows. Smaller chunks compress worse, larger ones decode more than a few steps need.
 _CHUNK_SIZE: Final = 2**18
+#: The same for Zstandard, which looks back further than the 32 KiB of deflate and has more to do for each chunk.
+_ZSTD_CHUNK_SIZE: Final = 2**19
 #: Minimum rows of a chunk. Frames compress well because consecutive rows are similar.
-_CHUNK_ROWS: Final = 32
-#: Bytes of a chunk if that many rows are larger and are split into strips. Deflate looks back at most 32 KiB,
-#: and is faster with fewer bytes between a position and the same position one step earlier.
-_STRIP_SIZE: Final = 2**17
+_CHUNK_ROWS: Final = 8
+#: Bytes of a chunk if that many rows are larger and are split into strips, so that deflate still sees the same position
+#: one step earlier.
+_STRIP_SIZE: Final = 2**18
+_ZSTD_STRIP_SIZE: Final = 2**20
 _FLETCHER: Final = 2**16 - 1
-_MOST_ADDED: Final = 16  # bytes that filters before deflate may add to a chunk
-#: Maximum expansion of a byte by deflate.
-MOST_EXPANDED: Final = 1032
+_MOST_ADDED: Final = 16  # bytes that filters before a codec may add to a chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +56,81 @@ class Chunking:
         return math.prod(self.shape, start=dtype.itemsize)
 
 
-def chunk_shape(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
+def chunk_shape(
+    shape: Sequence[int], dtype: np.dtype[Any], size: int = _CHUNK_SIZE, strip_size: int = _STRIP_SIZE
+) -> tuple[int, ...]:
     """Return the chunk shape for an array with time first and no side of length 0.
 
-    Chunks span time. If that many whole rows are too large, chunks are strips of rows. Their length in time
-    is a power of two, so that episodes of different lengths mostly have the same chunks.
+    Chunks span time. If the fewest whole rows of a chunk are too large, chunks are strips of rows. Their length in
+    time is a power of two, so that episodes of different lengths mostly have the same chunks.
+
+    Args:
+        shape: of the array.
+        dtype: of its elements.
+        size: the greatest number of bytes of a chunk that has more than the fewest rows.
+        strip_size: the greatest number of bytes of any other chunk.
 
     >>> chunk_shape((161, 96, 96, 3), np.dtype(np.uint8))
-    (32, 12, 96, 3)
+    (8, 96, 96, 3)
+    >>> chunk_shape((161, 480, 640, 3), np.dtype(np.uint8))
+    (8, 15, 640, 3)
     >>> chunk_shape((2000, 17), np.dtype(np.float64))
     (1024, 17)
     """
     row, (rows, *sides) = math.prod(shape[1:], start=dtype.itemsize), shape
-    wanted = min(max(_CHUNK_SIZE // row, _CHUNK_ROWS), rows)
+    wanted = min(max(size // row, _CHUNK_ROWS), rows)
     rows = 1 << (wanted.bit_length() - 1)
-    if rows * row > _CHUNK_SIZE:
+    if rows * row > size:
         for axis in range(len(sides)):
-            while sides[axis] > 1 and rows * math.prod(sides, start=dtype.itemsize) > _STRIP_SIZE:
+            while sides[axis] > 1 and rows * math.prod(sides, start=dtype.itemsize) > strip_size:
                 sides[axis] = -(-sides[axis] // 2)
     return (rows, *sides)
 
 
-def gzip_chunking(shape: Sequence[int], dtype: np.dtype[Any], level: int = GZIP_LEVEL) -> Chunking:
-    """Return the chunks of an array compressed with gzip; items wider than a byte are shuffled first."""
+def chunking_of(name: str, level: int | None, shape: Sequence[int], dtype: np.dtype[Any]) -> Chunking | None:
+    """Return the chunks of an array that is compressed; items wider than a byte are shuffled first.
+
+    Args:
+        name: of the codec.
+        level: of compression; None for the default of the codec.
+        shape: of the array, with time first and no side of length 0.
+        dtype: of its elements.
+
+    Returns:
+        The chunks; None if only HDF5 has the codec.
+    """
     shuffle: tuple[Filter, ...] = ((SHUFFLE, (dtype.itemsize,), ""),) if dtype.itemsize > 1 else ()
-    return Chunking(chunk_shape(shape, dtype), (*shuffle, (DEFLATE, (level,), "")))
+    if name == GZIP:
+        last: Filter = (DEFLATE, (_GZIP_LEVEL if level is None else level,), "")
+    elif name == CODECS[LZ4].name:
+        last = (LZ4, (0,), name)
+    elif name == CODECS[ZSTD].name:
+        last = (ZSTD, (_ZSTD_LEVEL if level is None else level,), name)
+        return Chunking(chunk_shape(shape, dtype, _ZSTD_CHUNK_SIZE, _ZSTD_STRIP_SIZE), (*shuffle, last))
+    else:
+        return None
+    return Chunking(chunk_shape(shape, dtype), (*shuffle, last))
+
+
+def codec_of(name: str) -> ChunkCodec | None:
+    """Return the codec of a name in a choice of compression; None if only HDF5 has it."""
+    return next((codec for codec in CODECS.values() if codec.name == name), None)
 
 
 def is_known(filters: Sequence[Filter]) -> bool:
-    """Return whether :func:`decoded` supports all of these filters."""
+    """Return whether :func:`decoded` supports all of these filters, for which packages may have to be installed."""
     return all(
-        number in (DEFLATE, FLETCHER32) or (number == SHUFFLE and len(values) == 1) for number, values, _ in filters
+        number == FLETCHER32
+        or (number == SHUFFLE and len(values) == 1)
+        or (number in CODECS and CODECS[number].is_available())
+        for number, values, _ in filters
     )
+
+
+def most_decoded(filters: Sequence[Filter], stored: int) -> int:
+    """Return the greatest number of bytes that chunks can have, by the number of their stored bytes."""
+    codecs = [CODECS.get(number, CODECS[DEFLATE]) for number, *_ in filters if number not in (SHUFFLE, FLETCHER32)]
+    return max((codec.most_decoded(stored) for codec in codecs), default=stored)
 
 
 def encoded(chunk: npt.NDArray[Any], filters: Sequence[Filter]) -> bytes:
@@ -96,7 +141,7 @@ def encoded(chunk: npt.NDArray[Any], filters: Sequence[Filter]) -> bytes:
             flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
             data = np.ascontiguousarray(flat.reshape(-1, values[0]).T)
         else:
-            data = zlib.compress(data, values[0])
+            data = CODECS[number].encode(data, values)
     return bytes(data)
 
 
@@ -116,8 +161,10 @@ def decoded(data: bytes, size: int, filters: Sequence[Filter], skipped: int = 0)
     for place, (number, values, _) in reversed(list(enumerate(filters))):
         if skipped >> place & 1:
             continue
-        if number == DEFLATE:
-            result = _inflated(result, size)
+        if number in CODECS:
+            if size > CODECS[number].most_decoded(len(result)):
+                raise ValueError(f"{len(result)} bytes cannot become {size}")
+            result = CODECS[number].decode(result, size + _MOST_ADDED)
         elif number == FLETCHER32:
             result, stored = memoryview(result)[:-4], bytes(result[-4:])
             if stored != fletcher32(result).to_bytes(4, "little"):
@@ -129,20 +176,6 @@ def decoded(data: bytes, size: int, filters: Sequence[Filter], skipped: int = 0)
     if len(result) != size:
         raise ValueError(f"it has {len(result)} bytes, expected {size}")
     return np.frombuffer(result, np.uint8)
-
-
-def _inflated(data: Any, size: int) -> bytes:
-    """Return decompressed data; at most ``size`` bytes plus what other filters may have added."""
-    if size > MOST_EXPANDED * len(data):
-        raise ValueError(f"{len(data)} bytes cannot become {size}")
-    inflater = zlib.decompressobj()
-    try:
-        result = inflater.decompress(data, size + _MOST_ADDED)
-    except zlib.error as error:
-        raise ValueError(str(error)) from None
-    if not inflater.eof:
-        raise ValueError(f"it ends too early, or becomes more than {size} bytes")
-    return result
 
 
 def fletcher32(data: bytes | memoryview) -> int:

@@ -22,16 +22,17 @@ from minari._storages.hdf5.format.chunks import (
     table_of,
     table_size,
 )
+from minari._storages.hdf5.format.codecs import DEFLATE
 from minari._storages.hdf5.format.filters import (
-    DEFLATE,
     SHUFFLE,
     Chunking,
     chunk_shape,
+    chunking_of,
     decoded,
     encoded,
-    gzip_chunking,
     is_known,
 )
+from minari._storages.hdf5.format.objects import Filter
 from minari._storages.hdf5.index import PlacedEpisodes
 from minari.dataset.compression import Codec
 from minari.spaces import EpisodeColumns
@@ -55,6 +56,12 @@ def write(path: Path, column: Any, codec: Codec | None = None) -> list[PlacedEpi
     return finish(path, appender)
 
 
+def filters_of(name: str, level: int | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Filter, ...]:
+    chunking = chunking_of(name, level, shape, dtype)
+    assert chunking is not None
+    return chunking.filters
+
+
 # Chunks
 
 
@@ -65,14 +72,20 @@ def test_chunks_are_of_a_size_and_a_power_of_two_along_time(shape: tuple[int, ..
     assert rows & (rows - 1) == 0
     assert all(1 <= part <= side for part, side in zip(chunk, shape, strict=True))
     is_whole = chunk[1:] == shape[1:]
-    assert size <= (2**18 if is_whole else 2**17)
-    assert 2 * rows > shape[0] or (2 * size > 2**18 if is_whole else rows == 32)
-    assert rows >= min(32, (shape[0] + 1) // 2)
+    assert size <= 2**18
+    assert 2 * rows > shape[0] or (2 * size > 2**18 if is_whole else rows == 8)
+    assert rows >= min(8, (shape[0] + 1) // 2)
 
 
 @pytest.mark.parametrize(
     ("shape", "chunk"),
-    [((161, 96, 96, 3), (32, 12, 96, 3)), ((10**6,), (32768,)), ((5, 3), (4, 3)), ((2, 3000, 3000), (2, 2, 3000))],
+    [
+        ((161, 96, 96, 3), (8, 96, 96, 3)),
+        ((161, 480, 640, 3), (8, 15, 640, 3)),
+        ((10**6,), (32768,)),
+        ((5, 3), (4, 3)),
+        ((2, 3000, 3000), (2, 3, 3000)),
+    ],
 )
 def test_usual_chunks(shape: tuple[int, ...], chunk: tuple[int, ...]) -> None:
     assert chunk_shape(shape, np.dtype(np.uint8 if len(shape) == 4 else np.float64)) == chunk
@@ -84,7 +97,7 @@ def test_usual_chunks(shape: tuple[int, ...], chunk: tuple[int, ...]) -> None:
 )
 def test_compressed_columns_come_back(shape: Any, chunk: Any, dtype: np.dtype[Any], level: int) -> None:
     """Also with chunks that reach beyond the edges."""
-    column, filters = numbers_of(dtype, shape, 0), gzip_chunking(shape, dtype, level).filters
+    column, filters = numbers_of(dtype, shape, 0), filters_of("gzip", level, shape, dtype)
     assert filters[-1] == (DEFLATE, (level,), "")
     assert [values for number, values, _ in filters if number == SHUFFLE] == [(dtype.itemsize,)] * (dtype.itemsize > 1)
     assert is_known(filters)
@@ -97,7 +110,7 @@ def test_compressed_columns_come_back(shape: Any, chunk: Any, dtype: np.dtype[An
 
 def test_filters_that_hdf5_left_out_for_a_chunk_are_skipped() -> None:
     values = np.arange(100, dtype=np.float64)
-    filters = gzip_chunking(values.shape, values.dtype).filters
+    filters = filters_of("gzip", None, values.shape, values.dtype)
     for skipped in range(4):
         used = [each for place, each in enumerate(filters) if not skipped >> place & 1]
         assert decoded(encoded(values, used), values.nbytes, filters, skipped).tobytes() == values.tobytes()
@@ -106,7 +119,7 @@ def test_filters_that_hdf5_left_out_for_a_chunk_are_skipped() -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.uint8])
 def test_damaged_chunk_is_noticed_and_no_room_made_for_it(dtype: Any) -> None:
     values = np.arange(60, dtype=dtype)
-    filters = gzip_chunking(values.shape, values.dtype).filters
+    filters = filters_of("gzip", None, values.shape, values.dtype)
     data = encoded(values, filters)
     for position in range(len(data)):
         for changed in (data[:position], data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]):
@@ -153,7 +166,7 @@ def test_table_is_read_back_and_that_of_another_array_refused(sizes: list[int], 
 
 def test_every_byte_of_the_table_counts(tmp_path: Path) -> None:
     column = numbers_of(np.dtype(np.float32), (500, 3), 1)
-    stored = compressed(column, Chunking((64, 2), gzip_chunking(column.shape, column.dtype).filters))
+    stored = compressed(column, Chunking((64, 2), filters_of("gzip", None, column.shape, column.dtype)))
     address = int(write(tmp_path / "file.h5", stored)[0].places[0, 1])
     content = (tmp_path / "file.h5").read_bytes()
 
