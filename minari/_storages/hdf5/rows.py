@@ -22,7 +22,7 @@ from minari._storages.array_pool import LARGE
 from minari._storages.hdf5.format.chunks import ChunkTable, decoded_chunk
 from minari._storages.hdf5.format.filters import Chunking
 from minari._storages.hdf5.index import LeafPlace
-from minari._storages.hdf5.mapped_file import MappedFile
+from minari._storages.mapped_file import MappedFile
 from minari._storages.rows import LeafRequest, RowRequest, check_exact
 from minari.errors import DatasetCorruptError
 from minari.spaces import Column, ColumnPath, path_name, without_ones

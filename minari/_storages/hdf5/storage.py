@@ -50,12 +50,12 @@ from minari._storages.hdf5.index import (
     differing_place,
 )
 from minari._storages.hdf5.infos import with_own_types, without_own_types
-from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import DATA_FILE_NAME, to_hdf5_name
 from minari._storages.hdf5.reader import EpisodeFile
 from minari._storages.hdf5.rows import LeafRows
 from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
+from minari._storages.mapped_file import MappedFile
 from minari._storages.metadata_file import stamp_of
 from minari._storages.rows import LeafRequest, RowRequest, merged, split
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError, MissingDependencyError
@@ -398,7 +398,7 @@ class HDF5Storage(MinariStorage):
         mapped = self._map() if self._map is not None else None
         if mapped is None or mapped.stamp != file.stamp:
             try:
-                mapped = MappedFile(file)
+                mapped = MappedFile(file.fileno(), file.size, file.stamp)
             except (OSError, OverflowError, ValueError):
                 return None
             self._map = weakref.ref(mapped)

@@ -13,7 +13,7 @@ from minari._storages import json_metadata
 from minari._storages.zarr.arrays import ATTRIBUTE, is_as_written
 from minari._storages.zarr.layout import RAGGED, StoredColumn, Table, ends_of
 from minari._storages.zarr.rows import join, plain
-from minari._storages.zarr.shards import Budget
+from minari._storages.zarr.shards import Budget, ShardedArray
 from minari._storages.zarr.store import Arrays, Rows
 from minari.errors import ChecksumError, DatasetCorruptError, MinariError
 from minari.spaces import FRAMES, Column, ColumnPath, Columns
@@ -228,13 +228,18 @@ class StoreReader:
 
     def _rows(self, array: str, first: int, stop: int) -> tuple[int, int]:
         """Return the range of rows of a range of episodes in an array."""
-        if array in self._ragged:
-            ends = self._ragged[array]
-        elif array.startswith("meta/"):
+        if array.startswith("meta/") and array not in self._ragged:
             return first, stop
-        else:
-            ends = self.ends
+        ends = self.ends_in(array)
         return int(ends[first]), int(ends[stop])
+
+    def ends_in(self, array: str) -> Ends:
+        """Return the ends of the episodes in an array with rows for their steps, or with any rows, after a zero."""
+        return self._ragged.get(array, self.ends)
+
+    def direct(self, column: StoredColumn, array: str) -> ShardedArray | None:
+        """Return an array of a column that can be read without zarr-python; None if it cannot."""
+        return self.arrays.checked(Rows(array, 0, self.last_end(array), *column.form_of(array))).direct
 
     def array_names(self) -> set[str]:
         """Return the paths of all arrays of the store."""

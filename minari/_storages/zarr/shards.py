@@ -24,12 +24,14 @@ import numpy.typing as npt
 
 from minari._base.files import Directory
 from minari._base.parallel import map_in_batches
+from minari._storages.mapped_file import MappedFile
 from minari._storages.zarr.arrays import ABSENT, ArrayForm
 from minari._storages.zarr.codecs import CHECKSUM_SIZE, checksum, decode
 from minari.errors import ChecksumError, DatasetCorruptError, UnsafePathError
 
 
 _ALONE: Final = 1 << 20  # bytes of chunks that are too few for threads
+_ENOUGH_FOR_A_THREAD: Final = 1 << 18  # bytes
 
 _seeking = Lock()  # for systems that cannot read at an offset
 
@@ -151,6 +153,18 @@ class Piece(NamedTuple):
     at: int
 
 
+class MappedShard(NamedTuple):
+    """A map of a shard whose chunks are not compressed.
+
+    Attributes:
+        file: the map.
+        starts: the offset of each chunk.
+    """
+
+    file: MappedFile
+    starts: npt.NDArray[np.int64]
+
+
 @dataclass(slots=True)
 class ShardedArray:
     """A local array.
@@ -200,6 +214,73 @@ class ShardedArray:
             finally:
                 os.close(descriptor)
         return out
+
+    def read_chunks(
+        self, directories: StoreDirectories, numbers: Sequence[int], outs: Sequence[npt.NDArray[Any]]
+    ) -> None:
+        """Read whole chunks.
+
+        Args:
+            directories: of the store.
+            numbers: of the chunks, in order.
+            outs: for the rows of each.
+
+        Raises:
+            FileNotFoundError: a shard is missing.
+            ChecksumError: a chunk differs from what was written.
+            ValueError: a shard is damaged.
+        """
+        chunk_rows = self.form.chunk_rows
+        of_shard = self.form.shard_rows // chunk_rows
+        for shard, group in groupby(zip(numbers, outs, strict=True), lambda one: one[0] // of_shard):
+            key, index = self._indices.get(shard) or self._read_index(directories, shard)
+            tasks = [(*index[number - shard * of_shard].tolist(), out) for number, out in group]
+            descriptor, _ = directories.open_sized(key)
+
+            def take(task: tuple[int, int, npt.NDArray[Any]], key: str = key, descriptor: int = descriptor) -> None:
+                offset, size, out = task
+                if size:
+                    self._take(descriptor, Piece(key, offset, size, 0, chunk_rows, 0), out, False)
+                else:
+                    out[...] = 0
+
+            try:
+                map_in_batches(take, tasks, max(1, _ENOUGH_FOR_A_THREAD // max(1, self.form.row_size * chunk_rows)))
+            finally:
+                os.close(descriptor)
+
+    def mapped(self, directories: StoreDirectories, shard: int, rows: int) -> MappedShard | None:
+        """Return a map of a shard of uncompressed chunks; None if it cannot be mapped, or lacks some of them.
+
+        Args:
+            directories: of the store.
+            shard: its number.
+            rows: the number of rows of the array that matter.
+
+        Raises:
+            FileNotFoundError: it is missing.
+            ValueError: it is damaged.
+        """
+        form = self.form
+        count = -(-min(rows - shard * form.shard_rows, form.shard_rows) // form.chunk_rows)
+        descriptor, size = directories.open_sized(f"{self.name}/{form.key(shard)}")
+        try:
+            index = self._index_of(descriptor, size)[:count]
+            self._check_sizes(index[index[:, 1] > 0, 1])
+            if not index[:, 1].all():
+                return None
+            return MappedShard(MappedFile(descriptor, size), index[:, 0].astype(np.int64))
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _check_sizes(self, sizes: npt.ArrayLike) -> None:
+        """Raise unless chunks that are not compressed have these sizes."""
+        expected = self.form.row_size * self.form.chunk_rows + CHECKSUM_SIZE * self.form.has_checksums
+        other = np.asarray(sizes)[np.asarray(sizes) != expected]
+        if len(other):
+            raise ValueError(f"a chunk has {other[0]} bytes, expected {expected}")
 
     def _pieces(self, directories: StoreDirectories, start: int, stop: int) -> Iterator[Piece]:
         form, at = self.form, start
@@ -257,9 +338,7 @@ class ShardedArray:
         form = self.form
         has_all = len(out) == form.chunk_rows
         if form.codec is None:
-            expected = form.row_size * form.chunk_rows + CHECKSUM_SIZE * form.has_checksums
-            if piece.size != expected:
-                raise ValueError(f"a chunk has {piece.size} bytes, expected {expected}")
+            self._check_sizes([piece.size])
             if has_all or not form.has_checksums or not (verify or 2 * len(out) >= form.chunk_rows):
                 read_into(descriptor, _bytes_of(out), piece.offset + piece.start * form.row_size)
                 if has_all and form.has_checksums:

@@ -20,19 +20,22 @@ import numpy.typing as npt
 
 from minari._base.lazy import LazyModule
 from minari._model.compression import Codec, Codecs
+from minari._model.frame_stack import StackedLeaf
 from minari._model.metadata import DatasetMetadata
 from minari._storages.base import MinariStorage
 from minari._storages.core import EpisodeWriter
 from minari._storages.metadata_file import DatasetState, SizeCache, state_of
 from minari._storages.paths import is_remote
+from minari._storages.rows import RowRequest
 from minari._storages.staged_directory import CHANGES_NAME, directory_size, open_staged_directory, staged_overlay
 from minari._storages.write_session import stored_form
 from minari._storages.zarr.codecs import CODECS
+from minari._storages.zarr.gathering import Gatherer
 from minari._storages.zarr.layout import STORE_NAME
 from minari._storages.zarr.reader import EPISODE_ENDS, StoreReader
 from minari._storages.zarr.store import Arrays, store_at
 from minari.errors import ChecksumError, DatasetCorruptError
-from minari.spaces import ColumnPath, Columns, EpisodeColumns, path_name
+from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, path_name
 
 
 if TYPE_CHECKING:
@@ -66,6 +69,7 @@ class ZarrStorage(MinariStorage):
         self._store_path = data_path / STORE_NAME
         self._size = SizeCache(data_path, lambda: directory_size(data_path / STORE_NAME))
         self._known_reader: tuple[DatasetState, bool, StoreReader] | None = None
+        self._gatherer: tuple[StoreReader, Gatherer] | None = None
 
     def _take_codec(self) -> None:
         spaces = (self.episode_codec.observations, self.episode_codec.actions)
@@ -186,6 +190,25 @@ class ZarrStorage(MinariStorage):
         ends = self._reader().ends
         lengths: npt.NDArray[np.int64] = ends[indices + 1] - ends[indices]
         return lengths
+
+    def _read_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
+        rows = self._settled(lambda reader: self._gatherer_of(reader).gather(requests))
+        others = [request for request, one in zip(requests, rows, strict=True) if one is None]
+        read = iter(super()._read_rows(others) if others else ())
+        return [next(read) if one is None else one for one in rows]
+
+    def has_plain_rows(self, request: RowRequest) -> bool:
+        """Return whether the rows of a request are stored as they are in memory."""
+        return self._settled(lambda reader: self._gatherer_of(reader).is_mapped(request))
+
+    def _gathers_frames(self, leaf: StackedLeaf, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        return self.has_stacked_frames(leaf, episodes)
+
+    def _gatherer_of(self, reader: StoreReader) -> Gatherer:
+        """Return what gathers rows of a store in the state of a reader."""
+        if self._gatherer is None or self._gatherer[0] is not reader:
+            self._gatherer = reader, Gatherer(reader)
+        return self._gatherer[1]
 
     # Writing
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -281,6 +282,25 @@ class Arrays:
         )
 
     # Rows
+
+    @contextmanager
+    def reading(self, array: str) -> Iterator[StoreDirectories]:
+        """Open the directories of a local store to read from an array, with the errors of this library."""
+        with self._directories() as directories:
+            try:
+                yield directories
+            except Exception as error:
+                raise self._damage(array, error) from error
+
+    def checked(self, rows: Rows) -> OpenedArray:
+        """Open an array, which must have some rows.
+
+        Raises:
+            DatasetCorruptError: it is missing, damaged, too short, or of another type.
+        """
+        opened = self.open(rows.array)
+        self._check(opened, rows)
+        return opened
 
     def _read_directly(self, directories: StoreDirectories, rows: Rows, budget: Budget) -> npt.NDArray[Any] | None:
         """Read rows; None if zarr-python has to read them."""

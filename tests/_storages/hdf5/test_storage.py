@@ -16,8 +16,8 @@ from gymnasium import spaces
 
 import minari
 from minari._storages.hdf5 import storage as hdf5_storage
-from minari._storages.hdf5.mapped_file import MappedFile
 from minari._storages.hdf5.names import from_hdf5_name, group_name, to_hdf5_name
+from minari._storages.mapped_file import MappedFile
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetBusyError, DatasetCorruptError
 from minari.testing.comparison import assert_episode, assert_same
@@ -208,11 +208,11 @@ def test_datasets_give_copies_or_views() -> None:
 def test_views_share_a_map_or_are_copies(data_path: Path, can_map: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
-    def mapped(file: Any) -> MappedFile:
+    def mapped(*file: Any) -> MappedFile:
         made.append(file)
         if not can_map:
             raise OSError("no address space")
-        return MappedFile(file)
+        return MappedFile(*file)
 
     storage = MinariStorage.read(data_path)
     monkeypatch.setattr(hdf5_storage, "MappedFile", mapped)

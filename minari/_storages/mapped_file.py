@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.data_file import DataFile
 from minari.errors import DatasetCorruptError
 
 
@@ -26,19 +25,21 @@ class MappedFile(mmap.mmap):
     The arrays keep the map, and with it a descriptor of the file.
 
     Args:
-        file: an open file, which may be closed afterwards.
+        descriptor: of an open file, which may be closed afterwards.
+        size: of the file in bytes.
+        stamp: what differs once the file has been changed or replaced.
 
     Raises:
         OSError: the file cannot be mapped, for example because the address space is limited.
         ValueError: the file is empty.
     """
 
-    def __new__(cls, file: DataFile) -> MappedFile:
+    def __new__(cls, descriptor: int, size: int, stamp: tuple[int, ...] = ()) -> MappedFile:
         """Map the file."""
-        return super().__new__(cls, file.fileno(), file.size, access=mmap.ACCESS_READ)
+        return super().__new__(cls, descriptor, size, access=mmap.ACCESS_READ)
 
-    def __init__(self, file: DataFile) -> None:
-        self.stamp = file.stamp
+    def __init__(self, descriptor: int, size: int, stamp: tuple[int, ...] = ()) -> None:
+        self.stamp = stamp
         self._seen = 0
 
     def check_size(self) -> None:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 
 from minari._base.data_file import DataFile
-from minari._storages.hdf5 import mapped_file
-from minari._storages.hdf5.mapped_file import MappedFile
+from minari._storages import mapped_file
+from minari._storages.mapped_file import MappedFile
 
 
 GRAIN = mmap.ALLOCATIONGRANULARITY
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 def mapped_at(path: Path) -> MappedFile:
     with DataFile(path) as file:
-        return MappedFile(file)
+        return MappedFile(file.fileno(), file.size, file.stamp)
 
 
 @given(
