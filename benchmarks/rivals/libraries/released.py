@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.environments import RELEASE
 from benchmarks.rivals.libraries.minari_datasets import AUTHORSHIP, DATASET, Minari
-from benchmarks.rivals.rival import PIXELS, Draw, play
+from benchmarks.rivals.rival import PIXELS, Content, Draw, play
+from benchmarks.rivals.source import FIELDS
 
 
 class Released(Minari):
@@ -19,11 +20,18 @@ class Released(Minari):
 
     NAME = "released"
     TITLE = f"Minari {RELEASE}, HDF5"
-    NOTE = "Without a sampler: a loop over `sample_episodes` that keeps a part of each whole episode."
+    NOTE = (
+        "`iterate_episodes`; without a sampler: a loop over `sample_episodes` that keeps a part of each whole episode."
+    )
     REQUIREMENTS = (f"minari[all]=={RELEASE}", "pillow")
     ENVIRONMENT = "released"
     COLLECTOR = None
     OPTIONS: ClassVar[dict[str, Any]] = {"data_format": "hdf5", "jpeg_encoding": False}
+
+    def read_all(self, opened: Any) -> Content:
+        episodes = list(opened.iterate_episodes())
+        content: dict[str, Any] = {name: [getattr(episode, name) for episode in episodes] for name in FIELDS}
+        return {**content, "lengths": [len(episode.rewards) for episode in episodes]}
 
     def transitions(self, opened: Any, count: int, rng: np.random.Generator) -> Draw:
         windows = self._parts(opened, count, 1, rng)
