@@ -238,25 +238,42 @@ class MinariStorage(StorageCore):
 
     # Reading
 
-    @of_one_dataset
     def get_episodes(self, episode_indices: Iterable[int], *, copy: bool = True) -> Iterator[dict[str, Any]]:
-        """Yield the episodes with these numbers, in this order, one at a time.
+        """Return an iterator over the episodes with these numbers, in this order, each read when it is asked for.
 
         Args:
             episode_indices: the numbers of the episodes.
             copy: True if the arrays should belong to the caller. Otherwise they may be read-only views of the
                 files, which other programs must not truncate while a view is used.
 
-        Yields:
-            Dicts with the fields of :class:`minari.EpisodeData`.
+        Returns:
+            An iterator of dicts with the fields of :class:`minari.EpisodeData`.
 
         Raises:
             EpisodeIndexError: there is no episode with that number.
             ChecksumError: the values differ from those written, if verified.
         """
+        if copy and isinstance(episode_indices, (list, tuple)) and len(episode_indices) == 1:
+            return map(self.get_episode, episode_indices)
+        return self._each_episode(episode_indices, copy)
+
+    @of_one_dataset
+    def _each_episode(self, episode_indices: Iterable[int], copy: bool) -> Iterator[dict[str, Any]]:
         read = self._read_columns if copy else self._view_columns
         for index, columns in read(self._checked(episode_indices)):
             yield self._decoded(index, self.with_frames(columns, copy=copy))
+
+    def get_episode(self, episode_index: int) -> dict[str, Any]:
+        """Return one episode, as :meth:`get_episodes` yields it.
+
+        Raises:
+            EpisodeIndexError: there is no episode with that number.
+            ChecksumError: the values differ from those written, if verified.
+        """
+        if type(episode_index) is not int or not 0 <= episode_index < self._metadata.total_episodes:
+            (episode_index,) = self._checked([episode_index])  # there may be more by now
+        columns = self.unchanged_during(self._read_episode, episode_index)
+        return self._decoded(episode_index, self.with_frames(columns, copy=True))
 
     def _decoded(self, index: int, columns: Columns) -> dict[str, Any]:
         """Return the fields of an episode with decoded frames."""
@@ -300,8 +317,7 @@ class MinariStorage(StorageCore):
         columns = self.unchanged_during(self._read_window, index, start, stop)
         if columns is not None:
             return self.episode_codec.decode(index, self.with_frames(columns, copy=True))
-        (episode,) = self.get_episodes([index])
-        return window_of(episode, start, stop)
+        return window_of(self.get_episode(index), start, stop)
 
     def apply(
         self, function: Callable[[dict[str, Any]], Any], episode_indices: Iterable[int] | None = None

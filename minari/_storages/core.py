@@ -30,7 +30,7 @@ from minari._model.metadata import REWARD_SHAPE, DatasetMetadata
 from minari._model.metadata_json import SPACES
 from minari._model.multi_agent import AgentSpaces
 from minari._storages.images import image_leaves, with_decoded_frames
-from minari._storages.metadata_file import find_raw_metadata, stamp_of, with_measured_size
+from minari._storages.metadata_file import find_raw_metadata, local_stamp_of, stamp_of, with_measured_size
 from minari._storages.paths import is_remote
 from minari._storages.recent_rows import RecentRows
 from minari._storages.rows import LeafRequest, RowRequest, concatenated
@@ -205,6 +205,8 @@ class StorageCore(ABC):
 
     def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
         self._data_path = data_path
+        self._place = str(data_path)  # which is needed for every read, and takes a path object its time
+        self._is_remote = is_remote(data_path)
         self._metadata = self._metadata_at_first = metadata
         self.placed_id: str | None = None  # in a catalog, if it was opened by its id
         self._metadata_state: object = self._state_of_metadata(data_path)
@@ -318,9 +320,9 @@ class StorageCore(ABC):
         Raises:
             DatasetChangedError: they have.
         """
-        if is_remote(self._data_path):
+        if self._is_remote:
             return  # which is not edited in place
-        stamp = stamp_of(self._data_path)
+        stamp = local_stamp_of(self._place)
         if stamp is not None and stamp != self._checked_stamp:
             self.current_metadata  # noqa: B018 (raises)
             self._checked_stamp = stamp
@@ -357,8 +359,10 @@ class StorageCore(ABC):
     @classmethod
     def _state_of_metadata(cls, data_path: Path) -> object:
         """Return what differs when other metadata has been committed, even before its file is replaced."""
-        stamp = stamp_of(data_path)
-        return stamp if is_remote(data_path) else (stamp, *(stamp_of(data_path, name) for name in cls.COMMITS))
+        if is_remote(data_path):
+            return stamp_of(data_path)
+        place = str(data_path)
+        return (local_stamp_of(place), *[local_stamp_of(place, name) for name in cls.COMMITS])
 
     def forget_metadata(self) -> None:
         """Read the metadata again when it is needed."""
@@ -656,6 +660,11 @@ class StorageCore(ABC):
         The arrays belong to the caller. If :attr:`verify_checksums` is set, values that differ from those
         written raise :class:`minari.errors.ChecksumError`.
         """
+
+    def _read_episode(self, index: int) -> Columns:
+        """Return the stored columns of one episode, for formats that can do that faster than as one of many."""
+        ((_, columns),) = self._read_columns([index])
+        return columns
 
     def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         """Yield the columns as read-only views of the files, without a copy, if the format supports it."""

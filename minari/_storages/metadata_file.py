@@ -176,8 +176,13 @@ def stamp_of(data_path: Path, name: str = METADATA_FILE_NAME) -> tuple[int, int,
             return 0, 0, hash(str(file.fs.ukey(file.path)))
         except FileNotFoundError:
             return None
+    return local_stamp_of(str(data_path), name)
+
+
+def local_stamp_of(place: str, name: str = METADATA_FILE_NAME) -> tuple[int, int, int] | None:
+    """Return the same of a file in a local directory."""
     try:
-        status = os.stat(f"{data_path}/{name}")  # noqa: PTH116 (a path object takes longer than this)
+        status = os.stat(f"{place}/{name}")  # noqa: PTH116 (a path object takes longer than this)
     except OSError:  # reading it reports what is wrong
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

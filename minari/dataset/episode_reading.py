@@ -15,7 +15,7 @@ from minari.errors import DatasetBusyError
 from minari.spaces import AGENTS
 
 
-__all__ = ["episodes_on_demand", "whole_episodes"]
+__all__ = ["episodes_on_demand", "whole_episode", "whole_episodes"]
 
 _MOST_AHEAD = 256  # episodes, whose metadata is read at once
 
@@ -79,6 +79,18 @@ def whole_episodes(storage: MinariStorage, numbers: Iterable[int], *, copy: bool
             yield cast("EpisodeData", _of_many_agents(storage, MultiAgentEpisodeData(**values), read))
         else:
             yield episode_of(values, read)
+
+
+def whole_episode(storage: MinariStorage, number: int) -> EpisodeData:
+    """Return one episode, as :func:`whole_episodes` yields it."""
+    if storage.is_multi_agent:
+        return next(whole_episodes(storage, [number]))
+    return episode_of(storage.get_episode(number), partial(_metadata_of, storage, number))
+
+
+def _metadata_of(storage: MinariStorage, number: int) -> dict[str, Any]:
+    (metadata,) = storage.get_episode_metadata([number])
+    return metadata
 
 
 def _of_many_agents(storage: MinariStorage, episode: MultiAgentEpisodeData, read: Any) -> MultiAgentEpisodeData:

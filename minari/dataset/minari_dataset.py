@@ -32,7 +32,7 @@ from minari.dataset.arrays import arrays_of
 from minari.dataset.convert import write_as_dataset
 from minari.dataset.editing.report import EditReport
 from minari.dataset.editing.run import EditRequest, run_edit
-from minari.dataset.episode_reading import episodes_on_demand, whole_episodes
+from minari.dataset.episode_reading import episodes_on_demand, whole_episode, whole_episodes
 from minari.dataset.episodes_table import TableLibrary, episodes_table
 from minari.dataset.selection import select_episodes
 from minari.errors import (
@@ -106,7 +106,7 @@ class MinariDataset:
             self._storage.verify_checksums = True
         self._raw = self._storage.current_metadata  # for what never changes: id, environment, version
         check_readable(self._raw.minari_version, str(self._storage.data_path))
-        self._generator = np.random.default_rng()
+        self._generator: np.random.Generator | None = None  # made when it is used, which asks the system for entropy
         self._total_steps: int | None = None
         self._indices = (
             np.arange(self._raw.total_episodes) if episode_indices is None else self._checked_indices(episode_indices)
@@ -305,6 +305,8 @@ class MinariDataset:
                 f"{n_episodes} episodes were asked for and the dataset has {self.total_episodes}; sampling is "
                 f"without replacement, so ask for at most as many as there are."
             )
+        if self._generator is None:
+            self._generator = np.random.default_rng()
         chosen = self._generator.choice(self._indices, size=n_episodes, replace=False)
         return list(whole_episodes(self._storage, chosen))
 
@@ -383,7 +385,7 @@ class MinariDataset:
         return self._view([episode.id for episode in episodes if condition(episode)])
 
     def _read_whole(self, index: int) -> EpisodeData:
-        return next(whole_episodes(self._storage, [index]))
+        return whole_episode(self._storage, index)
 
     def statistics(self) -> DatasetStatistics:
         """Return the returns and lengths of the episodes of this view.

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import minari._storages.hdf5.storage  # noqa: F401 (the default format, so that opening a dataset imports nothing)
 from minari._base.addresses import is_path
 from minari._base.files import METADATA_FILE_NAME
 from minari._base.json_text import shortened

@@ -7,6 +7,7 @@ written by other programs.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -34,8 +35,6 @@ from minari._model.frame_stack import StackedLeaf
 from minari._model.metadata import DatasetMetadata
 from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.base import EpisodeWriter, MinariStorage
-from minari._storages.hdf5.appender import StoredEpisode
-from minari._storages.hdf5.attributes import is_damaged, metadata_checksum
 from minari._storages.hdf5.format.chunks import StoredColumn, corners, decompressed, read_column
 from minari._storages.hdf5.format.filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking, codec_of
 from minari._storages.hdf5.format.objects import Filter
@@ -49,11 +48,8 @@ from minari._storages.hdf5.index import (
     checksum_of,
     differing_place,
 )
-from minari._storages.hdf5.infos import with_own_types, without_own_types
 from minari._storages.hdf5.names import DATA_FILE_NAME, to_hdf5_name
-from minari._storages.hdf5.reader import EpisodeFile
 from minari._storages.hdf5.rows import LeafRows
-from minari._storages.hdf5.writer import WriterContext, empty_file, open_writer
 from minari._storages.journal import JOURNAL_NAME, Overlay, has_journal, pending_change
 from minari._storages.mapped_file import MappedFile
 from minari._storages.metadata_file import stamp_of
@@ -64,10 +60,15 @@ from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, is_of_age
 
 
 if TYPE_CHECKING:
-    from minari._storages.hdf5 import legacy, plugins
-else:
-    legacy = LazyModule("minari._storages.hdf5.legacy")  # for few datasets
-    plugins = LazyModule("minari._storages.hdf5.plugins")  # imports h5py, which most datasets do not need
+    from minari._storages.hdf5 import appender, attributes, infos, legacy, plugins, reader, writer
+else:  # what reading values does not need where there is an index
+    appender = LazyModule("minari._storages.hdf5.appender")
+    attributes = LazyModule("minari._storages.hdf5.attributes")
+    infos = LazyModule("minari._storages.hdf5.infos")
+    legacy = LazyModule("minari._storages.hdf5.legacy")
+    plugins = LazyModule("minari._storages.hdf5.plugins")  # imports h5py
+    reader = LazyModule("minari._storages.hdf5.reader")
+    writer = LazyModule("minari._storages.hdf5.writer")
 
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
@@ -145,15 +146,14 @@ class HDF5Storage(MinariStorage):
     def __init__(self, data_path: Path, metadata: DatasetMetadata) -> None:
         super().__init__(data_path, metadata)
         self._file = self.data_path / DATA_FILE_NAME
-        self._place = str(self.data_path)  # which is needed for every read, and takes a path object its time
+        self._file_place = f"{self._place}{os.sep}{DATA_FILE_NAME}"
         self._first_reward: tuple[int, ...] | None = None
         self.reads: int = 0
-        self._reader: tuple[tuple[int, ...], EpisodeFile] | None = None
+        self._reader: tuple[tuple[int, ...], reader.EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
-        #: The file of the last rows that were read, its map, and the positions of leaves in it.
-        self._ready: tuple[tuple[int, ...], MappedFile, dict[ColumnPath, LeafRows]] | None = None
+        self._ready: MappedFile | None = None  # a map that is kept for rows and windows
         self._rows: dict[ColumnPath, LeafRows] = {}  # of the file in this state
-        self._rows_of: object = None
+        self._rows_of: tuple[tuple[int, ...], int] | None = None
         self._take_codec()
         needed = {REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()}
         for leaf in self.frame_stacks:  # an episode has one or the other
@@ -164,6 +164,10 @@ class HDF5Storage(MinariStorage):
         codecs = (self.episode_codec.observations, self.episode_codec.actions)
         paths = [path for codec in codecs for path in codec.paths()]
         frames = [leaf.frames.path for leaf in self.frame_stacks]
+        #: How many rows leaves with rows for each step have in addition to those.
+        self._further_rows = {REWARDS: 0, TERMINATIONS: 0, TRUNCATIONS: 0} | {
+            leaf.path: further for codec, further in zip(codecs, (1, 0), strict=True) for leaf in codec.leaves()
+        }
         self._known_paths = {to_hdf5_name(path): path for path in (*paths, *frames)}
         codec = self.episode_codec
         self._agents = frozenset(codec.names.values()) if isinstance(codec, MultiAgentCodec) else frozenset[str]()
@@ -201,7 +205,7 @@ class HDF5Storage(MinariStorage):
         """Return the data file as it is now, with an index that belongs to it as long as the lock is held."""
         self.reads += 1
         try:
-            file = DataFile(f"{self._place}{os.sep}{DATA_FILE_NAME}", self._change())
+            file = DataFile(self._file_place, self._change())
         except (FileNotFoundError, NotADirectoryError):
             raise DatasetCorruptError(
                 f"The metadata claims {self.total_episodes} episodes, and the file {self._file} that "
@@ -218,15 +222,81 @@ class HDF5Storage(MinariStorage):
         """Return a change that a killed writer has committed but not applied; wait for a commit in progress."""
         return pending_change(self.data_path, DATA_FILE_NAME) if has_journal(self._place) else None
 
-    def _episodes(self, file: DataFile) -> EpisodeFile:
+    def _episodes(self, file: DataFile) -> reader.EpisodeFile:
         """Return the reader of the structures of the file; its results are cached while the file is the same."""
         if self._reader is None or self._reader[0] != file.stamp:
-            self._reader = file.stamp, EpisodeFile(self._file, file.size, self._agents)
+            self._reader = file.stamp, reader.EpisodeFile(self._file, file.size, self._agents)
         self._reader[1].read_at = file.read_at
         return self._reader[1]
 
     def _read_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._read_all(indices, self._read_batch)
+
+    def _read_episode(self, index: int) -> Columns:
+        if not self.verify_checksums:
+            with self._index.lock.current:
+                file = self._opened()
+                found = self._index.find(index)
+            with file:
+                if found is not None and found[0].is_mapped and found[0].is_native:
+                    with suppress(ValueError):  # it is cut off, which reading it in the other way explains
+                        return self._plain_leaves(file, *found)
+        return super()._read_episode(index)
+
+    def _plain_leaves(self, file: DataFile, schema: Schema, places: Sequence[int]) -> dict[ColumnPath, Column]:
+        """Read all leaves of an episode that are stored as they are in memory.
+
+        Raises:
+            ValueError: the file is too short.
+        """
+        leaves = zip(schema.views, places[::2], strict=True)
+        arrays = {path: np.empty((rows, *shape), dtype) for (path, dtype, shape), rows in leaves}
+        file.read_arrays(zip(places[1::2], arrays.values(), strict=True))
+        return arrays
+
+    def get_window(self, episode_index: int, start: int, stop: int) -> dict[str, Any]:
+        """Return consecutive steps of an episode; only these are read if they are stored as they are in memory."""
+        columns = self.unchanged_during(self._mapped_window, episode_index, start, stop)
+        if columns is None:
+            return super().get_window(episode_index, start, stop)
+        return self.episode_codec.decode(episode_index, columns)
+
+    def _mapped_window(self, index: int, start: int, stop: int) -> Columns | None:
+        """Return copies of the rows of a window out of the map; None if it has to be read or refused otherwise."""
+        if type(index) is not int or not 0 <= index < self._metadata.total_episodes or self.verify_checksums:
+            return None
+        with self._index.lock.current:
+            mapped = self._ready
+            if mapped is None or self._index.stamp != mapped.stamp or not self._is_current(mapped):
+                with self._opened() as file:
+                    mapped = self._ready = self._mapped(file)
+            found = self._index.find(index)
+        if found is None or mapped is None or not (found[0].is_mapped and found[0].is_native):
+            return None
+        views = []
+        try:
+            for path, (dtype, shape), rows, offset in self._rows_of_steps(*found, start, stop):
+                views.append((path, mapped.array(offset, (rows, *shape), dtype)))
+            mapped.check_size()
+        except (TypeError, ValueError):  # refused or explained by reading in the other way
+            return None
+        return {path: view.copy() for path, view in views}
+
+    def _rows_of_steps(
+        self, schema: Schema, places: Sequence[int], start: int, stop: int
+    ) -> Iterator[tuple[ColumnPath, tuple[np.dtype[Any], tuple[int, ...]], int, int]]:
+        """Yield the path, dtype and row shape of each leaf, and the number and the offset of its rows of a window.
+
+        Raises:
+            ValueError: a leaf has no such rows, or other ones than those of the steps.
+        """
+        steps = None
+        for (path, dtype, shape), rows, offset in zip(schema.views, places[::2], places[1::2], strict=True):
+            further = self._further_rows.get(path, rows + 1)
+            steps = rows - further if steps is None else steps
+            if rows - further != steps or not 0 <= start < stop <= steps:
+                raise ValueError(f"{rows} rows for the steps from {start} to {stop}")
+            yield path, (dtype, shape), stop - start + further, offset + start * math.prod(shape, start=dtype.itemsize)
 
     def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._read_all(indices, partial(self._read_batch, mapping=True))
@@ -244,7 +314,7 @@ class HDF5Storage(MinariStorage):
                 file = self._opened()
                 mapped = self._mapped(file)
                 leaves = self._leaves_of(file, requests)
-                self._ready = None if mapped is None else (file.stamp, mapped, self._rows)
+                self._ready = mapped
             with file:
                 rows = _gathered(file, mapped, list(zip(leaves, requests, strict=True)))
         except DatasetCorruptError:
@@ -294,14 +364,9 @@ class HDF5Storage(MinariStorage):
 
     def _read_plain_rows(self, requests: Sequence[RowRequest]) -> list[Column] | None:
         """Return the rows out of the map, without opening the file again; None if it has changed, or has to be read."""
-        ready = self._ready
-        if ready is None or has_journal(self._place):
-            return None
-        stamp, mapped, leaves = ready
-        try:
-            if file_stamp(self._file.stat()) != stamp:
-                return None
-        except OSError:
+        mapped, state = self._ready, self._rows_of
+        leaves = self._rows  # which another thread sets before the state
+        if mapped is None or state is None or state[0] != mapped.stamp or not self._is_current(mapped):
             return None
         found = [leaves.get(request.path) for request in requests]
         if not all(leaf is not None and leaf.is_mapped for leaf in found):
@@ -309,6 +374,15 @@ class HDF5Storage(MinariStorage):
         mapped.check_size()
         pairs = zip(found, requests, strict=True)
         return [leaf.from_map(mapped, request) for leaf, request in pairs if leaf is not None]
+
+    def _is_current(self, mapped: MappedFile) -> bool:
+        """Return whether a map is that of the file as it is now, without opening it."""
+        if has_journal(self._place):
+            return False
+        try:
+            return file_stamp(os.stat(self._file_place)) == mapped.stamp  # noqa: PTH116 (a path object takes longer)
+        except OSError:
+            return False
 
     def has_plain_rows(self, request: RowRequest) -> bool:
         """Return whether the rows of a request are stored as they are in memory."""
@@ -456,10 +530,7 @@ class HDF5Storage(MinariStorage):
             if schema.is_mapped and paths is None:
                 if mapped is not None:
                     return mapped.arrays(schema.views, places, schema.size(places))
-                leaves = zip(schema.views, places[::2], strict=True)
-                arrays = {path: np.empty((rows, *shape), dtype) for (path, dtype, shape), rows in leaves}
-                file.read_arrays(zip(places[1::2], arrays.values(), strict=True))
-                return arrays
+                return self._plain_leaves(file, schema, places)
             columns: dict[ColumnPath, Column] = {}
             plain: list[tuple[int, Column]] = []
             position = 0
@@ -517,7 +588,7 @@ class HDF5Storage(MinariStorage):
     ) -> list[tuple[int, Columns]]:
         """Return the columns of the first episodes, including those that are not stored unchanged in the file."""
         found = self._own_columns(batch, file, mapping, paths)
-        return [(index, without_own_types(columns)) for index, columns in found]
+        return [(index, infos.without_own_types(columns)) for index, columns in found]
 
     def _own_columns(
         self, batch: Sequence[int], file: DataFile, mapping: bool = False, paths: Container[ColumnPath] | None = None
@@ -652,7 +723,7 @@ class HDF5Storage(MinariStorage):
         found = self._metadata_of(batch, file)
         for index, metadata in zip(batch if self.verify_checksums else [], found, strict=False):
             expected = self._index.metadata_checksum(index)
-            if expected != NO_CHECKSUM and is_damaged(metadata_checksum(metadata), expected):
+            if expected != NO_CHECKSUM and attributes.is_damaged(attributes.metadata_checksum(metadata), expected):
                 raise ChecksumError(
                     f"The metadata of episode {index} in {self._file} differs from what was written: its checksum "
                     f"does not match; copy or download the dataset again, or delete {INDEX_NAME} beside the file if "
@@ -671,7 +742,7 @@ class HDF5Storage(MinariStorage):
     def _add_checksums_of_metadata(self, batch: Sequence[int], file: DataFile) -> None:
         for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
             if self._index.metadata_checksum(index) == NO_CHECKSUM:
-                self._index.set_metadata_checksum(index, metadata_checksum(metadata))
+                self._index.set_metadata_checksum(index, attributes.metadata_checksum(metadata))
 
     def _episodes_without_checksums(self, indices: Iterable[int]) -> list[int]:
         remaining, missing = iter(indices), []
@@ -686,7 +757,7 @@ class HDF5Storage(MinariStorage):
     def _add_missing_checksums(self) -> int:
         missing = self._episodes_without_checksums(range(self.total_episodes))
         for index, columns in self._read_columns(missing):
-            checksums = {path: checksum_of(column) for path, column in with_own_types(columns).items()}
+            checksums = {path: checksum_of(column) for path, column in infos.with_own_types(columns).items()}
             with self._index.lock.current:
                 self._index.add_checksums(index, checksums)
         self._add_metadata_checksums(range(self.total_episodes))
@@ -754,7 +825,7 @@ class HDF5Storage(MinariStorage):
 
     def _start(self) -> None:
         with self._file.open("xb") as file:
-            file.write(empty_file())
+            file.write(writer.empty_file())
 
     def _writer(self) -> AbstractContextManager[EpisodeWriter]:
         return self._open_writer(replacing=False)
@@ -775,7 +846,7 @@ class HDF5Storage(MinariStorage):
     @contextmanager
     def _open_writer(self, *, replacing: bool) -> Iterator[EpisodeWriter]:
         with folder_lock(self.data_path):
-            context = WriterContext(
+            context = writer.WriterContext(
                 self._file,
                 self._index,
                 self.total_episodes,
@@ -784,21 +855,21 @@ class HDF5Storage(MinariStorage):
                 self._codec_for,
                 self.durable,
             )
-            with open_writer(context, replacing=replacing) as writer:
-                yield writer
-            if writer.redescribed:
+            with writer.open_writer(context, replacing=replacing) as opened:
+                yield opened
+            if opened.redescribed:
                 with failures_logged(f"Making checksums of the metadata of episodes in {self._file}"):
-                    self._add_metadata_checksums(writer.redescribed)
+                    self._add_metadata_checksums(opened.redescribed)
 
-    def stored_episodes(self, indices: Iterable[int]) -> Iterator[StoredEpisode | EpisodeColumns]:
+    def stored_episodes(self, indices: Iterable[int]) -> Iterator[appender.StoredEpisode | EpisodeColumns]:
         """Return episodes in their stored form, or with their values if their bytes cannot be copied."""
         remaining = iter(indices)
         while batch := list(islice(remaining, _EPISODES_AT_A_TIME)):
             yield from self._at_one_moment(partial(self._stored_batch, batch))
 
-    def _stored_batch(self, batch: Sequence[int], file: DataFile) -> list[StoredEpisode | EpisodeColumns]:
+    def _stored_batch(self, batch: Sequence[int], file: DataFile) -> list[appender.StoredEpisode | EpisodeColumns]:
         self._locate(batch, file)
-        episodes: list[StoredEpisode | EpisodeColumns] = []
+        episodes: list[appender.StoredEpisode | EpisodeColumns] = []
         for index, metadata in zip(batch, self._metadata_of(batch, file), strict=True):
             del metadata["id"]
             total_steps, known = int(metadata.pop("total_steps")), self._index.metadata_checksum(index)
@@ -808,7 +879,9 @@ class HDF5Storage(MinariStorage):
                 self._verify(index, values, self._index.checksums(index))  # since new ones are computed from them
                 episodes.append(EpisodeColumns(total_steps, values, metadata))
             else:
-                episodes.append(StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known))
+                episodes.append(
+                    appender.StoredEpisode(total_steps, columns, metadata, self._checksums_of(index, file), known)
+                )
         return episodes
 
     def _stored_columns(self, index: int, file: DataFile) -> Mapping[ColumnPath, Column | StoredColumn] | None:

@@ -19,7 +19,7 @@ from minari._storages.hdf5 import storage as hdf5_storage
 from minari._storages.hdf5.names import from_hdf5_name, group_name, to_hdf5_name
 from minari._storages.mapped_file import MappedFile
 from minari.dataset.minari_storage import MinariStorage
-from minari.errors import DatasetBusyError, DatasetCorruptError
+from minari.errors import DatasetBusyError, DatasetCorruptError, EpisodeIndexError
 from minari.testing.comparison import assert_episode, assert_same
 from minari.testing.examples import as_buffer, as_continuation, draw_truth
 from minari.testing.storage_suites.suite import ACTIONS, OBSERVATIONS
@@ -437,3 +437,65 @@ def test_directory_that_may_only_be_read_is_read_without_an_index(data_path: Pat
     refused = as_nobody(lambda: str(MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0])])))
     assert "StorageError" in refused
     assert_holds(data_path, TRUTHS)
+
+
+def numbers(count: int, first: int = 0) -> Any:
+    """An episode whose leaves all lie in the file as they are in memory."""
+    return {
+        "observations": np.arange(count + 1.0) + first,
+        "actions": np.arange(count) % 5,
+        "rewards": np.arange(float(count)) + first,
+        "terminations": np.arange(count) == count - 1,
+        "truncations": np.zeros(count, bool),
+        "infos": {},
+    }
+
+
+def test_windows_and_single_episodes_follow_the_file(tmp_path: Path) -> None:
+    """Use nothing that is kept between two reads once the file is another one, or has been cut off."""
+    box = spaces.Box(-np.inf, np.inf, (), np.float64)
+    storage = MinariStorage.new(tmp_path / "data", box, ACTIONS)
+    storage.update_episodes(as_buffer(numbers(count)) for count in (4, 600))
+    other, file = MinariStorage.read(storage.data_path), storage.data_path / "main_data.hdf5"
+
+    def seen(index: int, start: int, stop: int) -> list[float]:
+        window, episode = other.get_window(index, start, stop), other.get_episode(index)
+        assert_same(window["observations"], episode["observations"][start : stop + 1])
+        assert_same(episode, next(other.get_episodes((index,))))
+        rewards: list[float] = window["rewards"].tolist()
+        return rewards
+
+    assert seen(1, 2, 4) == [2.0, 3.0]
+    storage.update_episodes([as_buffer(numbers(3, 90))])
+    assert seen(2, 1, 3) == [91.0, 92.0]
+    content = bytearray(file.read_bytes())
+    place = content.rindex(np.arange(600.0).tobytes())
+    content[place : place + 8] = np.float64(7).tobytes()
+    with file.open("r+b") as written:  # in place, as another program may change values
+        written.write(content)
+    assert seen(1, 0, 2) == [7.0, 1.0]
+    os.truncate(file, place + 800)
+    for read in (other.get_episode, lambda index: other.get_window(index, 500, 600)):
+        with pytest.raises(DatasetCorruptError):
+            read(1)
+    smaller = MinariStorage.new(tmp_path / "other" / "data", box, ACTIONS)
+    smaller.update_episodes([as_buffer(numbers(5, 40))])
+    for name in ("metadata.json", "main_data.hdf5", *[path.name for path in index_files(smaller.data_path)]):
+        (smaller.data_path / name).replace(storage.data_path / name)
+    for refused in (other.get_episode, lambda index: other.get_window(index, 0, 1)):
+        with pytest.raises((EpisodeIndexError, DatasetCorruptError), match="pisode 2"):
+            refused(2)
+    assert seen(0, 3, 5) == [43.0, 44.0]
+
+
+def test_reading_imports_nothing_that_only_writing_needs(tmp_path: Path) -> None:
+    store(tmp_path, truths=[numbers(3)], observation_space=spaces.Box(-9, 9, (), np.float64))
+    program = f"""
+        import minari, sys
+        minari.load_dataset
+        before = set(sys.modules)
+        dataset = minari.open_dataset({str(tmp_path)!r})
+        list(dataset.iterate_episodes()), dataset.arrays(), dataset.storage.get_window(0, 0, 1)
+        print(*sorted(name for name in set(sys.modules) - before if name.startswith("minari._storages")))
+    """
+    assert run(program).split() == []
