@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from minari._base.checksums import bytes_checksum
 from minari._base.json_text import shortened
+from minari._storages.array_pool import keep_freed_memory
 from minari._storages.base import MinariStorage
 from minari._storages.rows import RowRequest
 from minari.errors import ArgumentError, ArgumentTypeError, EpisodeError, SampleIndexError
@@ -75,6 +76,7 @@ class Samples(ABC):
 
     def _prepare(self) -> None:
         """Set what follows from the arguments and is not pickled."""
+        keep_freed_memory()  # of batches
         codec = self._reader.storage.episode_codec
         spaces = {"observations": codec.observations, "actions": codec.actions, NEXT_OBSERVATIONS: codec.observations}
         fields = self._default_fields() if self._fields is None else self._fields

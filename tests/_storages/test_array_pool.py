@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import platform
 import threading
 from typing import Any
 
@@ -122,3 +123,21 @@ def test_a_program_ends_silently_with_arrays_left() -> None:
         )
         == "(1000, 1000)\n"
     )
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep memory in ways of their own")
+def test_memory_of_batches_is_not_given_back() -> None:
+    """Arrays of some hundred KiB that are made and freed again and again are on pages that the process has."""
+    program = """
+        import resource
+        import numpy as np
+        from minari._storages.array_pool import keep_freed_memory
+        keep_freed_memory()
+        kept = None
+        for turn in range(220):
+            if turn == 20:
+                before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            kept = [np.full(40_000, 1.0), np.full(30_000, 1.0)]  # while the last ones are alive
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 5_000)
+    """
+    assert run(program) == "True\n"
