@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from minari._storages.base import MinariStorage
 from minari.data_collector import EpisodeBuffer
 from minari.errors import ArgumentError, ArgumentTypeError, ChecksumError, DatasetCorruptError, EpisodeError
 from minari.testing.comparison import assert_arrays
+from support.copies import require_format
 
 
 NESTED = gym.spaces.Dict({"x": gym.spaces.Box(-9, 9, (2,)), "pair": gym.spaces.Tuple([gym.spaces.Discrete(9)] * 2)})
@@ -103,6 +105,22 @@ def test_dtypes_that_differ_between_episodes_have_a_common_one(storage: MinariSt
     np.testing.assert_array_equal(arrays["rewards"][:3], before["rewards"][:3])
     np.testing.assert_array_equal(arrays["rewards"][3:], before["rewards"][3:].astype(np.float32))
     np.testing.assert_array_equal(arrays["observations"]["x"], before["observations"]["x"])
+
+
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow", "parquet", "zarr"])
+def test_rewards_of_different_dtypes(tmp_path: Path, data_format: str) -> None:
+    require_format(data_format)
+    storage = MinariStorage.new(tmp_path / "data", NESTED, gym.spaces.Discrete(5), data_format=data_format)
+    buffers = [buffer_of(2 + number) for number in range(40)]
+    storage.update_episodes(
+        replace(buffer, rewards=np.asarray(buffer.rewards, np.float32 if number % 3 else np.float64))
+        for number, buffer in enumerate(buffers)
+    )
+    dataset = MinariDataset(storage)
+    arrays = dataset.arrays(fields=["rewards"])
+    assert arrays["rewards"].dtype == np.dtype(float)
+    np.testing.assert_array_equal(arrays["rewards"], np.concatenate([episode.rewards for episode in dataset]))
+    assert dataset[1:3].arrays()["rewards"].dtype == dataset[1].rewards.dtype
 
 
 def test_whole_numbers_are_not_rounded(storage: MinariStorage) -> None:
