@@ -21,7 +21,7 @@ __all__ = [
     "RowRequest",
     "check_exact",
     "concatenated",
-    "concatenated_in_threads",
+    "concatenated_in_parallel",
     "joined",
     "merged",
     "rows_of",
@@ -190,7 +190,7 @@ def concatenated(requests: Sequence[LeafRequest], episodes: Iterable[tuple[int, 
     return arrays
 
 
-def concatenated_in_threads(
+def concatenated_in_parallel(
     requests: Sequence[LeafRequest],
     episodes: npt.NDArray[np.int64],
     read: Callable[[Sequence[int]], Iterable[tuple[int, Columns]]],

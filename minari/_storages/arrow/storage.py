@@ -26,7 +26,7 @@ from minari._storages.arrow.writer import ArrowWriter, WriterContext
 from minari._storages.base import MinariStorage
 from minari._storages.core import StorageCore
 from minari._storages.metadata_file import SizeCache
-from minari._storages.rows import LeafRequest, concatenated_in_threads
+from minari._storages.rows import LeafRequest, concatenated_in_parallel
 from minari._storages.staged_directory import CHANGES_NAME, open_staged_directory
 from minari.errors import CompressionError, MissingDependencyError
 from minari.spaces import Column, Columns
@@ -112,7 +112,7 @@ class ArrowStorage(MinariStorage):
 
     def _read_concatenated(self, episodes: npt.NDArray[np.int64], requests: Sequence[LeafRequest]) -> list[Column]:
         paths = frozenset(request.path for request in requests)
-        return concatenated_in_threads(requests, episodes, lambda numbers: self.read_parts(numbers, paths))
+        return concatenated_in_parallel(requests, episodes, lambda numbers: self.read_parts(numbers, paths))
 
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         for index, (metadata, _) in self._reader.metadata(indices, self.verify_checksums):
