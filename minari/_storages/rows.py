@@ -48,6 +48,7 @@ class RowRequest(NamedTuple):
             a dimension of its own.
         out: an array that large rows may be written to, if its shape and dtype are those of the result; then it is the
             result.
+        once: True if the caller keeps the rows, so that nothing else has to.
     """
 
     path: ColumnPath
@@ -56,6 +57,7 @@ class RowRequest(NamedTuple):
     rows: npt.NDArray[np.int64]
     length: int | None = None
     out: Column | None = None
+    once: bool = False
 
     @property
     def all_rows(self) -> npt.NDArray[np.int64]:

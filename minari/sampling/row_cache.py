@@ -272,9 +272,8 @@ class _KeptRows:
         begin = int(self._starts[rank]) + first
         if begin + count > len(self._place.rows):
             return False
-        whole = RowRequest(
-            request.path, request.shape, np.repeat(self._episodes[rank], count), np.arange(first, first + count)
-        )
+        episodes, rows = np.repeat(self._episodes[rank], count), np.arange(first, first + count)
+        whole = RowRequest(request.path, request.shape, episodes, rows, once=True)
         (rows,) = self._storage.read_rows([whole])
         if rows.dtype != self._place.rows.dtype:
             return False

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from minari._base.data_file import DataFile
 from minari._base.parallel import map_in_batches
 from minari._storages.array_pool import LARGE
-from minari._storages.hdf5.format.chunks import ChunkTable, decoded_chunk
+from minari._storages.hdf5.decoded_blocks import DecodedBlocks, MemoryBudget
+from minari._storages.hdf5.format.chunks import ChunkTable, check_expansion, decoded_chunk
 from minari._storages.hdf5.format.filters import Chunking
 from minari._storages.hdf5.index import LeafPlace
 from minari._storages.mapped_file import MappedFile
@@ -59,6 +60,7 @@ class LeafRows:
         shape: the shape of a row in the space.
         found: where the leaf lies, see :meth:`EpisodeIndex.leaf`.
         total_rows: the number of rows that the leaf must have in each episode.
+        budget: of memory for what is decoded.
 
     Attributes:
         dtype: of the rows.
@@ -71,11 +73,16 @@ class LeafRows:
         shape: tuple[int, ...],
         found: Iterable[tuple[LeafPlace, npt.NDArray[np.int64], npt.NDArray[np.int64]]],
         total_rows: npt.NDArray[np.int64],
+        budget: MemoryBudget,
     ) -> None:
         self.path, self.shape = path, shape
         self._offsets = np.full(len(total_rows), _NOT_MAPPED)
         self._forms = np.full(len(total_rows), _NOT_MAPPED)  # numbers of compressed layouts
+        self._heights = np.ones(len(total_rows), np.int64)  # of chunks
         self._compressed: list[_Compressed] = []
+        self._budget = budget
+        self._blocks: DecodedBlocks | None = None  # made when they are first asked for
+        self._block_starts = total_rows  # numbers of the first blocks of the episodes, set with them
         self._tables: dict[int, ChunkTable] = {}
         self._table_numbers = 0
         usable = [
@@ -98,7 +105,7 @@ class LeafRows:
                 continue
             if leaf.filters is not None and leaf.chunks is not None:
                 self._forms[episodes] = len(self._compressed)
-                self._offsets[episodes] = places[:, 1]
+                self._offsets[episodes], self._heights[episodes] = places[:, 1], leaf.chunks[0]
                 self._compressed.append(_Compressed(leaf.dtype, leaf.shape, Chunking(leaf.chunks, leaf.filters)))
             elif leaf.chunks is None and leaf.dtype == self.dtype and self._size:
                 self._offsets[episodes] = places[:, 1]
@@ -122,7 +129,7 @@ class LeafRows:
             return None if mapped is None else self.from_map(mapped, request)
         forms = self._forms[episodes]
         if (forms >= 0).all():
-            return self._from_chunks(file, request, forms)
+            return self._from_chunks(file, request)
         if (forms < 0).all() and mapped is not None and (self._offsets[episodes] >= 0).all():
             return self.from_map(mapped, request)
         return None
@@ -175,8 +182,9 @@ class LeafRows:
             return None
         counts = request.counts
         rows = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        wanted = RowRequest(self.path, self.shape, np.repeat(episodes, counts), rows, out=request.target(self.dtype))
-        return self._from_chunks(file, wanted, self._forms[wanted.episodes])
+        target = request.target(self.dtype)
+        self._decode(file, np.repeat(episodes, counts), rows, np.arange(len(rows)), target)
+        return target
 
     def _cut_off(self, mapped: MappedFile) -> DatasetCorruptError:
         return DatasetCorruptError(
@@ -186,19 +194,45 @@ class LeafRows:
 
     # Compressed leaves
 
-    def _from_chunks(self, file: DataFile, request: RowRequest, forms: npt.NDArray[np.int64]) -> Column:
+    def _from_chunks(self, file: DataFile, request: RowRequest) -> Column:
         rows = request.all_rows
         flat = rows.reshape(-1)
         episodes = np.repeat(request.episodes, rows.size // max(len(request.episodes), 1))
-        forms = np.repeat(forms, rows.size // max(len(forms), 1))
         out = request.target(self.dtype)
         result = out.reshape(len(flat), *self.shape)
+        if request.once or not self._from_blocks(file, episodes, flat, result):
+            self._decode(file, episodes, flat, np.arange(len(flat)), result)
+        return out
+
+    def _from_blocks(self, file: DataFile, episodes: Positions, rows: Positions, target: Column) -> bool:
+        """Write rows to an array by way of the blocks that are kept; False if they are not worth keeping."""
+        if self._blocks is None:
+            counts = np.where(self._forms >= 0, -(-self._last // self._heights), 0)
+            self._block_starts = np.cumsum(counts) - counts
+            height = max(form.chunking.shape[0] for form in self._compressed)
+            self._blocks = DecodedBlocks(int(counts.sum()), height, self.shape, self.dtype, self._budget)
+        heights = self._heights[episodes]
+
+        def decode(blocks: Positions, places: Positions, kept: Column) -> None:
+            episodes = self._block_starts.searchsorted(blocks, "right") - 1
+            heights = self._heights[episodes]
+            first = (blocks - self._block_starts[episodes]) * heights
+            counts = np.minimum(heights, self._last[episodes] - first)
+            each = np.repeat(np.arange(len(blocks)), counts)
+            inner = np.arange(len(each)) - np.repeat(np.cumsum(counts) - counts, counts)
+            self._decode(file, episodes[each], first[each] + inner, places[each] + inner, kept)
+
+        return self._blocks.gather(self._block_starts[episodes] + rows // heights, rows % heights, target, decode)
+
+    def _decode(self, file: DataFile, episodes: Positions, rows: Positions, places: Positions, target: Column) -> None:
+        """Write rows of episodes to places in an array."""
+        forms = self._forms[episodes]
         tasks: list[_ChunkTask] = []
         for number in np.unique(forms).tolist():
             form = self._compressed[number]
-            target = result.reshape(len(flat), *form.shape)
             chosen = np.flatnonzero(forms == number)
-            tasks += self._chunk_tasks(file, form, episodes[chosen], flat[chosen], chosen, target)
+            of_form = target.reshape(len(target), *form.shape)
+            tasks += self._chunk_tasks(file, form, episodes[chosen], rows[chosen], places[chosen], of_form)
 
         def decode(task: _ChunkTask) -> None:
             try:
@@ -214,7 +248,6 @@ class LeafRows:
 
         chunk_size = max((form.chunking.size(form.dtype) for form in self._compressed), default=1)
         map_in_batches(decode, tasks, max(1, _ENOUGH_FOR_A_THREAD // chunk_size))
-        return out
 
     def _chunk_tasks(
         self,
@@ -235,7 +268,7 @@ class LeafRows:
             rows[order] - blocks[order] * height,
             places[order],
         )
-        starts = np.flatnonzero(np.diff(episodes, prepend=-1) | np.diff(blocks, prepend=-1)).tolist()
+        starts = np.flatnonzero(np.diff(episodes, prepend=-1) | np.diff(blocks, prepend=-1))
         strips = [
             tuple(
                 slice(start, min(start + side, end)) for start, side, end in zip(corner, sides, form.shape, strict=True)
@@ -243,10 +276,15 @@ class LeafRows:
             for corner in product(*(range(0, end, side) for end, side in zip(form.shape, sides, strict=True)))
         ]
         insides = [tuple(slice(strip.stop - strip.start) for strip in all_sides) for all_sides in strips]
-        for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-            episode, block = int(episodes[begin]), int(blocks[begin])
+        groups = zip(
+            episodes[starts].tolist(),
+            blocks[starts].tolist(),
+            _groups(places, starts),
+            _groups(rows, starts),
+            strict=True,
+        )
+        for episode, block, at, inner in groups:
             table = self._table(file, form, episode)
-            at, inner = _as_slice(places[begin:end]), _as_slice(rows[begin:end])
             for number, (strip, inside) in enumerate(zip(strips, insides, strict=True), block * len(strips)):
                 yield _ChunkTask(episode, table, number, target, at, inner, strip, inside)
 
@@ -256,6 +294,7 @@ class LeafRows:
             shape = (int(self._last[episode]), *form.shape)
             try:
                 table = ChunkTable.read(file.read_at, int(self._offsets[episode]), shape, form.dtype, form.chunking)
+                check_expansion(form.chunking, form.dtype, table.sizes)
             except ValueError as error:
                 raise DatasetCorruptError(
                     f"The {path_name(self.path)} of episode {episode} cannot be read ({error}); the file is damaged, "
@@ -268,12 +307,17 @@ class LeafRows:
         return table
 
 
-def _as_slice(positions: Positions) -> Positions | slice:
-    """Return positions that follow each other as a slice, with which NumPy copies rows at once."""
-    first, count = int(positions[0]), len(positions)
-    if count > 1 and int(positions[-1]) - first == count - 1 and (np.diff(positions) == 1).all():
-        return slice(first, first + count)
-    return positions
+def _groups(positions: Positions, starts: Positions) -> list[Positions | slice]:
+    """Return the groups that begin at some places; as a slice, which NumPy copies at once, if they are consecutive."""
+    ends = np.append(starts[1:], len(positions))
+    breaks = np.cumsum(np.diff(positions, prepend=positions[:1]) != 1)
+    are_slices = breaks[ends - 1] == breaks[starts]
+    return [
+        slice(first, first + end - start) if is_slice else positions[start:end]
+        for first, start, end, is_slice in zip(
+            positions[starts].tolist(), starts.tolist(), ends.tolist(), are_slices.tolist(), strict=True
+        )
+    ]
 
 
 @dataclass(frozen=True, slots=True)

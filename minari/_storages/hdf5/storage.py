@@ -35,7 +35,15 @@ from minari._model.frame_stack import StackedLeaf
 from minari._model.metadata import DatasetMetadata
 from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.base import EpisodeWriter, MinariStorage
-from minari._storages.hdf5.format.chunks import StoredColumn, corners, decompressed, read_column
+from minari._storages.hdf5.decoded_blocks import MemoryBudget
+from minari._storages.hdf5.format.chunks import (
+    ChunkTable,
+    StoredColumn,
+    corners,
+    decompressed,
+    decompressed_rows,
+    read_column,
+)
 from minari._storages.hdf5.format.filters import GZIP, GZIP_FRAME_LEVEL, GZIP_LEVELS, Chunking, codec_of
 from minari._storages.hdf5.format.objects import Filter
 from minari._storages.hdf5.index import (
@@ -56,7 +64,7 @@ from minari._storages.metadata_file import stamp_of
 from minari._storages.rows import LeafRequest, RowRequest, merged, split
 from minari.errors import ChecksumError, DatasetBusyError, DatasetCorruptError, MissingDependencyError
 from minari.progress import track
-from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, is_of_agent, native, path_name
+from minari.spaces import Column, ColumnPath, Columns, EpisodeColumns, has_no_space, is_of_agent, native, path_name
 
 
 if TYPE_CHECKING:
@@ -73,6 +81,8 @@ else:  # what reading values does not need where there is an index
 
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
+_PLAIN_INFO: Final = 2  # parts of the path of an info that is one column; the others may have rows of another kind
+_MOST_DECODED: Final = 2**28  # bytes of decoded rows that are kept for the next batches
 MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
 _PATIENCE = 30.0  # seconds to wait for a moment without a commit
 
@@ -154,6 +164,7 @@ class HDF5Storage(MinariStorage):
         self._ready: MappedFile | None = None  # a map that is kept for rows and windows
         self._rows: dict[ColumnPath, LeafRows] = {}  # of the file in this state
         self._rows_of: tuple[tuple[int, ...], int] | None = None
+        self._budget = MemoryBudget(0)  # of what they keep in memory
         self._take_codec()
         needed = {REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()}
         for leaf in self.frame_stacks:  # an episode has one or the other
@@ -397,13 +408,13 @@ class HDF5Storage(MinariStorage):
             if unknown:
                 self._locate(unknown, file)
                 self._index.save()
-            self._rows, self._rows_of = {}, state
+            self._rows, self._rows_of, self._budget = {}, state, MemoryBudget(_MOST_DECODED)
         for request in requests:
             if request.path not in self._rows:
                 total_rows = self._steps_of(request.path, state[1])
                 total_rows = total_rows + self.rows_beyond_steps(request.path)
                 found = self._index.leaf(request.path)
-                self._rows[request.path] = LeafRows(request.path, request.shape, found, total_rows)
+                self._rows[request.path] = LeafRows(request.path, request.shape, found, total_rows, self._budget)
         return [self._rows[request.path] for request in requests]
 
     def _have_column(self, path: ColumnPath, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -555,6 +566,53 @@ class HDF5Storage(MinariStorage):
         except (ValueError, MemoryError) as error:
             raise self._cut_off(index, error) from error
         return columns
+
+    def _read_window(self, index: int, start: int, stop: int) -> Columns | None:
+        if self.verify_checksums:  # of whole episodes
+            return None
+        with suppress(DatasetCorruptError), ExitStack() as stack:  # the whole episode says what is damaged
+            with self._index.lock.current:
+                file = stack.enter_context(self._opened())
+                self._locate([index], file)
+                schema, places = self._placed(index)
+            if not schema.needs_hdf5:
+                return self._window_leaves(file, index, schema, places, range(start, stop))
+        return None
+
+    def _window_leaves(
+        self, file: DataFile, index: int, schema: Schema, places: Sequence[int], steps: range
+    ) -> Columns | None:
+        """Read the rows of consecutive steps of an episode; None if a leaf has to be read as a whole."""
+        columns: dict[ColumnPath, Column] = {}
+        placed, position = [], 0
+        for leaf in schema.leaves:
+            placed.append((leaf, places[position], places[position + 1]))
+            position += 1 + leaf.pieces
+        total_steps = next((count for leaf, count, _ in placed if leaf.path == REWARDS), -1)
+        for leaf, count, offset in placed:
+            further = self.rows_beyond_steps(leaf.path)
+            if leaf.dtype is None or not self._has_rows(leaf) or count != total_steps + further:
+                return None
+            rows = range(steps.start, steps.stop + further)
+            try:
+                if leaf.chunks is None or leaf.filters is None:
+                    first = offset + rows.start * math.prod(leaf.shape, start=leaf.dtype.itemsize)
+                    column = file.new_array(first, (len(rows), *leaf.shape), leaf.dtype)
+                else:
+                    chunking = Chunking(leaf.chunks, leaf.filters)
+                    shape = (count, *leaf.shape)
+                    table = ChunkTable.read(file.read_at, offset, shape, leaf.dtype, chunking)
+                    column = decompressed_rows(file.read_chunk, table, leaf.shape, rows, map_in_batches)
+            except ValueError as error:
+                raise self._damaged(index, leaf, error) from error
+            columns[leaf.path] = native(column)
+        return columns
+
+    def _has_rows(self, leaf: LeafPlace) -> bool:
+        """Return whether a leaf has one row a step, each of which can be read alone."""
+        is_info = has_no_space(leaf.path) and len(leaf.path) == _PLAIN_INFO
+        has_rows = is_info or leaf.path in self._further_rows or self.frame_stacks.of_frames(leaf.path) is not None
+        return has_rows and (leaf.chunks is None or leaf.filters is not None)
 
     def _cut_off(self, index: int, error: Exception) -> DatasetCorruptError:
         return DatasetCorruptError(

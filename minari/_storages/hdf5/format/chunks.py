@@ -297,6 +297,41 @@ def decoded_chunk(read_at: ReadAt, table: ChunkTable, number: int) -> npt.NDArra
     return _decoded(table.piece(read_at, number), table.dtype, table.chunking)
 
 
+def decompressed_rows(
+    read_at: ReadAt, table: ChunkTable, row_shape: tuple[int, ...], rows: range, map_chunks: Map = one_by_one
+) -> npt.NDArray[Any]:
+    """Return consecutive rows of a column, of which only the chunks that have them are read and decoded.
+
+    Args:
+        read_at: returns bytes of the file; called in several threads.
+        table: the chunks of the column, which has these rows.
+        row_shape: shape of a row.
+        rows: numbers of the rows.
+        map_chunks: calls a function for all chunks, possibly in several threads.
+
+    Raises:
+        ValueError: a chunk is damaged, or the file ends before it does.
+    """
+    height, *sides = table.chunking.shape
+    check_expansion(table.chunking, table.dtype, table.sizes)
+    array = np.empty((len(rows), *row_shape), table.dtype)
+    strips = list(corners(row_shape, sides))
+    blocks = range(rows.start // height, -(-rows.stop // height))
+
+    def decode(place: tuple[int, int]) -> None:
+        block, strip = place
+        chunk = decoded_chunk(read_at, table, block * len(strips) + strip)
+        first, last = max(rows.start, block * height), min(rows.stop, (block + 1) * height)
+        where = (slice(first - rows.start, last - rows.start), *_around(strips[strip], sides))
+        part = array[where]
+        inside = (slice(first - block * height, last - block * height), *map(slice, part.shape[1:]))
+        part[...] = chunk[inside]
+
+    places = product(blocks, range(len(strips)))
+    map_chunks(decode, places, _chunks_at_a_time(table.chunking.size(table.dtype)))
+    return array
+
+
 def _decoded(piece: Piece, dtype: np.dtype[Any], chunking: Chunking) -> npt.NDArray[Any]:
     data = decoded(piece.data, chunking.size(dtype), chunking.filters, piece.skipped)
     return data.view(dtype).reshape(chunking.shape)
