@@ -10,7 +10,7 @@ import numpy as np
 from minari._model.episode_buffer import BufferBatch, EpisodeBuffer
 
 
-__all__ = ["in_batches"]
+__all__ = ["in_batches", "joined"]
 
 #: What the arrays of an episode have in common with those of others it can be joined with: for each one its dtype and
 #: the shape of a row, nested like the values.
@@ -50,10 +50,15 @@ def _joined(buffers: Sequence[EpisodeBuffer]) -> Iterator[EpisodeBuffer | Buffer
     """Yield episodes of one kind as a batch, if that is worthwhile."""
     if len(buffers) < _FEWEST:
         yield from buffers
-        return
+    else:
+        yield joined(buffers)
+
+
+def joined(buffers: Sequence[EpisodeBuffer]) -> BufferBatch:
+    """Return episodes of one kind as a batch; their columns may be lists of numbers."""
     steps = np.array([len(buffer.rewards) for buffer in buffers], np.int64)
     seeds = {} if buffers[0].seed is None else {"seed": np.array([buffer.seed for buffer in buffers], np.int64)}
-    yield BufferBatch(
+    return BufferBatch(
         steps,
         _concatenated([buffer.observations for buffer in buffers]),
         _concatenated([buffer.actions for buffer in buffers]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from minari.spaces import (
     SpaceCodec,
     codec_for,
     is_of_agent,
+    kind_in_batch,
     native,
     path_name,
     without_ones,
@@ -39,6 +41,10 @@ TRUNCATIONS: ColumnPath = ("truncations",)
 #: The results of the steps of an episode, which usually decide its selection.
 OUTCOMES = frozenset({REWARDS, TERMINATIONS, TRUNCATIONS})
 
+_OUTCOME_BYTES = 80  # of a reward, an action and two flags of a step, as objects in lists
+_FLOAT_TYPES = frozenset({float, np.float64})
+_MOST_INT64 = 2**63 - 1
+_FLOAT64 = np.dtype(np.float64)
 _NUMBERS = "biufc"  # kinds of dtypes
 _STORED = _NUMBERS + "OSU"  # those that the columns of any space may have
 _NUMBER_TYPES = frozenset({int, np.float64})  # of most metadata
@@ -58,6 +64,7 @@ class EpisodeCodec:
         observations: codec of the observations.
         actions: codec of the actions.
         outcomes: paths of the columns that :meth:`decode_outcomes` needs.
+        step_bytes: approximate memory of a step that is recorded, in bytes, without texts and infos.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class EpisodeCodec:
         self.actions = codec_for(action_space, (ACTIONS,))
         self.outcomes: frozenset[ColumnPath] = OUTCOMES
         self._least_steps = least_steps
+        self.step_bytes = _OUTCOME_BYTES
         self._columns_without_infos = 3  # rewards, terminations and truncations
         #: The columns of arrays: path, further rows, shape of a row, and this without sides of length 1.
         self._leaves: list[tuple[ColumnPath, int, tuple[int, ...], tuple[int, ...]]] = []
@@ -76,6 +84,7 @@ class EpisodeCodec:
             self._columns_without_infos += len(others)
             for leaf in codec.leaves():
                 if leaf.dtype.kind in _NUMBERS:
+                    self.step_bytes += leaf.dtype.itemsize * math.prod(leaf.shape)
                     self._leaves.append((leaf.path, further_rows, leaf.shape, without_ones(leaf.shape)))
                     others.pop(leaf.path, None)
             self._other_paths += others
@@ -98,6 +107,24 @@ class EpisodeCodec:
         if buffer.infos:
             columns.update(encode_infos(buffer.infos, total_steps + 1))
         return EpisodeColumns(total_steps, columns, reset_metadata(buffer))
+
+    def kind_in_batch(self, buffer: EpisodeBuffer) -> tuple[Any, ...] | None:
+        """Return what episodes have in common of which :meth:`encode_batch` returns what :meth:`encode` does.
+
+        None if the episode has to be encoded alone, as what may be unusual in it is found only then.
+        """
+        seed = buffer.seed
+        is_usual = (
+            not (self._other_paths or buffer.infos or buffer.options or buffer.metadata)
+            and (seed is None or (type(seed) is int and 0 <= seed <= _MOST_INT64))
+            and type(buffer.terminations) is type(buffer.truncations) is np.ndarray
+            and type(buffer.rewards) is list
+            and _FLOAT_TYPES.issuperset(map(type, buffer.rewards))
+        )
+        if not is_usual:
+            return None
+        kinds = kind_in_batch(self.observations, buffer.observations), kind_in_batch(self.actions, buffer.actions)
+        return None if kinds[0] is None or kinds[1] is None else (*kinds, seed is None)
 
     def encode_batch(self, batch: BufferBatch) -> dict[ColumnPath, Column] | None:
         """Return the checked columns of several episodes, without their metadata.
@@ -372,6 +399,8 @@ def _rewards(values: Any) -> Column:
         rewards = np.asarray(values)
     except Exception:  # rows of different shapes, or values of other libraries, which may raise anything
         rewards = _row_by_row(values)
+    if rewards.dtype is _FLOAT64 and rewards.ndim == 1:
+        return rewards
     if rewards.dtype == object:
         rewards = _row_by_row(values)
     if rewards.ndim > 1 and rewards.size == len(rewards):

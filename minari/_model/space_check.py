@@ -17,6 +17,7 @@ from minari.spaces import path_name, uniform_bound, without_ones
 __all__ = ["Outside", "OutsideValues", "SpaceCheck"]
 
 _UNKNOWN = float("inf")
+_SHORT_ROW, _REPEATED_NUMBERS = 64, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class OutsideValues:
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any], owner: str = "") -> None:
         self._owner = f" of {owner}" if owner else ""
-        self._checks = ("Observation", SpaceCheck(observation_space)), ("Action", SpaceCheck(action_space))
+        self._observations, self._actions = SpaceCheck(observation_space), SpaceCheck(action_space)
         self._found: dict[tuple[str, str], tuple[Outside, int]] = {}
         self._is_news: set[tuple[str, str]] = set()
 
@@ -72,7 +73,7 @@ class OutsideValues:
             A sentence for each leaf that has values outside for the first time.
         """
         sentences = []
-        for (name, check), values in zip(self._checks, (observations, actions), strict=True):
+        for name, check, values in self._with(observations, actions):
             for outside in check.outside(values):
                 key = name, outside.path
                 if key in self._found:
@@ -86,8 +87,11 @@ class OutsideValues:
 
     def is_any(self, observations: Any, actions: Any) -> bool:
         """Return whether values of some episodes, column by column, are outside, without counting them."""
-        values = zip(self._checks, (observations, actions), strict=True)
-        return any(check.outside(part) for (_, check), part in values)
+        return any(check.outside(values) for _, check, values in self._with(observations, actions))
+
+    def _with(self, observations: Any, actions: Any) -> tuple[tuple[str, SpaceCheck, Any], ...]:
+        """Return the names of both spaces, their checks, and the values of some episodes."""
+        return ("Observation", self._observations, observations), ("Action", self._actions, actions)
 
     def take_summary(self, *, is_first_time: bool = False) -> list[str]:
         """Return a sentence for each leaf with the totals, and reset the counts.
@@ -184,7 +188,8 @@ def _are_choices(lowest: int, highest: int, values: list[Any]) -> bool:
     types = set(map(type, values))
     if len(types) != 1 or not types <= _WHOLE_NUMBERS:
         return False
-    return all(lowest <= value <= highest for value in map(int, set(values)))
+    numbers = [*map(int, set(values))]
+    return lowest <= min(numbers) and max(numbers) <= highest
 
 
 def _as_numbers(values: Any, shape: tuple[int, ...] | None, any_ones: bool = False) -> npt.NDArray[Any] | None:
@@ -224,6 +229,7 @@ class _Bounds:
         self._any_dtype = any_dtype
         # If all elements have the same bounds, the minimum and maximum of all numbers are sufficient.
         self._least, self._greatest = uniform_bound(low), uniform_bound(high)
+        self._low_rows, self._high_rows = _repeated(low), _repeated(high)
         info = np.iinfo(self._dtype) if self._dtype.kind in "iu" else None
         self._is_whole_dtype = info is not None and (self._least, self._greatest) == (info.min, info.max)
 
@@ -234,9 +240,7 @@ class _Bounds:
             array: the rows.
             is_typed: True if the values came with a dtype, False for Python numbers.
         """
-        is_castable = not is_typed or np.can_cast(array.dtype, self._dtype)
-        is_accepted = self._any_dtype or (is_castable if self._is_box else array.dtype.kind in "biu")
-        is_refused = array.dtype != self._dtype and not is_accepted
+        is_refused = array.dtype != self._dtype and not self._accepts(array.dtype, is_typed)
         if self._holds(array):
             return (0, len(array), f"{array.flat[0]} of the dtype {array.dtype}", _UNKNOWN) if is_refused else None
         with np.errstate(invalid="ignore", over="ignore"):
@@ -250,6 +254,12 @@ class _Bounds:
             return 0, len(array), f"{array.flat[worst]} of the dtype {array.dtype}", excess
         return int(np.argmin(inside)), int(np.count_nonzero(~inside)), str(array.flat[worst]), excess
 
+    def _accepts(self, dtype: np.dtype[Any], is_typed: bool) -> bool:
+        """Return whether numbers of another dtype than that of the space may be inside."""
+        if self._any_dtype:
+            return True
+        return not is_typed or np.can_cast(dtype, self._dtype) if self._is_box else dtype.kind in "biu"
+
     def _holds(self, array: npt.NDArray[Any]) -> bool:
         """Return whether all rows are inside; a NaN is not."""
         if array.size == 0 or (self._is_whole_dtype and array.dtype == self._dtype):
@@ -258,8 +268,18 @@ class _Bounds:
             # Two reductions without temporary arrays: half the time of two elementwise comparisons.
             low_enough = np.maximum.reduce(array, axis=None) <= self._greatest
             return bool(low_enough and np.minimum.reduce(array, axis=None) >= self._least)
-        not_low, not_high = np.count_nonzero(array >= self._low), np.count_nonzero(array <= self._high)
-        return bool(not_low == not_high == array.size)
+        rows = len(self._low_rows)
+        for part in [array] if rows == 1 or len(array) <= rows else np.split(array, range(rows, len(array), rows)):
+            not_low, not_high = part >= self._low_rows[: len(part)], part <= self._high_rows[: len(part)]
+            if not np.count_nonzero(not_low) == np.count_nonzero(not_high) == part.size:
+                return False
+        return True
+
+
+def _repeated(bound: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the bound of a short row for many rows, which NumPy compares in a quarter of the time of broadcasting."""
+    rows = _REPEATED_NUMBERS // bound.size if 0 < bound.size <= _SHORT_ROW else 1
+    return bound[np.newaxis] if rows == 1 else np.repeat(bound[np.newaxis], rows, axis=0)
 
 
 def _bounds_of(space: gym.Space[Any], any_dtype: bool) -> _Bounds | None:

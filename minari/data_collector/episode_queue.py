@@ -213,6 +213,7 @@ class EpisodeQueue:
             return
         self._forget_what_is_gone()
         self._settle()
+        self._memory.encode_waiting()
         if not self._memory.ready:
             return
         begins = self._written.recording is None
@@ -361,6 +362,7 @@ class EpisodeQueue:
 
     def _append_all_to(self, dataset: MinariDataset, skips: bool) -> None:
         if self._written.recording is None:
+            self._memory.encode_waiting()
             with dataset.appending():
                 append_encoded(dataset.storage, in_batches(self._memory.ready), self._written.codec)
             return

@@ -1,4 +1,8 @@
-"""The finished episodes of a collector in memory: encoded when they end, and set aside if they cannot be stored."""
+"""The finished episodes of a collector in memory: encoded, and set aside if they cannot be stored.
+
+An episode in which everything is as usual waits until there are many of them, which are encoded together. Any other
+is encoded when it ends, so that problems are reported immediately.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 from minari._base.json_text import shortened
+from minari._model.buffer_batches import joined
 from minari._model.episode_buffer import AnyEpisodeBuffer, BufferBatch, EpisodeBuffer, MultiAgentEpisodeBuffer
 from minari._model.episode_codec import REWARDS, size_of, without_info
 from minari._model.infos import discard_info
@@ -26,6 +31,8 @@ PendingWarning: TypeAlias = str | UnfitEpisodeWarning
 
 _BUFFER_BYTES = 64 * 2**20
 _LARGE_BYTES = 2**20  # of batches, from which on joining them costs more than it saves
+_SMALL_BYTES = 2**16  # of episodes that are encoded together
+_ENCODED_AT_A_TIME = 512  # episodes
 
 
 @dataclass(eq=False, slots=True)
@@ -36,9 +43,11 @@ class Finished:
         steps: number of its steps.
         index: its number among all recorded episodes; that of a storable episode may change.
         buffer: the recorded buffer, until it is encoded, or the batch of buffers that it is part of.
+        kind: what episodes have in common that are encoded together; None for one that does not wait for that.
         batch: the batch with the encoded episode, if it is part of one.
         number: its number in the batch.
         episode: the encoded episode, unless it is part of a batch.
+        size: its approximate memory in bytes, if it can be stored.
         error: the reason why it cannot be stored.
         row: its row in the last attempt to write; it has been written if the recording has more episodes.
     """
@@ -46,9 +55,11 @@ class Finished:
     steps: int
     index: int
     buffer: AnyEpisodeBuffer | BufferBatch | None
+    kind: tuple[Any, ...] | None = None
     batch: EpisodeBatch | None = None
     number: int = 0
     episode: EpisodeColumns | None = None
+    size: int = 0
     error: Exception | None = None
     row: int = sys.maxsize
 
@@ -58,9 +69,14 @@ class Finished:
         return self.episode is not None or self.batch is not None
 
     @property
+    def is_waiting(self) -> bool:
+        """Return whether it waits to be encoded with others of its kind."""
+        return self.kind is not None and not self.is_encoded
+
+    @property
     def is_ready(self) -> bool:
-        """Return whether it is encoded and can be stored."""
-        return self.is_encoded and self.error is None
+        """Return whether it can be stored; it is encoded, or waits for that."""
+        return self.error is None and (self.kind is not None or self.is_encoded)
 
     def separate(self) -> EpisodeColumns | None:
         """Return the encoded episode, which is no longer part of a batch."""
@@ -68,13 +84,6 @@ class Finished:
             self.episode = self.batch[self.number]
             self.batch = self.buffer = None
         return self.episode
-
-    @property
-    def size(self) -> int:
-        """Return the approximate memory of the encoded episode in bytes."""
-        if self.batch is not None:
-            return self.batch.nbytes // len(self.batch)
-        return 0 if self.episode is None else size_of(self.episode)
 
 
 class FinishedEpisodes:
@@ -95,6 +104,7 @@ class FinishedEpisodes:
         self, written: OpenRecording, describe: Callable[[dict[str, Any]], Mapping[str, Any]], buffer_steps: int
     ) -> None:
         self._written, self._describe, self._buffer_steps = written, describe, buffer_steps
+        self._has_plain_statistics = type(describe) is EpisodeMetadataCallback
         self.kept: list[Finished] = []
         self.steps = 0
         self.warnings: list[PendingWarning] = []
@@ -157,9 +167,9 @@ class FinishedEpisodes:
             self._reward_shape = self._reward_shape_of(ready[0])
 
     def _reward_shape_of(self, finished: Finished) -> tuple[int, ...] | None:
-        """Return the shape of the reward of a step of an encoded episode."""
+        """Return the shape of the reward of a step of a storable episode."""
         encoded = finished.batch or finished.episode
-        return None if encoded is None else self._written.codec.reward_shape(encoded.columns)
+        return () if encoded is None else self._written.codec.reward_shape(encoded.columns)
 
     # Adding
 
@@ -170,6 +180,8 @@ class FinishedEpisodes:
             self.kept.append(Finished(len(buffer), self._written.episodes + len(self.kept), buffer))
         self._latest = weakref.ref(buffer)
         self.encode_new()
+        if is_known:
+            self.recount()
 
     def add_batch(self, batch: BufferBatch) -> bool:
         """Add and encode the episodes of a batch; a second call for the same one completes the first.
@@ -184,8 +196,9 @@ class FinishedEpisodes:
         if encoded is None:
             return False
         was_empty, first = not self.steps, self._written.episodes + len(self.kept)
+        size = encoded.nbytes // len(encoded)
         self.kept += [
-            Finished(steps, first + number, batch, encoded, number)
+            Finished(steps, first + number, batch, batch=encoded, number=number, size=size)
             for number, steps in enumerate(batch.total_steps.tolist())
         ]
         if was_empty:
@@ -198,7 +211,7 @@ class FinishedEpisodes:
 
     def _encoded_batch(self, batch: BufferBatch) -> EpisodeBatch | None:
         """Return encoded episodes; None if one is unusual, or needs the callback."""
-        if type(self._describe) is not EpisodeMetadataCallback:
+        if not self._has_plain_statistics:
             return None
         columns = self._written.codec.encode_batch(batch)
         if columns is None or self._reward_shape not in (None, columns[REWARDS].shape[1:]):
@@ -209,14 +222,46 @@ class FinishedEpisodes:
         )
 
     def encode_new(self) -> None:
-        """Encode the latest episodes that are not encoded yet, and report those that cannot be stored."""
+        """Encode the latest episodes, apart from those that wait for that, and report those that cannot be stored."""
         first = len(self.kept)
-        while first and not self.kept[first - 1].is_encoded and self.kept[first - 1].error is None:
+        while first and not self.kept[first - 1].is_ready and self.kept[first - 1].error is None:
             first -= 1
         for finished in self.kept[first:]:
-            self._encode(finished)
+            if not self._waits(finished):
+                self._encode(finished)
             if finished.error is not None:
                 self.warnings.append(_unfit_warning(finished))
+
+    def _waits(self, finished: Finished) -> bool:
+        """Let an episode wait to be encoded with others if it is small and nothing in it is unusual."""
+        buffer, codec = finished.buffer, self._written.codec
+        if not self._has_plain_statistics or not isinstance(buffer, EpisodeBuffer):
+            return False
+        size, kind = finished.steps * codec.step_bytes, codec.kind_in_batch(buffer)
+        if kind is None or size > _SMALL_BYTES or self._reward_shape not in (None, ()):
+            return False
+        finished.size, finished.kind, self._reward_shape = size, kind, ()
+        self._count(finished)
+        return True
+
+    def encode_waiting(self) -> None:
+        """Encode the episodes that wait for that."""
+        for is_waiting, group in groupby(self.kept, lambda finished: finished.is_waiting and finished.kind):
+            episodes = list(group) if is_waiting else []
+            for start in range(0, len(episodes), _ENCODED_AT_A_TIME):
+                self._encode_together(episodes[start : start + _ENCODED_AT_A_TIME])
+        self.recount()
+
+    def _encode_together(self, waiting: Sequence[Finished]) -> None:
+        buffers = [finished.buffer for finished in waiting if isinstance(finished.buffer, EpisodeBuffer)]
+        batch = self._encoded_batch(joined(buffers))
+        size = 0 if batch is None else batch.nbytes // len(batch)
+        for number, finished in enumerate(waiting):
+            if batch is None:
+                finished.kind = None
+                self._encode(finished)
+            else:
+                finished.size, finished.number, finished.batch, finished.buffer = size, number, batch, None
 
     def _encode(self, finished: Finished) -> None:
         """Encode an episode, or keep the reason why that is not possible."""
@@ -235,10 +280,14 @@ class FinishedEpisodes:
                 finished.error = other_reward_shape(shape, self._reward_shape)
             if finished.error is not None:
                 return
-            self._oldest = self._oldest if self.steps else time.monotonic()
-            self._ready_count += 1
-            self.steps += finished.steps
-            self._bytes += size_of(finished.episode)
+            finished.size = size_of(finished.episode)
+            self._count(finished)
+
+    def _count(self, finished: Finished) -> None:
+        self._oldest = self._oldest if self.steps else time.monotonic()
+        self._ready_count += 1
+        self.steps += finished.steps
+        self._bytes += finished.size
 
     def _encoded(self, buffer: AnyEpisodeBuffer) -> EpisodeColumns:
         codec, index = self._written.codec, self._written.episodes + self._ready_count
@@ -286,6 +335,7 @@ class FinishedEpisodes:
                     discard_info(trajectory.infos, name)
             if finished.episode is not None:  # a batch has no infos
                 finished.episode = without_info(finished.episode, name)
+                finished.size = size_of(finished.episode)
 
     def _close_gap(self, index: int) -> None:
         """Close the gap in the numbers after an episode was dropped."""
@@ -359,12 +409,12 @@ def in_batches(ready: Sequence[Finished]) -> list[EpisodeColumns | EpisodeBatch]
             found += [episode for finished in episodes if (episode := finished.separate()) is not None]
         else:
             found.append(batch)
-    joined: list[EpisodeColumns | EpisodeBatch] = []
+    fewer: list[EpisodeColumns | EpisodeBatch] = []
     for _, group in groupby(found, lambda part: part.kinds if isinstance(part, EpisodeBatch) else None):
         parts = list(group)
         batches = [part for part in parts if isinstance(part, EpisodeBatch)]
-        joined += _joined(batches) if batches else parts
-    return joined
+        fewer += _joined(batches) if batches else parts
+    return fewer
 
 
 def _joined(batches: Sequence[EpisodeBatch]) -> list[EpisodeBatch]:

@@ -195,6 +195,8 @@ class ArrayCodec(SpaceCodec):
             column = np.asarray(values)
         except Exception:  # rows of different shapes, or values of other libraries, which may raise anything
             column = self._row_by_row(values)
+        if column.dtype == self.dtype and column.ndim and column.shape[1:] == self.shape:
+            return {self.path: column}
         if column.dtype.kind not in "biufc":
             column = self._row_by_row(values)
         if column.shape == (0,):
@@ -473,6 +475,39 @@ def _common_count(parent: SpaceCodec, codecs: Any, columns: Columns) -> int | No
         known = {codec.name: codec.count(columns) for codec in codecs}
         raise EpisodeError(f"The parts of the {parent.name} differ in length: {known}; every step needs each of them.")
     return counts.pop() if counts else None
+
+
+def kind_in_batch(codec: SpaceCodec, values: Any) -> Any:
+    """Return what values have in common that can be encoded together, one episode after the other, without an error.
+
+    Args:
+        codec: their codec.
+        values: values of an episode, as :meth:`SpaceCodec.encode` takes them.
+
+    Returns:
+        The dtypes of the leaves; None if the values have to be encoded alone.
+    """
+    if type(codec) is ArrayCodec:
+        return _kind_of_array(codec, values)
+    kinds: list[Any] = []
+    if type(codec) is DictCodec and type(values) is dict and values.keys() == codec.codecs.keys():
+        kinds = [kind_in_batch(part, values[key]) for key, part in codec.codecs.items()]
+    elif type(codec) is TupleCodec and type(values) is tuple and len(values) == len(codec.codecs):
+        kinds = list(map(kind_in_batch, codec.codecs, values))
+    return tuple(kinds) if kinds and all(kind is not None for kind in kinds) else None
+
+
+def _kind_of_array(codec: ArrayCodec, values: Any) -> np.dtype[Any] | type | None:
+    if type(values) is np.ndarray:
+        is_kept = values.dtype == codec.dtype or values.dtype.kind == codec.dtype.kind == "f"
+        return values.dtype if is_kept and values.shape[1:] == codec.shape else None
+    if type(values) is not list or codec.shape or not values:
+        return None
+    types = set(map(type, values))
+    if types == {codec.dtype.type}:
+        return codec.dtype
+    are_whole = types == {int} and codec.dtype == np.int64 and min(values) >= -(2**63) and max(values) < 2**63
+    return int if are_whole else None
 
 
 def _brief(value: Any) -> str:

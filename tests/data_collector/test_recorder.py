@@ -6,6 +6,7 @@ import copy
 import itertools
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from hypothesis import strategies as st
 import minari.data_collector
 from minari import DataCollector
 from minari._model import infos as infos_module
+from minari._model.buffer_batches import joined
 from minari._model.infos import append_info
 from minari.data_collector.recorder import EpisodeRecorder
 from minari.dataset.encoding import EpisodeCodec
 from minari.dataset.episode_buffer import EpisodeBuffer
-from minari.spaces import path_name
+from minari.spaces import EpisodeBatch, path_name
 from minari.testing.comparison import assert_same
 from support.scripted import ScriptedEnv
 
@@ -187,6 +189,42 @@ def test_episodes_of_any_length_are_not_written_over() -> None:
 
     lengths = [3, 200, 190, 40, 63, 64, 65, 150, 500, 1, 370, 380]
     assert_stored_alike(BOX, [(step(next(first))[::5], [step(next(first)) for _ in range(n)]) for n in lengths])
+
+
+@given(
+    st.lists(st.tuples(st.tuples(vectors | odd_vectors, usual_infos | odd_infos), usual_steps | odd_steps), max_size=5),
+    st.lists(st.tuples(st.tuples(vectors, usual_infos), steps_of_vectors), min_size=2, max_size=5),
+)
+def test_episodes_of_one_kind_are_encoded_together_as_alone(odd: Any, usual: Any) -> None:
+    recorder, codec = EpisodeRecorder(BOX, DISCRETE), EpisodeCodec(BOX, DISCRETE)
+    buffers = [in_recorder(recorder, reset, steps) for reset, steps in odd + usual]
+    kinds = [codec.kind_in_batch(buffer) for buffer in buffers]
+    for kind in {kind for kind in kinds if kind is not None}:
+        group = [buffer for buffer, its_kind in zip(buffers, kinds, strict=True) if its_kind == kind]
+        batch = joined(group)
+        columns = codec.encode_batch(batch)
+        assert columns is not None
+        for buffer, found in zip(group, EpisodeBatch(batch.total_steps, columns, batch.metadata), strict=True):
+            expected = codec.encode(buffer)
+            assert_same(*({path_name(path): v for path, v in one.columns.items()} for one in (found, expected)))
+            assert (found.total_steps, found.metadata) == (expected.total_steps, expected.metadata)
+
+
+def test_usual_episodes_have_a_kind() -> None:
+    recorder, codec = EpisodeRecorder(BOX, DISCRETE), EpisodeCodec(BOX, DISCRETE)
+    reset, step = (np.zeros(2, np.float32), {}), (np.ones(2, np.float32), np.int64(1), 1.0, False, True, {})
+    usual = in_recorder(recorder, reset, [step] * 3)
+    assert codec.kind_in_batch(usual) is not None
+    for name, value in {
+        "infos": {"a": [1, 2, 3, 4]},
+        "options": {"a": 1},
+        "seed": 2**63,
+        "rewards": [1.0, 1, 1.0],
+        "actions": [np.int64(1), 1, np.int64(1)],
+        "terminations": [False, 0, False],
+        "observations": np.zeros((4, 3), np.float32),
+    }.items():
+        assert codec.kind_in_batch(replace(usual, **{name: value})) is None, name
 
 
 # Interruptions

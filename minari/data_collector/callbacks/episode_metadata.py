@@ -73,15 +73,16 @@ def statistics_of_batch(
         sums = np.add.reduceat(padded, zeros)
         return sums, (sums / total_steps).astype(rewards.dtype)
 
-    total, mean = sums_and_means(rewards)
-    deviations = rewards - np.repeat(mean, total_steps)
-    return {
-        "rewards_sum": total,
-        "rewards_mean": mean,
-        "rewards_std": np.sqrt(sums_and_means(deviations * deviations)[1]),
-        "rewards_max": np.maximum.reduceat(rewards, starts),
-        "rewards_min": np.minimum.reduceat(rewards, starts),
-    }
+    with np.errstate(over="ignore", invalid="ignore"):  # the program may turn warnings into exceptions
+        total, mean = sums_and_means(rewards)
+        deviations = rewards - np.repeat(mean, total_steps)
+        return {
+            "rewards_sum": total,
+            "rewards_mean": mean,
+            "rewards_std": np.sqrt(sums_and_means(deviations * deviations)[1]),
+            "rewards_max": np.maximum.reduceat(rewards, starts),
+            "rewards_min": np.minimum.reduceat(rewards, starts),
+        }
 
 
 def _statistics(rewards: npt.NDArray[np.float64]) -> dict[str, Any]:
