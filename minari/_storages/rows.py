@@ -105,6 +105,16 @@ class LeafRequest(NamedTuple):
                 f"{self.shape}, which do not fit in memory; read fewer episodes or fields at once."
             ) from None
 
+    def rows_of(self, episodes: npt.NDArray[np.int64], dtype: np.dtype[Any]) -> RowRequest:
+        """Return the request of the same rows one by one, to be written to an array of a dtype.
+
+        Raises:
+            MemoryError: the array is too large.
+        """
+        counts, target = self.counts, self.target(dtype)
+        rows = np.arange(len(target)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return RowRequest(self.path, self.shape, np.repeat(episodes, counts), rows, out=target, once=True)
+
 
 def merged(requests: Sequence[RowRequest]) -> RowRequest:
     """Return several requests of one leaf as one, of shape (N,), see :func:`split`."""

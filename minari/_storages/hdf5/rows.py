@@ -24,7 +24,7 @@ from minari._storages.hdf5.format.chunks import ChunkTable, check_expansion, dec
 from minari._storages.hdf5.format.filters import Chunking
 from minari._storages.hdf5.index import LeafPlace
 from minari._storages.mapped_file import MappedFile
-from minari._storages.rows import LeafRequest, RowRequest, check_exact
+from minari._storages.rows import RowRequest, check_exact
 from minari.errors import DatasetCorruptError
 from minari.spaces import Column, ColumnPath, path_name, without_ones
 
@@ -64,6 +64,7 @@ class LeafRows:
 
     Attributes:
         dtype: of the rows.
+        size: of a row in bytes.
         is_mapped: True if every row lies in the file as it is in memory.
     """
 
@@ -99,7 +100,7 @@ class LeafRows:
         self.is_mapped = False
         self.dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
         check_exact(dtypes, self.dtype, path)
-        self._size = math.prod(shape, start=self.dtype.itemsize)
+        self.size = math.prod(shape, start=self.dtype.itemsize)
         for leaf, episodes, places in usable:
             if leaf.dtype is None:
                 continue
@@ -107,12 +108,12 @@ class LeafRows:
                 self._forms[episodes] = len(self._compressed)
                 self._offsets[episodes], self._heights[episodes] = places[:, 1], leaf.chunks[0]
                 self._compressed.append(_Compressed(leaf.dtype, leaf.shape, Chunking(leaf.chunks, leaf.filters)))
-            elif leaf.chunks is None and leaf.dtype == self.dtype and self._size:
+            elif leaf.chunks is None and leaf.dtype == self.dtype and self.size:
                 self._offsets[episodes] = places[:, 1]
         self.is_mapped = bool((self._forms < 0).all() and (self._offsets >= 0).all())
         mapped = self._offsets[(self._forms < 0) & (self._offsets >= 0)]
-        self._unit = math.gcd(int(np.gcd.reduce(mapped)) if len(mapped) else 0, self._size) or 1
-        self._units, self._step = self._offsets // self._unit, self._size // self._unit
+        self._unit = math.gcd(int(np.gcd.reduce(mapped)) if len(mapped) else 0, self.size) or 1
+        self._units, self._step = self._offsets // self._unit, self.size // self._unit
         self._end = int(mapped.max(initial=0))
         self._last = total_rows
 
@@ -141,7 +142,7 @@ class LeafRows:
             DatasetCorruptError: the file has been cut off.
         """
         dtype, length = self.dtype, request.length or 1
-        size = length * self._size
+        size = length * self.size
         units = self._units.take(request.episodes)
         rows = request.rows
         at = (units if rows.ndim == 1 else units[:, None]) + rows * self._step
@@ -170,21 +171,7 @@ class LeafRows:
         offsets = self._offsets[episodes]
         if (offsets < 0).any() or (self._forms[episodes] >= 0).any():
             return None
-        return offsets, self._last[episodes] * self._size
-
-    def decoded(self, file: DataFile, request: LeafRequest, episodes: npt.NDArray[np.int64]) -> Column | None:
-        """Return all rows of episodes out of their compressed chunks; None if another way of reading is needed.
-
-        Raises:
-            DatasetCorruptError: a chunk is damaged.
-        """
-        if not len(episodes) or (self._forms[episodes] < 0).any():
-            return None
-        counts = request.counts
-        rows = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        target = request.target(self.dtype)
-        self._decode(file, np.repeat(episodes, counts), rows, np.arange(len(rows)), target)
-        return target
+        return offsets, self._last[episodes] * self.size
 
     def _cut_off(self, mapped: MappedFile) -> DatasetCorruptError:
         return DatasetCorruptError(

@@ -83,6 +83,8 @@ _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
 _PLAIN_INFO: Final = 2  # parts of the path of an info that is one column; the others may have rows of another kind
 _MOST_DECODED: Final = 2**28  # bytes of decoded rows that are kept for the next batches
+_FEW_ROWS: Final = 64  # of an episode, up to which they are copied one by one rather than read together,
+_FEW_BYTES: Final = 2**14  # unless they are large
 MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
 _PATIENCE = 30.0  # seconds to wait for a moment without a commit
 
@@ -353,16 +355,20 @@ class HDF5Storage(MinariStorage):
         Raises:
             DatasetCorruptError: the file is cut off, or a chunk is damaged.
         """
+        found: list[Column | None] = []
+        plain = []
         with ExitStack() as stack:
             with self._index.lock.current:
                 file = stack.enter_context(self._opened())
                 leaves = self._leaves_of(file, requests)
-            found: list[Column | None] = []
-            plain = []
+                mapped = self._mapped(file)
+            if mapped is not None:
+                mapped.check_size()
             for leaf, request in zip(leaves, requests, strict=True):
-                pieces = leaf.pieces_of(episodes)
-                if pieces is None:
-                    found.append(leaf.decoded(file, request, episodes))
+                pieces, rows = leaf.pieces_of(episodes), request.counts.mean()
+                is_short = mapped is not None and rows <= _FEW_ROWS and rows * leaf.size <= _FEW_BYTES
+                if pieces is None or is_short:
+                    found.append(leaf.gather(file, mapped, request.rows_of(episodes, leaf.dtype)))
                 else:
                     array = request.target(leaf.dtype)
                     plain.append((array, *pieces))
