@@ -18,7 +18,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -333,19 +333,29 @@ class EpisodeIndex:
     def leaf(self, path: ColumnPath) -> list[tuple[LeafPlace, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
         """Return where a leaf lies: its layouts, each with the episodes and, in a row, their row counts and offsets."""
         found = []
-        numbers = self._rows[: self._count, 0]
-        for number, schema in enumerate(self._schemas):
+        rows = self._rows[: self._count]
+        for number, episodes in self._episodes_by_schema(rows[:, 0]):
+            schema = self._schemas[number]
             for leaf, place in zip(schema.leaves, _row_places(schema), strict=True):
-                if leaf.path == path and len(episodes := np.flatnonzero(numbers == number)):
-                    begin = _FIXED + place
-                    found.append((leaf, episodes, self._rows[episodes, begin : begin + 1 + leaf.pieces]))
+                if leaf.path == path:
+                    of_leaf = rows[:, _FIXED + place : _FIXED + place + 1 + leaf.pieces]
+                    found.append((leaf, episodes, of_leaf if len(episodes) == len(rows) else of_leaf[episodes]))
         return found
+
+    def _episodes_by_schema(self, numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+        """Yield the number of each schema, and its episodes, of which there are some."""
+        if len(numbers) and numbers[0] >= 0 and (numbers == numbers[0]).all():  # the most frequent case
+            yield int(numbers[0]), np.arange(len(numbers))
+            return
+        for number in range(len(self._schemas)):
+            if len(episodes := np.flatnonzero(numbers == number)):
+                yield number, episodes
 
     def unknown(self, total: int) -> npt.NDArray[np.int64]:
         """Return the episodes below a number whose positions are not known."""
-        numbers, known = np.full(total, UNKNOWN), min(self._count, total)
-        numbers[:known] = self._rows[:known, 0]
-        return np.flatnonzero(numbers < 0)
+        known = min(self._count, total)
+        missing = np.flatnonzero(self._rows[:known, 0] < 0)
+        return missing if known == total else np.concatenate([missing, np.arange(known, total)])
 
     def lengths(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
         """Return the numbers of steps of these episodes; None if one of them is unknown."""

@@ -275,7 +275,10 @@ class HDF5Storage(MinariStorage):
         return self.episode_codec.decode(episode_index, columns)
 
     def _mapped_window(self, index: int, start: int, stop: int) -> Columns | None:
-        """Return copies of the rows of a window out of the map; None if it has to be read or refused otherwise."""
+        """Return copies of the rows of a window out of the map; None if it has to be read or refused otherwise.
+
+        As for rows of batches, the size of the file is compared with that of the map before they are copied.
+        """
         if type(index) is not int or not 0 <= index < self._metadata.total_episodes or self.verify_checksums:
             return None
         with self._index.lock.current:
@@ -415,10 +418,13 @@ class HDF5Storage(MinariStorage):
                 self._locate(unknown, file)
                 self._index.save()
             self._rows, self._rows_of, self._budget = {}, state, MemoryBudget(_MOST_DECODED)
+        steps: dict[ColumnPath, npt.NDArray[np.int64]] = {}  # of all, or of each of many agents
         for request in requests:
             if request.path not in self._rows:
-                total_rows = self._steps_of(request.path, state[1])
-                total_rows = total_rows + self.rows_beyond_steps(request.path)
+                whose = request.path[:2] if is_of_agent(request.path) else ()
+                if whose not in steps:
+                    steps[whose] = self._steps_of(request.path, state[1])
+                total_rows = steps[whose] + self.rows_beyond_steps(request.path)
                 found = self._index.leaf(request.path)
                 self._rows[request.path] = LeafRows(request.path, request.shape, found, total_rows, self._budget)
         return [self._rows[request.path] for request in requests]
