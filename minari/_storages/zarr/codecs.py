@@ -117,7 +117,9 @@ def _compressor(codec: Codec) -> Any:
     return numcodecs.Zstd(level, checksum=True) if codec.name == "zstd" else numcodecs.GZip(level)
 
 
-def checksum(content: Any) -> bytes:
-    """Return the checksum of an index or a chunk, as it is stored after it."""
-    value: int = google_crc32c.value(np.frombuffer(content, np.uint8))
+def checksum(*parts: Any) -> bytes:
+    """Return the checksum of an index or a chunk in several parts, as it is stored after it."""
+    value = 0
+    for part in parts:
+        value = google_crc32c.extend(value, np.frombuffer(part, np.uint8))
     return value.to_bytes(CHECKSUM_SIZE, "little")

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.locks import ThreadLock
-from minari._storages.rows import NUMBERS, RowRequest
+from minari._storages.rows import RowRequest
 from minari._storages.zarr.layout import StoredColumn
 from minari._storages.zarr.reader import StoreReader
 from minari._storages.zarr.shards import MappedShard, ShardedArray
 from minari._storages.zarr.store import Arrays
-from minari.spaces import Column, ColumnPath, without_ones
+from minari.spaces import Column, ColumnPath
 
 
 __all__ = ["Gatherer"]
@@ -77,15 +77,10 @@ class Gatherer:
 
     def _made(self, request: RowRequest) -> _LeafRows | None:
         """Return the rows of a leaf; None if it is not one column of numbers, in the form that this library writes."""
-        columns = [column for column in self._reader.table.columns if column.kind.path == request.path]
-        if len(columns) != 1 or columns[0].kind.kind not in ("steps", "states", "rows"):
+        column = self._reader.number_column(request.path, request.shape)
+        if column is None or not column.kind.row_size:
             return None
-        kind = columns[0].kind
-        dtype = np.dtype(kind.dtype)
-        has_shape = without_ones(kind.row_shape) == without_ones(request.shape)
-        if not (dtype.isnative and dtype.kind in NUMBERS and has_shape and kind.row_size):
-            return None
-        sharded = [self._reader.direct(columns[0], array) for array in columns[0].arrays]
+        sharded = [self._reader.direct(column, array) for array in column.arrays]
         arrays = [_ArrayRows(one, self._reader, self._maps) for one in sharded if one is not None]
         everything = [*self._all_arrays, *arrays]
         if (
@@ -98,7 +93,7 @@ class Gatherer:
         total = sum(array.chunks * array.chunk_size for array in everything)
         for array in everything:  # each gets a part of the memory like its share of all bytes
             array.keep(KEPT_BYTES * array.chunks // max(total, KEPT_BYTES))
-        return _LeafRows(self._reader, columns[0], arrays)
+        return _LeafRows(self._reader, column, arrays)
 
 
 class _LeafRows:

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._storages import json_metadata
+from minari._storages.rows import NUMBERS, LeafRequest
 from minari._storages.zarr.arrays import ATTRIBUTE, is_as_written
 from minari._storages.zarr.layout import RAGGED, StoredColumn, Table, ends_of
 from minari._storages.zarr.rows import join, plain
 from minari._storages.zarr.shards import Budget, ShardedArray
 from minari._storages.zarr.store import Arrays, Rows
 from minari.errors import ChecksumError, DatasetCorruptError, MinariError
-from minari.spaces import FRAMES, Column, ColumnPath, Columns
+from minari.spaces import FRAMES, Column, ColumnPath, Columns, without_ones
 
 
 Ends = npt.NDArray[np.int64]
@@ -165,20 +166,42 @@ class StoreReader:
         """Read a range of episodes that all have the same columns."""
         stored = [column for column in self._data_columns(first) if paths is None or column.kind.path in paths]
         wanted = [Rows(a, *self._rows(a, first, stop), *column.form_of(a)) for column in stored for a in column.arrays]
-        slabs = dict(zip((rows.array for rows in wanted), self.arrays.read(wanted), strict=True))
-        starts = {rows.array: rows.start for rows in wanted}
-        for index in range(first, stop):
-            columns: dict[ColumnPath, Column] = {}
-            for column in stored:
-                names = column.arrays
-                bounds = (self._rows(name, index, index + 1) for name in names)
-                parts = [
-                    slabs[name][start - starts[name] : end - starts[name]]
-                    for name, (start, end) in zip(names, bounds, strict=True)
-                ]
-                joined = join(column.kind.kind, parts, names[0])
-                columns[column.kind.path] = joined if joined is not parts[0] or stop - first == 1 else joined.copy()
-            yield columns
+        with self.arrays.planned(wanted) as read_into:
+            parts = [self._new_parts(column, first, stop) for column in stored]
+            read_into([rows for _, of_arrays in parts for rows in of_arrays])
+        joined = [
+            whole
+            if whole is not None
+            else [join(column.kind.kind, one, column.name) for one in zip(*rows, strict=True)]
+            for column, (whole, rows) in zip(stored, parts, strict=True)
+        ]
+        for number in range(stop - first):
+            yield {column.kind.path: whole[number] for column, whole in zip(stored, joined, strict=True)}
+
+    def _new_parts(
+        self, column: StoredColumn, first: int, stop: int
+    ) -> tuple[list[Column] | None, list[list[npt.NDArray[Any]]]]:
+        """Return arrays for a column of each of a range of episodes, and the parts that the rows of its arrays fill.
+
+        There are only parts of columns of texts.
+        """
+        if column.kind.kind in ("text", "bytes"):
+            return None, [
+                [np.empty(count, column.form_of(array)[0]) for count in self._counts(array, first, stop)]
+                for array in column.arrays
+            ]
+        dtype, row_shape = column.form_of(column.arrays[0])
+        counts = self._counts(column.arrays[0], first, stop)
+        further = len(column.arrays) - 1  # rows at the end of an episode
+        whole = [np.empty((count + further, *row_shape), dtype) for count in counts]
+        if not further:
+            return whole, [whole]
+        return whole, [[rows[:-1] for rows in whole], [rows[-1:] for rows in whole]]
+
+    def _counts(self, array: str, first: int, stop: int) -> list[int]:
+        """Return the number of rows that each of a range of episodes has in an array."""
+        counts: list[int] = np.diff(self.ends_in(array)[first : stop + 1]).tolist()
+        return counts
 
     def window(self, index: int, start: int, stop: int) -> Columns | None:
         """Return a range of steps of an episode, for which no other chunks are read.
@@ -215,6 +238,42 @@ class StoreReader:
             column.kind.path: join(column.kind.kind, [next(parts) for _ in column.arrays], column.name)
             for column in stored
         }
+
+    def number_column(self, path: ColumnPath, row_shape: tuple[int, ...]) -> StoredColumn | None:
+        """Return the column of a leaf of numbers; None if there are several, or if they are stored in another way."""
+        columns = [column for column in self.table.columns if column.kind.path == path]
+        if len(columns) != 1 or columns[0].kind.kind not in ("steps", "states", "rows"):
+            return None
+        kind = columns[0].kind
+        dtype = np.dtype(kind.dtype)
+        has_shape = without_ones(kind.row_shape) == without_ones(row_shape)
+        return columns[0] if dtype.isnative and dtype.kind in NUMBERS and has_shape else None
+
+    def concatenated(self, episodes: npt.NDArray[np.int64], request: LeafRequest) -> Column | None:
+        """Return all rows of a leaf in several episodes, read straight into one array; None if that is not possible."""
+        column = self.number_column(request.path, request.shape)
+        if column is None or not self.have_column(request.path, episodes).all():
+            return None
+        array, *final = column.arrays
+        form, ends = column.form_of(array), self.ends_in(array)
+        further = request.counts - np.diff(ends)[episodes]
+        if (further != further[0]).any() or further[0] not in range(len(final) + 1):
+            return None
+        final = final[: int(further[0])]
+        starts = [0, *(np.flatnonzero(np.diff(episodes) != 1) + 1).tolist(), len(episodes)]
+        runs = [(int(episodes[a]), int(episodes[b - 1]) + 1) for a, b in pairwise(starts)]  # of consecutive episodes
+        wanted = [Rows(name, *self._rows(name, *run), *form) for name in (array, *final) for run in runs]
+        with self.arrays.planned(wanted) as read_into:
+            out = request.target(form[0])
+            rows = out.reshape(len(out), *form[1])
+            bounds = [0, *np.cumsum(request.counts).tolist()]
+            if not final:
+                read_into([[rows[bounds[a] : bounds[b]]] for a, b in pairwise(starts)])
+                return out
+            steps = [rows[begin : end - 1] for begin, end in pairwise(bounds)]
+            last = [rows[end - 1 : end] for end in bounds[1:]]
+            read_into([parts[a:b] for parts in (steps, last) for a, b in pairwise(starts)])
+        return out
 
     def have_column(self, path: ColumnPath, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which episodes have a column."""

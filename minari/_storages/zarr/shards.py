@@ -24,14 +24,16 @@ import numpy.typing as npt
 
 from minari._base.files import Directory
 from minari._base.parallel import map_in_batches
+from minari._storages.array_pool import new_array
 from minari._storages.mapped_file import MappedFile
 from minari._storages.zarr.arrays import ABSENT, ArrayForm
 from minari._storages.zarr.codecs import CHECKSUM_SIZE, checksum, decode
 from minari.errors import ChecksumError, DatasetCorruptError, UnsafePathError
 
 
-_ALONE: Final = 1 << 20  # bytes of chunks that are too few for threads
 _ENOUGH_FOR_A_THREAD: Final = 1 << 18  # bytes
+_MOST_PIECES: Final = 1 << 8  # that one call fills, of which Linux allows 1,024
+_LEAST_PIECE: Final = 1 << 12  # bytes, below which copying is faster than filling pieces
 
 _seeking = Lock()  # for systems that cannot read at an offset
 
@@ -142,7 +144,7 @@ class Piece(NamedTuple):
         key: of the shard.
         offset, size: of the chunk in it; an absent chunk has the size 0.
         start, stop: of the rows in the chunk.
-        at: their place in the result.
+        at: their place among all rows that are read.
     """
 
     key: str
@@ -180,40 +182,61 @@ class ShardedArray:
     rows: int
     _indices: dict[int, tuple[str, npt.NDArray[np.uint64]]] = field(default_factory=dict)
 
+    def pieces(self, directories: StoreDirectories, start: int, stop: int, budget: Budget) -> list[Piece]:
+        """Return the chunks that have a range of rows, after taking the bytes of these rows from a budget.
+
+        Raises:
+            FileNotFoundError: a shard with some of the rows is missing.
+            ChecksumError: an index differs from what was written.
+            ValueError: a shard is damaged, or far too few bytes are stored.
+        """
+        form = self.form
+        if start == stop or not form.has_data:
+            return []
+        pieces = list(self._pieces(directories, start, stop))
+        size = (stop - start) * form.row_size
+        budget.take(size, form.row_size * form.chunk_rows, lambda: sum(piece.size for piece in pieces))
+        return pieces
+
     def read(
-        self, directories: StoreDirectories, start: int, stop: int, budget: Budget, verify: bool = False
-    ) -> npt.NDArray[Any]:
-        """Return a range of rows.
+        self,
+        directories: StoreDirectories,
+        pieces: Sequence[Piece],
+        outs: Sequence[npt.NDArray[Any]],
+        verify: bool = False,
+    ) -> None:
+        """Read a range of rows into arrays, each of which has the rows after those of the one before.
 
         Args:
             directories: of the store.
-            start: the first row.
-            stop: the row after the last one.
-            budget: for the memory.
+            pieces: the chunks that have the rows, of :meth:`pieces`.
+            outs: the arrays.
             verify: whether every chunk is read as a whole, and compared with its checksum; otherwise only
                 those that are compressed, or of which half of the rows are wanted.
 
         Raises:
-            FileNotFoundError: a shard with some of the rows is missing.
+            FileNotFoundError: a shard is missing.
             ChecksumError: a chunk differs from what was written.
             ValueError: a shard is damaged.
         """
-        form = self.form
-        if start == stop or not form.has_data:
-            return np.empty((stop - start, *form.row_shape), form.dtype)
-        pieces = list(self._pieces(directories, start, stop))
-        size = (stop - start) * form.row_size
-        budget.take(size, form.row_size * form.chunk_rows, lambda: sum(piece.size for piece in pieces))
-        # Zeros that are never accessed take no memory.
-        allocate = np.empty if all(piece.size for piece in pieces) else np.zeros
-        out = allocate((stop - start, *form.row_shape), form.dtype)
-        for key, group in groupby((piece for piece in pieces if piece.size), attrgetter("key")):
+        ends = np.cumsum([len(out) for out in outs])
+        at_a_time = max(1, _ENOUGH_FOR_A_THREAD // max(1, self.form.row_size * self.form.chunk_rows))
+        for key, group in groupby(pieces, attrgetter("key")):
+            of_shard = list(group)
+            if not any(piece.size for piece in of_shard):  # whose file need not be opened
+                for piece in of_shard:
+                    for target in _targets(outs, ends, piece):
+                        target[...] = 0
+                continue
             descriptor, _ = directories.open_sized(key)
+
+            def take(piece: Piece, descriptor: int = descriptor) -> None:
+                self._take(descriptor, piece, _targets(outs, ends, piece), verify)
+
             try:
-                self._take_all(descriptor, list(group), out, verify)
+                map_in_batches(take, of_shard, at_a_time)
             finally:
                 os.close(descriptor)
-        return out
 
     def read_chunks(
         self, directories: StoreDirectories, numbers: Sequence[int], outs: Sequence[npt.NDArray[Any]]
@@ -239,10 +262,7 @@ class ShardedArray:
 
             def take(task: tuple[int, int, npt.NDArray[Any]], key: str = key, descriptor: int = descriptor) -> None:
                 offset, size, out = task
-                if size:
-                    self._take(descriptor, Piece(key, offset, size, 0, chunk_rows, 0), out, False)
-                else:
-                    out[...] = 0
+                self._take(descriptor, Piece(key, offset, size, 0, chunk_rows, 0), [out], False)
 
             try:
                 map_in_batches(take, tasks, max(1, _ENOUGH_FOR_A_THREAD // max(1, self.form.row_size * chunk_rows)))
@@ -324,45 +344,73 @@ class ShardedArray:
             raise ValueError("its index has chunks that overlap")
         return index
 
-    def _take_all(self, descriptor: int, pieces: Sequence[Piece], out: npt.NDArray[Any], verify: bool) -> None:
-        def take(piece: Piece) -> None:
-            self._take(descriptor, piece, out[piece.at : piece.at + piece.stop - piece.start], verify)
-
-        if len(pieces) == 1 or out.nbytes < _ALONE or self.form.codec is None:
-            for piece in pieces:
-                take(piece)
-        else:
-            map_in_batches(take, pieces, at_a_time=1)
-
-    def _take(self, descriptor: int, piece: Piece, out: npt.NDArray[Any], verify: bool) -> None:
-        form = self.form
-        has_all = len(out) == form.chunk_rows
+    def _take(self, descriptor: int, piece: Piece, targets: Sequence[npt.NDArray[Any]], verify: bool) -> None:
+        """Read rows of a chunk into arrays that have the rows of one after those of another."""
+        form, count = self.form, piece.stop - piece.start
+        if not piece.size:
+            for target in targets:
+                target[...] = 0
+            return
         if form.codec is None:
             self._check_sizes([piece.size])
-            if has_all or not form.has_checksums or not (verify or 2 * len(out) >= form.chunk_rows):
-                read_into(descriptor, _bytes_of(out), piece.offset + piece.start * form.row_size)
-                if has_all and form.has_checksums:
-                    stored = np.empty(CHECKSUM_SIZE, np.uint8)
-                    read_into(descriptor, stored, piece.offset + out.nbytes)
-                    _compare(_bytes_of(out), stored)
+            is_verified = form.has_checksums and (verify or 2 * count >= form.chunk_rows)
+            if len(targets) <= _MOST_PIECES and count * form.row_size >= _LEAST_PIECE * len(targets):
+                self._take_stored(descriptor, piece, targets, is_verified)
                 return
-        content = np.empty(piece.size, np.uint8)
-        read_into(descriptor, content, piece.offset)
-        if form.has_checksums:
-            content, stored = np.split(content, [-CHECKSUM_SIZE])
-            _compare(content, stored)
-        if form.codec is None:
-            _bytes_of(out)[:] = content[piece.start * form.row_size : piece.stop * form.row_size]
+            first, stop = (0, form.chunk_rows) if is_verified else (piece.start, piece.stop)
+            chunk = new_array((stop - first, *form.row_shape), form.dtype)
+            self._take_stored(descriptor, piece._replace(start=first, stop=stop), [chunk], is_verified)
+        else:
+            content = np.empty(piece.size, np.uint8)
+            read_into(descriptor, content, piece.offset)
+            if form.has_checksums:
+                content, stored = np.split(content, [-CHECKSUM_SIZE])
+                if checksum(content) != stored.tobytes():
+                    raise _other_checksum()
+            is_whole = len(targets) == 1 and len(targets[0]) == form.chunk_rows and targets[0].flags.c_contiguous
+            first, chunk = 0, targets[0] if is_whole else new_array((form.chunk_rows, *form.row_shape), form.dtype)
+            decode(form.codec.name, memoryview(content.data), _bytes_of(chunk))
+            if is_whole:
+                return
+        at = piece.start - first
+        for target in targets:
+            target[...] = chunk[at : at + len(target)]
+            at += len(target)
+
+    def _take_stored(
+        self, descriptor: int, piece: Piece, targets: Sequence[npt.NDArray[Any]], is_verified: bool
+    ) -> None:
+        """Read rows of a chunk that is not compressed straight into arrays, with the rest of it to be verified."""
+        form = self.form
+        parts = list(map(_bytes_of, targets))
+        if not is_verified:
+            read_parts(descriptor, parts, piece.offset + piece.start * form.row_size)
             return
-        chunk = out if has_all else np.empty((form.chunk_rows, *form.row_shape), form.dtype)
-        decode(form.codec.name, memoryview(content.data), _bytes_of(chunk))
-        if not has_all:
-            out[...] = chunk[piece.start : piece.stop]
+        before = np.empty(piece.start * form.row_size, np.uint8)
+        after = np.empty((form.chunk_rows - piece.stop) * form.row_size, np.uint8)
+        stored = np.empty(CHECKSUM_SIZE, np.uint8)
+        parts = [part for part in (before, *parts, after) if len(part)]
+        read_parts(descriptor, [*parts, stored], piece.offset)
+        if checksum(*parts) != stored.tobytes():
+            raise _other_checksum()
 
 
-def _compare(content: npt.NDArray[np.uint8], stored: npt.NDArray[np.uint8]) -> None:
-    if checksum(content) != stored.tobytes():
-        raise ChecksumError("the bytes of a chunk are not those of its checksum")
+def _targets(outs: Sequence[npt.NDArray[Any]], ends: npt.NDArray[np.int64], piece: Piece) -> list[npt.NDArray[Any]]:
+    """Return the parts of arrays, which have the rows after those of the one before, that have the rows of a piece."""
+    at, stop = piece.at, piece.at + piece.stop - piece.start
+    number = int(np.searchsorted(ends, at, "right"))
+    found = []
+    while at < stop:
+        out = outs[number]
+        first = at - int(ends[number]) + len(out)
+        found.append(out[first : first + stop - at])
+        at += len(found[-1])
+        number += 1
+    return [part for part in found if len(part)]
+
+
+def _other_checksum() -> ChecksumError:
+    return ChecksumError("the bytes of a chunk are not those of its checksum")
 
 
 def _bytes_of(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -381,6 +429,19 @@ def read_into(descriptor: int, out: npt.NDArray[np.uint8], offset: int) -> None:
         if not count:
             raise ValueError("it ends too early")
         done += count
+
+
+def read_parts(descriptor: int, parts: Sequence[npt.NDArray[np.uint8]], offset: int) -> None:
+    """Fill several arrays with bytes of a file that follow each other, starting at an offset.
+
+    Raises:
+        ValueError: the file is too short.
+    """
+    if hasattr(os, "preadv") and os.preadv(descriptor, parts, offset) == sum(map(len, parts)):  # type: ignore[arg-type]
+        return
+    for part in parts:  # the system reads less than 2 GiB at once, or the file is too short
+        read_into(descriptor, part, offset)
+        offset += len(part)
 
 
 def _read_some(descriptor: int, out: npt.NDArray[np.uint8], offset: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,7 @@ from minari._storages.base import MinariStorage
 from minari._storages.core import EpisodeWriter
 from minari._storages.metadata_file import DatasetState, SizeCache, state_of
 from minari._storages.paths import is_remote
-from minari._storages.rows import RowRequest
+from minari._storages.rows import LeafRequest, RowRequest
 from minari._storages.staged_directory import CHANGES_NAME, directory_size, open_staged_directory, staged_overlay
 from minari._storages.write_session import stored_form
 from minari._storages.zarr.codecs import CODECS
@@ -196,6 +196,14 @@ class ZarrStorage(MinariStorage):
         others = [request for request, one in zip(requests, rows, strict=True) if one is None]
         read = iter(super()._read_rows(others) if others else ())
         return [next(read) if one is None else one for one in rows]
+
+    def _read_concatenated(self, episodes: npt.NDArray[np.int64], requests: Sequence[LeafRequest]) -> list[Column]:
+        found: list[Column | None] = [None] * len(requests)
+        with suppress(DatasetCorruptError):  # the episodes say which of them is damaged
+            found = self._settled(lambda reader: [reader.concatenated(episodes, request) for request in requests])
+        others = [request for request, one in zip(requests, found, strict=True) if one is None]
+        read = iter(super()._read_concatenated(episodes, others) if others else ())
+        return [next(read) if one is None else one for one in found]
 
     def has_plain_rows(self, request: RowRequest) -> bool:
         """Return whether the rows of a request are stored as they are in memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,15 @@ import numpy.typing as npt
 from minari._base.lazy import LazyModule, cached_property
 from minari._storages.paths import is_remote
 from minari._storages.zarr.arrays import ArrayForm, is_as_written, parse_zarr_json
-from minari._storages.zarr.shards import Budget, ShardedArray, StoreDirectories, missing_shard, read_into, unreadable
+from minari._storages.zarr.shards import (
+    Budget,
+    Piece,
+    ShardedArray,
+    StoreDirectories,
+    missing_shard,
+    read_into,
+    unreadable,
+)
 from minari.errors import ChecksumError, DatasetCorruptError, MinariError, UnsafePathError
 
 
@@ -197,7 +205,7 @@ class Arrays:
         return self._known[array]
 
     def read(self, wanted: Sequence[Rows], budget: Budget | None = None) -> list[npt.NDArray[Any]]:
-        """Read rows of some arrays concurrently.
+        """Read rows of some arrays.
 
         Args:
             wanted: the rows of each.
@@ -206,19 +214,51 @@ class Arrays:
         Raises:
             DatasetCorruptError: an array is missing, damaged, too short, or of another type.
         """
+        with self.planned(wanted, budget) as read_into:
+            read = [np.empty((rows.stop - rows.start, *rows.row_shape), rows.dtype) for rows in wanted]
+            read_into([[rows] for rows in read])
+        return read
+
+    @contextmanager
+    def planned(
+        self, wanted: Sequence[Rows], budget: Budget | None = None
+    ) -> Iterator[Callable[[Sequence[Sequence[npt.NDArray[Any]]]], None]]:
+        """Find rows of some arrays, for which memory may then be allocated.
+
+        Args:
+            wanted: the rows of each.
+            budget: for the memory.
+
+        Yields:
+            A function that reads the rows into several arrays for each of those wanted, which have the rows of one
+            after those of another.
+
+        Raises:
+            DatasetCorruptError: an array is missing, damaged, too short, or of another type.
+        """
         budget = budget or Budget()
         with self._directories() as directories:
             self._open_all(directories, [rows.array for rows in wanted])
-            read: list[Any] = [self._read_directly(directories, rows, budget) for rows in wanted]
-        others = [number for number, found in enumerate(read) if found is None]
-        if others:
-            through_zarr = [
-                (rows.array, self._known[rows.array].metadata, slice(rows.start, rows.stop))
-                for rows in map(wanted.__getitem__, others)
-            ]
-            for number, found in zip(others, self._zarr_python.read(through_zarr, self._damage), strict=True):
-                read[number] = found
-        return read
+            plans = [self._plan(directories, rows, budget) for rows in wanted]
+            others = [rows for rows, plan in zip(wanted, plans, strict=True) if plan is None]
+            found = iter(self._read_others(others) if others else ())
+
+            def read_into(outs: Sequence[Sequence[npt.NDArray[Any]]]) -> None:
+                for rows, plan, several in zip(wanted, plans, outs, strict=True):
+                    if plan is None:
+                        _copy_into(several, next(found))
+                        continue
+                    sharded, pieces = plan
+                    try:
+                        sharded.read(directories, pieces, several, self.verify)
+                    except Exception as error:
+                        raise self._damage(rows.array, error) from error
+
+            yield read_into
+
+    def _read_others(self, wanted: Sequence[Rows]) -> list[npt.NDArray[Any]]:
+        through_zarr = [(rows.array, self._known[rows.array].metadata, slice(rows.start, rows.stop)) for rows in wanted]
+        return self._zarr_python.read(through_zarr, self._damage)
 
     # The zarr.json files
 
@@ -302,20 +342,18 @@ class Arrays:
         self._check(opened, rows)
         return opened
 
-    def _read_directly(self, directories: StoreDirectories, rows: Rows, budget: Budget) -> npt.NDArray[Any] | None:
-        """Read rows; None if zarr-python has to read them."""
+    def _plan(
+        self, directories: StoreDirectories, rows: Rows, budget: Budget
+    ) -> tuple[ShardedArray, list[Piece]] | None:
+        """Return an array and the chunks that have some rows; None if zarr-python has to read them."""
         array = self._known[rows.array]
         self._check(array, rows)
         try:
             if array.direct is not None:
-                return array.direct.read(directories, rows.start, rows.stop, budget, self.verify)
-            shape = (rows.stop - rows.start, *array.row_shape)
-            if 0 in shape:
-                return np.empty(shape, array.dtype)
+                return array.direct, array.direct.pieces(directories, rows.start, rows.stop, budget)
             passing = zarr_python.passing_size(array.metadata, rows.start, rows.stop)
-            budget.take(
-                math.prod(shape, start=array.dtype.itemsize), passing, lambda: self.store.stored_size(rows.array)
-            )
+            size = (rows.stop - rows.start) * array.dtype.itemsize * math.prod(array.row_shape)
+            budget.take(size, passing, lambda: self.store.stored_size(rows.array))
             return None
         except Exception as error:
             raise self._damage(rows.array, error) from error
@@ -344,6 +382,13 @@ class Arrays:
                 f"{array.row_shape} a row, expected {rows.dtype} of {rows.row_shape}; copy or download the dataset "
                 f"again."
             )
+
+
+def _copy_into(outs: Sequence[npt.NDArray[Any]], rows: npt.NDArray[Any]) -> None:
+    at = 0
+    for out in outs:
+        out[...] = rows[at : at + len(out)]
+        at += len(out)
 
 
 def _first_line(error: Exception) -> str:

@@ -198,7 +198,7 @@ class ZarrPython:
         """Read rows of some arrays concurrently.
 
         Args:
-            wanted: the path of each array, its metadata, and the rows, of which there is at least one.
+            wanted: the path of each array, its metadata, and the rows.
             damage: returns the error about a damaged array for what was raised because of it.
         """
 
@@ -211,6 +211,9 @@ class ZarrPython:
     async def _read(
         self, array: str, metadata: ArrayV3Metadata, rows: slice, damage: Callable[[str, Exception], Exception]
     ) -> npt.NDArray[Any]:
+        shape = (rows.stop - rows.start, *metadata.shape[1:])
+        if 0 in shape:
+            return np.empty(shape, metadata.dtype.to_native_dtype())
         try:
             if array not in self._opened:
                 self._opened[array] = AsyncArray(metadata, StorePath(self._store, array))
