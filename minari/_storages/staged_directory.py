@@ -51,6 +51,7 @@ else:
 __all__ = [
     "CHANGES_NAME",
     "STAGED_NAME",
+    "ContentDigest",
     "StagedDirectory",
     "StagedOverlay",
     "directory_size",
@@ -69,6 +70,23 @@ _REPLACED: Final = ".replaced"  # suffix of the name of a directory that has bee
 
 #: The size of a file, and the digest of its content.
 Content: TypeAlias = tuple[int, str]
+
+
+class ContentDigest:
+    """The digest of the content of a file, which is made of one part after the other."""
+
+    def __init__(self) -> None:
+        self._digest, self._size = xxhash.xxh3_128(), 0
+
+    def update(self, part: Any) -> None:
+        """Add the next part."""
+        self._digest.update(part)
+        self._size += memoryview(part).nbytes
+
+    @property
+    def value(self) -> Content:
+        """Return the size and the digest of all parts."""
+        return self._size, self._digest.hexdigest()
 
 
 class StagedDirectory:
@@ -97,11 +115,14 @@ class StagedDirectory:
             name: of the file, relative to :attr:`path`, its parts joined by ``/``.
             parts: of its content, one after the other.
         """
-        digest, size = xxhash.xxh3_128(), 0
+        content = ContentDigest()
         for part in parts:
-            digest.update(part)
-            size += memoryview(part).nbytes
-        self._contents[name] = size, digest.hexdigest()
+            content.update(part)
+        self.record_digest(name, content)
+
+    def record_digest(self, name: str, content: ContentDigest) -> None:
+        """Record the content of a staged file by its digest, as :meth:`record` does."""
+        self._contents[name] = content.value
 
     def replace(self, name: str) -> Path:
         """Make a staged directory replace the one in place as a whole, with all files in it.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +23,32 @@ from minari._storages.zarr.arrays import (
     form_of_steps,
     to_zarr_json,
 )
+from minari._storages.zarr.codecs import checksum
 from minari._storages.zarr.layout import OF_METADATA, RAGGED, STORE_NAME, ColumnKind, StoredColumn, ends_of
 from minari._storages.zarr.reader import EPISODE_ENDS, INT32, INT64, LAYOUTS, StoreReader, groups_of
 from minari._storages.zarr.rows import JSON, kind_of, split, split_metadata
 from minari._storages.zarr.store import Rows
 from minari.errors import DatasetCorruptError, EpisodeError
-from minari.spaces import ANY_ROWS, ColumnPath, EpisodeColumns, path_name
+from minari.spaces import ANY_ROWS, ColumnPath, EpisodeBatch, EpisodeColumns, path_name
 
 
+_BLOCK: Final = 1 << 18  # bytes of chunks that are not compressed, which are written together
 _LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of an incomplete shard, which are read to append to it
 _OF_META: Final = Codec("zstd", 1)  # of everything but columns of numbers: ends, metadata, texts
 
-#: Stores a file in a store: its key, and its content in several parts.
-Put: TypeAlias = Callable[[str, Sequence[memoryview]], None]
+
+class NewFile(Protocol):
+    """A file of a store that is being written."""
+
+    def write(self, parts: Sequence[memoryview]) -> None:
+        """Write the next parts of its content, whose memory may be used again afterwards."""
+
+    def finish(self) -> None:
+        """Put the file into the store; nothing is written afterwards."""
+
+
+#: Creates a file of a store by its key.
+Create: TypeAlias = Callable[[str], NewFile]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +76,9 @@ class WriterContext:
         """The store in the data."""
         return self.data_path / STORE_NAME
 
-    def appender(self, put: Put, reader: StoreReader | None = None, is_fixed: bool = False) -> StoreAppender:
+    def appender(self, create: Create, reader: StoreReader | None = None, is_fixed: bool = False) -> StoreAppender:
         """Return an appender to the store as it is, or as a reader says; see :class:`StoreAppender`."""
-        return StoreAppender(put, reader or self.open_reader(), self.leaves, self.codec_for, is_fixed)
+        return StoreAppender(create, reader or self.open_reader(), self.leaves, self.codec_for, is_fixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +107,7 @@ class StoreAppender:
     """Writer that appends episodes to those of a store.
 
     Args:
-        put: stores files; nothing is read from there.
+        create: creates files; nothing is read from there.
         reader: of the store as it is.
         leaves: the columns of the spaces that have one row a step.
         codec_for: returns the codec of a new column.
@@ -107,13 +121,13 @@ class StoreAppender:
 
     def __init__(
         self,
-        put: Put,
+        create: Create,
         reader: StoreReader,
         leaves: frozenset[ColumnPath],
         codec_for: Callable[[ColumnPath], Codec | None],
         is_fixed: bool = False,
     ) -> None:
-        self._put, self._reader, self._leaves, self._codec_for = put, reader, leaves, codec_for
+        self._create, self._reader, self._leaves, self._codec_for = create, reader, leaves, codec_for
         self._is_fixed = is_fixed
         self.table = reader.table.copy()
         self.episodes, self.steps = reader.episodes, int(reader.ends[-1])
@@ -140,6 +154,30 @@ class StoreAppender:
             self._put_rows(column, array, rows)
         self._add_metadata(columns, *metadata)
         self._end_episode(episode.total_steps)
+
+    def add_batch(self, batch: EpisodeBatch) -> None:
+        """Append the episodes of a batch, whose arrays may be reused afterwards; see :meth:`add`."""
+        first = batch[0]
+        values, text = split_metadata(self.table, first.metadata)
+        columns = self._columns_of(first)
+        is_plain = text is None and all(a.ndim == 1 and a.dtype != np.uint64 for a in batch.metadata.values())
+        if not is_plain or any(column.kind.kind not in ("steps", "states") for column in columns):
+            for episode in batch:
+                self.add(episode)
+            return
+        for column in columns:
+            rows = batch.columns[column.kind.path]
+            if column.kind.kind == "states":
+                ends = batch.bounds(column.kind.path)[1:] - 1
+                self._put_rows(column, column.arrays[1], rows[ends])
+                rows = np.delete(rows, ends, axis=0)
+            self._put_rows(column, column.arrays[0], rows)
+        of_metadata = [self.table.column(kind) for kind in values]
+        for column, numbers in zip(of_metadata, batch.metadata.values(), strict=True):
+            self._values.setdefault(column, {}).update(enumerate(numbers, self.episodes))
+        self._layouts += [self.table.layout([*columns, *of_metadata])] * len(batch)
+        self._episode_ends += (self.steps + np.cumsum(batch.total_steps)).tolist()
+        self.steps, self.episodes = self._episode_ends[-1], self.episodes + len(batch)
 
     def _end_episode(self, total_steps: int) -> None:
         self.steps += total_steps
@@ -277,7 +315,7 @@ class StoreAppender:
     def _stream(self, array: str, form: ArrayForm, start: int, column: StoredColumn | None = None) -> RowStream:
         """Return the stream of an array, from its end on if it exists."""
         if array not in self._known:
-            return RowStream(self._put, array, form, start, self._is_fixed)
+            return RowStream(self._create, array, form, start, self._is_fixed)
         expected, form, end = form, self._form(array), self._reader.last_end(array)
         if (form.dtype, form.row_shape) != (expected.dtype, expected.row_shape):
             raise self._refusal(
@@ -285,11 +323,12 @@ class StoreAppender:
                 f"it holds {form.dtype} of {form.row_shape}, expected {expected.dtype} of {expected.row_shape}",
             )
         if start // form.shard_rows > end // form.shard_rows:  # the last stored shard stays as it is
-            return RowStream(self._put, array, form, start, self._is_fixed)
-        stream = RowStream(self._put, array, form, end, self._is_fixed)
+            return RowStream(self._create, array, form, start, self._is_fixed)
         first = end - end % form.shard_rows
-        if first < end and form.has_data and (column is None or self._reader.has_rows(column, array, first)):
-            stream.restore(self._reader.arrays.read([Rows(array, first, end, form.dtype, form.row_shape)])[0])
+        if first == end or not form.has_data or not (column is None or self._reader.has_rows(column, array, first)):
+            return RowStream(self._create, array, form, end, self._is_fixed)
+        stream = RowStream(self._create, array, form, first, self._is_fixed)
+        stream.put(first, self._reader.arrays.read([Rows(array, first, end, form.dtype, form.row_shape)])[0])
         return stream
 
     def _form(self, array: str) -> ArrayForm:
@@ -370,7 +409,9 @@ class StoreAppender:
         return shapes
 
     def _put_json(self, key: str, value: Mapping[str, Any]) -> None:
-        self._put(key, [memoryview(to_zarr_json(value))])
+        file = self._create(key)
+        file.write([memoryview(to_zarr_json(value))])
+        file.finish()
 
 
 def rows_of(
@@ -390,29 +431,38 @@ def _group(attributes: Mapping[str, Any]) -> dict[str, Any]:
 class RowStream:
     """The rows of one array on their way into shards, in order, with gaps.
 
-    The rows of one shard are held in memory, and written as soon as it is full.
+    The rows of a few chunks are held in memory, and written as soon as these are full.
 
     Args:
-        put: stores shards.
+        create: creates shards.
         array: the path of the array.
         form: of the array.
         start: the first row that may come.
         is_fixed: whether the chunks must stay as they are, even if only the first shard has any.
     """
 
-    def __init__(self, put: Put, array: str, form: ArrayForm, start: int, is_fixed: bool = False) -> None:
+    def __init__(self, create: Create, array: str, form: ArrayForm, start: int, is_fixed: bool = False) -> None:
         self.array, self.form = array, form
-        self._put = put
-        self._shard, self._filled = divmod(start, form.shard_rows)
-        self._is_fixed = is_fixed or self._shard > 0
-        self._block: npt.NDArray[Any] = np.empty((form.shard_rows, *form.row_shape), form.dtype)
+        self._create = create
+        self._is_fixed = is_fixed
+        chunks = 2 * (os.cpu_count() or 1) if form.codec else _BLOCK // max(1, form.row_size * form.chunk_rows)
+        rows = min(form.shard_rows, max(1, chunks) * form.chunk_rows)
+        self._block: npt.NDArray[Any] = np.empty((rows, *form.row_shape), form.dtype)
+        self._file: NewFile | None = None
+        self._begin(start)
+
+    def _begin(self, start: int) -> None:
+        """Begin a shard, with a block that the first row that may come is in."""
+        self._shard, offset = divmod(start, self.form.shard_rows)
+        self._is_fixed = self._is_fixed or self._shard > 0
+        self._index, self._end = self.form.new_index(), 0
+        self._begin_block(offset)
+
+    def _begin_block(self, offset: int) -> None:
+        self._base = offset - offset % self.form.chunk_rows
+        self._filled = offset - self._base
         self._block[: self._filled] = 0
         self._runs: list[list[int]] = []  # rows of the block that have come: start and stop
-
-    def restore(self, rows: npt.NDArray[Any]) -> None:
-        """Take the stored rows of the shard of the first row that may come."""
-        self._block[: len(rows)] = rows
-        self._runs = [[0, len(rows)]]
 
     def put(self, at: int, rows: npt.NDArray[Any]) -> None:
         """Take rows that lie after those that came before."""
@@ -421,34 +471,47 @@ class RowStream:
             shard, offset = divmod(at, size)
             if shard != self._shard:
                 self.flush()
-                self._shard, self._filled = shard, 0
-            taken = min(len(rows), size - offset)
-            if offset > self._filled:
-                self._block[self._filled : offset] = 0
-            self._block[offset : offset + taken] = rows[:taken]
-            if self._runs and self._runs[-1][1] == offset:
+                self._begin(at)
+            if offset >= self._base + len(self._block):
+                self._write_block()
+                self._begin_block(offset)
+            inner = offset - self._base
+            taken = min(len(rows), len(self._block) - inner, size - offset)
+            if inner > self._filled:
+                self._block[self._filled : inner] = 0
+            self._block[inner : inner + taken] = rows[:taken]
+            if self._runs and self._runs[-1][1] == inner:
                 self._runs[-1][1] += taken
             else:
-                self._runs.append([offset, offset + taken])
-            self._filled = offset + taken
-            if self._filled == size:
-                self.flush()
-                self._shard, self._filled = shard + 1, 0
+                self._runs.append([inner, inner + taken])
+            self._filled = inner + taken
             rows, at = rows[taken:], at + taken
 
-    def flush(self) -> None:
-        """Write the shard that is being filled, unless it is empty."""
+    def _write_block(self) -> None:
+        """Write the chunks of the block that have rows."""
         if not self._runs or not self.form.has_data:
             return
         if not self._is_fixed:
-            self.form = fitting(self.form, self._filled)
-        self._is_fixed = True
+            self.form = fitting(self.form, self._base + self._filled)
+            self._is_fixed, self._index = True, self.form.new_index()
         size = self.form.chunk_rows
-        chunks = -(-self._filled // size)
-        self._block[self._filled : chunks * size] = 0
-        present = np.zeros(chunks, np.bool_)
-        for start, stop in self._runs:
-            present[start // size : -(-stop // size)] = True
-        shard = self.form.shard(self._block[: chunks * size], present)
-        self._put(f"{self.array}/{self.form.key(self._shard)}", shard)
+        self._block[self._filled : -(-self._filled // size) * size] = 0
+        numbers = sorted({number for start, stop in self._runs for number in range(start // size, -(-stop // size))})
+        if self._file is None:
+            self._file = self._create(f"{self.array}/{self.form.key(self._shard)}")
+        chunks = [self._block[number * size : (number + 1) * size] for number in numbers]
+        for number, parts in zip(numbers, self.form.encoded(chunks), strict=True):
+            length = sum(part.nbytes for part in parts)
+            self._index[self._base // size + number] = self._end, length
+            self._end += length
+            self._file.write(parts)
         self._runs = []
+
+    def flush(self) -> None:
+        """Write the shard that is being filled, unless it is empty."""
+        self._write_block()
+        if self._file is not None:
+            content = self._index.tobytes()
+            self._file.write([memoryview(content + checksum(content))])
+            self._file.finish()
+            self._file = None

@@ -137,24 +137,12 @@ class ArrayForm:
         """Return the name of a shard among the files of the array."""
         return ".".join(["c", str(shard), *("0" for _ in self.row_shape)])
 
-    def shard(self, block: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> list[memoryview]:
-        """Return the bytes of a shard, in several parts.
+    def new_index(self) -> npt.NDArray[np.uint64]:
+        """Return the index of a shard that has no chunks: the offset and the size of each."""
+        return np.full((self.shard_rows // self.chunk_rows, 2), ABSENT, "<u8")
 
-        Args:
-            block: its rows, a whole number of chunks.
-            present: which of these chunks it has; the others count as zeros.
-        """
-        chunks = self.shard_rows // self.chunk_rows
-        index = np.full((chunks, 2), ABSENT, "<u8")
-        numbers = np.flatnonzero(present)
-        parts = self._encoded([block[n * self.chunk_rows : (n + 1) * self.chunk_rows] for n in numbers])
-        sizes = np.array([sum(part.nbytes for part in chunk) for chunk in parts])
-        index[numbers, 0] = np.cumsum(sizes) - sizes
-        index[numbers, 1] = sizes
-        content = index.tobytes()
-        return [*(part for chunk in parts for part in chunk), memoryview(content + checksum(content))]
-
-    def _encoded(self, chunks: Sequence[npt.NDArray[Any]]) -> list[list[memoryview]]:
+    def encoded(self, chunks: Sequence[npt.NDArray[Any]]) -> list[list[memoryview]]:
+        """Return the stored form of chunks, each in several parts."""
         codec = self.codec
         if codec is None:
             return [self._with_checksum(memoryview(chunk.reshape(-1).view(np.uint8).data)) for chunk in chunks]

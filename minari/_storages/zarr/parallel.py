@@ -16,7 +16,7 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 from pathlib import Path
@@ -34,10 +34,10 @@ from minari._storages import json_metadata
 from minari._storages.base import MinariStorage
 from minari._storages.core import read_metadata
 from minari._storages.staged_directory import STAGED_NAME, StagedDirectory, open_staged_directory
-from minari._storages.zarr.appender import Remainder, StoreAppender, WriterContext, arrays_of_remainder
+from minari._storages.zarr.appender import NewFile, Remainder, StoreAppender, WriterContext, arrays_of_remainder
 from minari._storages.zarr.arrays import check_sizes
 from minari._storages.zarr.layout import STORE_NAME, StoredColumn, Table
-from minari._storages.zarr.writer import put_into
+from minari._storages.zarr.writer import StagedFiles
 from minari.errors import DatasetCorruptError, EpisodeError, MinariError
 from minari.spaces import FRAMES, EpisodeColumns, path_name
 
@@ -99,19 +99,19 @@ class Part:
         remainder_path = self.remainder_path
         unfinished = remainder_path.with_suffix(".unfinished")
         staged_path = remainder_path.parents[1]
-        put_staged = put_into(staged_path / STORE_NAME)
+        files = StagedFiles(staged_path / STORE_NAME)
 
-        def put(key: str, parts: Sequence[memoryview]) -> None:
+        def create(key: str) -> NewFile:
             if not unfinished.exists():  # the change was given up, and another one is staged now
                 raise self._no_longer_wanted()
-            put_staged(key, parts)
+            return files.create(key)
 
-        appender = context.appender(put, is_fixed=True)
+        appender = context.appender(create, is_fixed=True)
         appender.table = Table.from_json(self.table)
         columns = appender.table.columns
         with Directory(staged_path) as staged, staged.directory(_REMAINDERS) as remainders:
             descriptor = remainders.create(unfinished.name, os.O_WRONLY)
-        with os.fdopen(descriptor, "wb") as file:
+        with closing(files), os.fdopen(descriptor, "wb") as file:
             file.truncate()
             count = 0
             for count, episode in enumerate(episodes, 1):
@@ -228,8 +228,11 @@ def write_in_parts(
     Raises:
         DatasetBusyError: another program is writing to the dataset.
     """
-    with open_staged_directory(context.data_path, durable=context.durable) as staged:
-        appender = context.appender(put_into(staged.path / STORE_NAME), is_fixed=True)
+    with (
+        open_staged_directory(context.data_path, durable=context.durable) as staged,
+        closing(StagedFiles(staged.path / STORE_NAME)) as files,
+    ):
+        appender = context.appender(files.create, is_fixed=True)
         appender.plan(like)
         (staged.path / _REMAINDERS).mkdir(parents=True)
         yield Parts(context, staged, appender, _planned(str(context.data_path), appender, lengths, count))

@@ -7,7 +7,8 @@ that finds the old episodes, and the next writer overwrites rows of a writer tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class RemoteWriter(EpisodeWriter):
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         if self._appender is None:
-            self._appender = self._context.appender(self._put, is_fixed=True)
+            self._appender = self._context.appender(partial(_RemoteFile, self._put), is_fixed=True)
         for episode in episodes:
             self._appender.add(episode)
 
@@ -61,12 +62,12 @@ class RemoteWriter(EpisodeWriter):
         with store_errors(self._context.data_path):
             put_file(self._context.data_path / METADATA_FILE_NAME, metadata.to_json())
 
-    def _put(self, key: str, parts: Sequence[memoryview]) -> None:
+    def _put(self, key: str, content: bytes) -> None:
         if not key.endswith("zarr.json"):  # before each shard, since overwriting loses it
             self._check_alone()
         file: Any = self._context.store_path / "/".join(relative_parts(key))
         with store_errors(file):
-            file.fs.pipe_file(file.path, b"".join(parts))
+            file.fs.pipe_file(file.path, content)
 
     def _check_alone(self) -> None:
         path = self._context.data_path
@@ -75,6 +76,26 @@ class RemoteWriter(EpisodeWriter):
                 f"Another program has changed {path} meanwhile, and a remote store has no lock; append again, one "
                 f"program at a time."
             )
+
+
+class _RemoteFile:
+    """A file that is put into a store when it is complete.
+
+    Args:
+        put: stores it.
+        key: of the file.
+    """
+
+    def __init__(self, put: Callable[[str, bytes], None], key: str) -> None:
+        self._put, self._key = put, key
+        self._parts: list[bytes] = []
+
+    def write(self, parts: Sequence[memoryview]) -> None:
+        self._parts += map(bytes, parts)
+
+    def finish(self) -> None:
+        self._put(self._key, b"".join(self._parts))
+        self._parts.clear()
 
 
 def refusal(path: Path) -> MetadataError:

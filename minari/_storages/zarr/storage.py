@@ -231,14 +231,21 @@ class ZarrStorage(MinariStorage):
         if is_remote(self.data_path):
             yield remote_writer.RemoteWriter(self._context())
             return
-        with open_staged_directory(self.data_path, durable=self.durable) as staged:
-            yield writer.ZarrWriter(self._context(), staged, rewriting=False)
+        with self._local_writer(rewriting=False) as local:
+            yield local
+
+    def _rewriter(self) -> AbstractContextManager[EpisodeWriter]:
+        self._check_local()
+        return self._local_writer(rewriting=True)
 
     @contextmanager
-    def _rewriter(self) -> Iterator[EpisodeWriter]:
-        self._check_local()
+    def _local_writer(self, rewriting: bool) -> Iterator[EpisodeWriter]:
         with open_staged_directory(self.data_path, durable=self.durable) as staged:
-            yield writer.ZarrWriter(self._context(), staged, rewriting=True)
+            local = writer.ZarrWriter(self._context(), staged, rewriting)
+            try:
+                yield local
+            finally:
+                local.close()
 
     def _check_local(self) -> None:
         if is_remote(self.data_path):
