@@ -20,7 +20,7 @@ from minari._base.data_file import DataFile
 from minari._base.parallel import map_in_batches
 from minari._storages.array_pool import LARGE
 from minari._storages.hdf5.decoded_blocks import DecodedBlocks, MemoryBudget
-from minari._storages.hdf5.format.chunks import ChunkTable, check_expansion, decoded_chunk
+from minari._storages.hdf5.format.chunks import ChunkTable, check_expansion, decode_chunk
 from minari._storages.hdf5.format.filters import Chunking
 from minari._storages.hdf5.index import LeafPlace
 from minari._storages.mapped_file import MappedFile
@@ -222,16 +222,14 @@ class LeafRows:
             tasks += self._chunk_tasks(file, form, episodes[chosen], rows[chosen], places[chosen], of_form)
 
         def decode(task: _ChunkTask) -> None:
+            where, inside = (task.at, *task.strip), (task.rows, *task.inside)
             try:
-                chunk = decoded_chunk(file.read_chunk, task.table, task.number)
+                decode_chunk(file.read_chunk, task.table, task.number, task.target, where, inside)
             except ValueError as error:
                 raise DatasetCorruptError(
                     f"The {path_name(self.path)} of episode {task.episode} cannot be decompressed ({error}); the file "
                     f"is damaged, so copy or download the dataset again."
                 ) from error
-            where: tuple[Any, ...] = (task.at, *task.strip)
-            inside: tuple[Any, ...] = (task.rows, *task.inside)
-            task.target[where] = chunk[inside]
 
         chunk_size = max((form.chunking.size(form.dtype) for form in self._compressed), default=1)
         map_in_batches(decode, tasks, max(1, _ENOUGH_FOR_A_THREAD // chunk_size))

@@ -100,6 +100,16 @@ def test_budget_is_shared_and_small_blocks_are_not_kept() -> None:
     )
 
 
+def test_whole_chunks_are_written_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
+    storage = new(tmp_path, [300], codec="zstd")
+    truth = np.stack([one["pixels"] for one in draw(SPACE, 300)["observations"]])
+    rng = np.random.default_rng(0)
+    for rows in (np.arange(256), np.arange(256)[::-1], rng.permutation(256), np.arange(1, 257), np.zeros(256, int)):
+        for once in (False, True):
+            request = RowRequest(PIXELS, (40, 16, 3), np.zeros(256, np.int64), rows, once=once)
+            assert_same(storage.read_rows([request])[0], truth[rows])
+
+
 # In a dataset
 
 PIXELS = ("observations", "pixels")
@@ -110,13 +120,13 @@ LENGTHS = (5, 300, 31, 64)
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The chunks that are decoded for rows."""
     decoded: list[int] = []
-    decode = hdf5_rows.decoded_chunk
+    decode = hdf5_rows.decode_chunk
 
-    def counting(read_at: Any, table: Any, number: int) -> Any:
+    def counting(read_at: Any, table: Any, number: int, *arguments: Any) -> None:
         decoded.append(number)
-        return decode(read_at, table, number)
+        decode(read_at, table, number, *arguments)
 
-    monkeypatch.setattr(hdf5_rows, "decoded_chunk", counting)
+    monkeypatch.setattr(hdf5_rows, "decode_chunk", counting)
     return decoded
 
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ _ADDRESS, _MASK = 8, 4  # bytes in an element; those in between hold the size of
 
 ENOUGH_FOR_A_THREAD = 2**18  # bytes
 
+_Index: TypeAlias = "tuple[slice | npt.NDArray[np.int64], ...]"
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
@@ -154,9 +155,8 @@ def fill_from_chunks(
 
     def decode(placed: tuple[tuple[int, ...], Piece]) -> None:
         corner, piece = placed
-        chunk = _decoded(piece, array.dtype, chunking)
-        part = array[_around(corner, chunking.shape)]
-        part[...] = chunk[tuple(map(slice, part.shape))]
+        where = _around(corner, chunking.shape)
+        _decode(piece, chunking, array.dtype, array, where, tuple(map(slice, array[where].shape)))
 
     map_chunks(decode, placed, _chunks_at_a_time(chunking.size(array.dtype)))
 
@@ -288,13 +288,23 @@ def read_column(
     return StoredColumn(dtype, shape, chunking, [table.piece(read_at, number) for number in range(len(table.places))])
 
 
-def decoded_chunk(read_at: ReadAt, table: ChunkTable, number: int) -> npt.NDArray[Any]:
-    """Return a decoded chunk in its whole shape, which may extend beyond the column.
+def decode_chunk(
+    read_at: ReadAt, table: ChunkTable, number: int, array: npt.NDArray[Any], where: _Index, inside: _Index
+) -> None:
+    """Write a part of a chunk to an array.
+
+    Args:
+        read_at: returns bytes of the file; may be called in several threads.
+        table: the chunks.
+        number: of the chunk.
+        array: the array.
+        where: an index of the array.
+        inside: an index of the part in the chunk in its whole shape, which may extend beyond the column.
 
     Raises:
         ValueError: the chunk is damaged, or the file ends before it does.
     """
-    return _decoded(table.piece(read_at, number), table.dtype, table.chunking)
+    _decode(table.piece(read_at, number), table.chunking, table.dtype, array, where, inside)
 
 
 def decompressed_rows(
@@ -320,21 +330,21 @@ def decompressed_rows(
 
     def decode(place: tuple[int, int]) -> None:
         block, strip = place
-        chunk = decoded_chunk(read_at, table, block * len(strips) + strip)
         first, last = max(rows.start, block * height), min(rows.stop, (block + 1) * height)
         where = (slice(first - rows.start, last - rows.start), *_around(strips[strip], sides))
-        part = array[where]
-        inside = (slice(first - block * height, last - block * height), *map(slice, part.shape[1:]))
-        part[...] = chunk[inside]
+        inside = (slice(first - block * height, last - block * height), *map(slice, array[where].shape[1:]))
+        decode_chunk(read_at, table, block * len(strips) + strip, array, where, inside)
 
     places = product(blocks, range(len(strips)))
     map_chunks(decode, places, _chunks_at_a_time(table.chunking.size(table.dtype)))
     return array
 
 
-def _decoded(piece: Piece, dtype: np.dtype[Any], chunking: Chunking) -> npt.NDArray[Any]:
+def _decode(
+    piece: Piece, chunking: Chunking, dtype: np.dtype[Any], array: npt.NDArray[Any], where: _Index, inside: _Index
+) -> None:
     data = decoded(piece.data, chunking.size(dtype), chunking.filters, piece.skipped)
-    return data.view(dtype).reshape(chunking.shape)
+    array[where] = data.view(dtype).reshape(chunking.shape)[inside]
 
 
 def has_table(read_at: ReadAt, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], chunking: Chunking) -> bool:

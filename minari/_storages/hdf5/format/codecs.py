@@ -28,6 +28,7 @@ _MOST_EXPANDED_BY_ZSTD: Final = 2**15
 _MOST_EXPANDED_BY_LZ4: Final = 255
 _LARGEST_WINDOW: Final = 2**27  # bytes that a frame without a declared size may refer back; used only as far as needed
 
+_ZLIB_FAST: Final = 3  # level of frames
 _SKIPPED_FRAME: Final = struct.Struct("<II")  # magic number, and number of bytes that follow
 _SKIPPED: Final = 0x184D2A50
 _LZ4_HEADER: Final = struct.Struct(">QI")  # number of bytes, and those of a block
@@ -73,7 +74,10 @@ def _deflate_module() -> Any:
 
 
 def _deflated(data: Any, values: Sequence[int]) -> bytes:
-    compressed: bytes = _deflate_module().compress(data, values[0])
+    module, level = _deflate_module(), values[0]
+    if module is not zlib and level == _ZLIB_FAST:
+        level += 1  # of zlib-ng, for which the next one is as fast and compresses better
+    compressed: bytes = module.compress(data, level)
     return compressed
 
 
@@ -113,15 +117,19 @@ def _zstd_encoded(data: Any, values: Sequence[int]) -> bytes:
     return result
 
 
+def _zstd_decompressor() -> Any:
+    if _contexts.decompressor is None:
+        _contexts.decompressor = _module("zstandard").ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+    return _contexts.decompressor
+
+
 def _zstd_decoded(data: Any, most: int) -> bytes:
     zstandard = _module("zstandard")
-    if _contexts.decompressor is None:
-        _contexts.decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
     try:
         declared = zstandard.frame_content_size(data)  # -1 if the frame does not say
         if declared > most:
             raise ValueError(f"it becomes {declared} bytes, at most {most} are expected")
-        result: bytes = _contexts.decompressor.decompress(data, max_output_size=most)
+        result: bytes = _zstd_decompressor().decompress(data, max_output_size=most)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from None
     return result
