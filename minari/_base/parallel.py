@@ -11,7 +11,7 @@ from itertools import chain, islice
 from typing import TypeVar
 
 
-__all__ = ["map_in_batches", "parallel_map"]
+__all__ = ["in_background", "map_in_batches", "parallel_map"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -61,6 +61,23 @@ def parallel_map(
             raise
 
 
+def in_background(function: Callable[[], R]) -> Callable[[], R]:
+    """Begin a call in one of the threads of :func:`map_in_batches`; return a function that waits for its result.
+
+    Args:
+        function: must release the GIL for most of its time, and must not wait for another call.
+
+    >>> in_background(lambda: 3)()
+    3
+    """
+    process = os.getpid()
+    try:
+        future = _threads().submit(function)
+    except RuntimeError:  # no more threads can be started while the program exits
+        return function
+    return lambda: future.result() if os.getpid() == process else function()  # (a forked child has no threads)
+
+
 def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: int) -> list[R]:
     """Return the results of a function for each item, in order, using one thread per CPU.
 
@@ -108,12 +125,17 @@ def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: in
 
 def _start(work: Callable[[], None], most: int) -> list[Future[None]]:
     """Call a function in the other threads that there are, up to a number of them."""
-    global _pool
     others: list[Future[None]] = []
     with suppress(RuntimeError):  # no more threads can be started while the program exits
-        pool = _pool
-        if pool is None:
-            _pool = pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="minari")
         while len(others) < min((os.cpu_count() or 1) - 1, most):
-            others.append(pool.submit(work))
+            others.append(_threads().submit(work))
     return others
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Return the threads that are shared, one for each CPU."""
+    global _pool
+    pool = _pool
+    if pool is None:
+        _pool = pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="minari")
+    return pool

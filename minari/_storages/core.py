@@ -92,7 +92,13 @@ class EpisodeWriter(ABC):
 
     Nothing that a writer receives is visible before :meth:`commit`; without it, everything is undone when the
     context of the writer ends.
+
+    Attributes:
+        values_stay: True if the arrays of episodes stay as they are until the commit, so that a format may encode them
+            in other threads meanwhile; otherwise they may be used again after each call.
     """
+
+    values_stay: bool = False
 
     @abstractmethod
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
@@ -825,6 +831,11 @@ class _GuardedWriter(EpisodeWriter):
 
     def __init__(self, writer: EpisodeWriter, storage: StorageCore) -> None:
         self._writer, self._storage, self._path = writer, storage, storage.data_path
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "values_stay":
+            self._writer.values_stay = value
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         with storage_errors(self._path):

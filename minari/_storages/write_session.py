@@ -65,6 +65,7 @@ def append_buffers(
     together = type(buffers) is list and describe is None and type(storage.episode_codec) is EpisodeCodec
     with storage.writing(lock_timeout) as writer:
         metadata = storage.current_metadata  # read only after locking out other writers
+        writer.values_stay = type(buffers) is list
         session = _Session(storage, writer, metadata, describe)
         for buffer in in_batches(buffers) if together else buffers:
             if isinstance(buffer, BufferBatch):

@@ -76,7 +76,7 @@ class ParquetTable(_Table):
         self.where = str(directory / name)
         data = view_part(FilesBeneath(str(directory)), name)
         try:
-            footer = check_footer(data, is_foreign=True)
+            footer, _ = check_footer(data, is_foreign=True)
             self._file = open_parquet(data)
             columns = map(self._file.schema.column, range(len(self._file.schema)))
             check_levels(footer, [(one.max_repetition_level, one.max_definition_level) for one in columns])

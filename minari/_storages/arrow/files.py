@@ -1,6 +1,7 @@
 """Table files of Arrow and of Parquet.
 
-An Arrow file is one record batch, of which either all buffers are compressed or none is. A Parquet file
+An Arrow file is one record batch, since 0.5.4 reads no further ones, of which either all buffers are compressed or none
+is. A Parquet file
 is one row group, whose columns are compressed one by one; a page holds up to 64 MB, since frames
 compress best together with their neighbors. Numbers are stored as they are, without dictionaries,
 except frames: Parquet has no 8-bit type and would spend 32 bits on each value.
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -18,6 +21,7 @@ import numpy as np
 
 from minari._base.files import FilesBeneath
 from minari._base.json_text import shortened
+from minari._base.parallel import in_background
 from minari._model.compression import Codec
 from minari._storages.arrow.library import Array, DataType, Field, Schema, Table, pa, pq
 from minari._storages.arrow.limits import RowCountError
@@ -33,6 +37,7 @@ _DESCRIPTORS: Final = Path("/dev/fd")  # has paths of open files
 _CAN_MAP: Final = _DESCRIPTORS.is_dir()
 _CAN_READ_INTO: Final = hasattr(os, "readv")
 
+_DECODED_AT_ONCE: Final = 2**18  # bytes, below which another thread does not pay
 _PAGE = 2**26
 _MOST_ROWS = 2**31 - 1  # of a row group
 _FRAME_VALUES = 1024  # a step, from which on a dictionary of bytes pays
@@ -69,8 +74,8 @@ class TableFiles(ABC):
     is_compressed_whole: ClassVar[bool]
 
     @abstractmethod
-    def decode(self, data: Any, rows: int | None = None) -> Table:
-        """Return the table in the bytes of a file.
+    def decoding(self, data: Any, rows: int | None = None) -> tuple[int, Callable[[], Table]]:
+        """Check the bytes of a file; return how many they expand to, and a function for any thread that decodes them.
 
         Args:
             data: the bytes.
@@ -93,22 +98,48 @@ class TableFiles(ABC):
     def places(self, data: Any, arrays: Sequence[Array]) -> list[Place] | None:
         """Return the places of the values of numeric leaves, None if they are not stored as they are."""
 
-    def table(self, data: Any, path: str, rows: int) -> Table:
-        """Return the table in the bytes of a file, validated in full.
+    def decode(self, data: Any) -> Table:
+        """Return the table in the bytes of a file; raises as :meth:`decoding` does."""
+        return self.decoding(data)[1]()
+
+    def begin(self, data: Any, path: str, rows: int) -> tuple[int, Callable[[], Table]]:
+        """Begin to decode the table in the bytes of a file.
 
         Args:
             data: the bytes.
             path: of the file, for messages.
             rows: the number that the table must have.
 
+        Returns:
+            The number of bytes that are being decompressed in other threads, and a function that returns the table,
+            validated in full, and raises as this one does.
+
         Raises:
             DatasetCorruptError: the bytes are not a table, or one with another number of rows, or would
                 take far more memory than the file has bytes.
         """
+        with self._damage(path, rows):
+            size, decode = self.decoding(data, rows)
+            if size < _DECODED_AT_ONCE:
+                size, decode = 0, partial(_given, decode())
+            else:
+                decode = in_background(decode)
+
+        def table() -> Table:
+            with self._damage(path, rows):
+                table = decode()
+                check_types(table.schema)
+                table.validate(full=True)  # follows offsets and checks that text is UTF-8
+            return table
+
+        return size, table
+
+    @staticmethod
+    @contextmanager
+    def _damage(path: str, rows: int) -> Iterator[None]:
+        """Explain that a file is damaged."""
         try:
-            table = self.decode(data, rows)
-            check_types(table.schema)
-            table.validate(full=True)  # follows offsets and checks that text is UTF-8
+            yield
         except RowCountError as error:
             raise DatasetCorruptError(
                 f"The table in {path} has {error.found} rows, expected {rows} for the {rows - 1} steps that "
@@ -116,7 +147,6 @@ class TableFiles(ABC):
             ) from None
         except _DAMAGE as error:
             raise damaged(path, error) from error
-        return table
 
     def schema(self, data: Any, path: str) -> Schema:
         """Return the schema of the table in the bytes of a file; raises as :meth:`table` does."""
@@ -185,6 +215,10 @@ def _unreadable(files: FilesBeneath, name: str, error: Exception) -> DatasetCorr
     return damaged(path, error)
 
 
+def _given(table: Table) -> Table:
+    return table
+
+
 def has_codec(name: str) -> bool:
     """Return whether pyarrow was built with a codec."""
     return bool(pa.Codec.is_available(name))
@@ -218,9 +252,9 @@ class ArrowFiles(TableFiles):
     name = "part-0.arrow"
     is_compressed_whole = True
 
-    def decode(self, data: Any, rows: int | None = None) -> Table:
-        check_messages(data, rows)
-        return pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).read_all()
+    def decoding(self, data: Any, rows: int | None = None) -> tuple[int, Callable[[], Table]]:
+        size = check_messages(data, rows)
+        return size, lambda: pa.ipc.open_stream(pa.py_buffer(data).slice(MESSAGES)).read_all()
 
     def decode_schema(self, data: Any) -> Schema:
         check_schema_message(data)
@@ -247,13 +281,16 @@ class ParquetFiles(TableFiles):
     name = "part-0.parquet"
     is_compressed_whole = False
 
-    def decode(self, data: Any, rows: int | None = None) -> Table:
-        footer = check_footer(data, rows)
+    def decoding(self, data: Any, rows: int | None = None) -> tuple[int, Callable[[], Table]]:
+        footer, size = check_footer(data, rows)
+        return size, lambda: self._read(data, footer)
+
+    def _read(self, data: Any, footer: dict[int, Any]) -> Table:
         with open_parquet(data) as file:
             check_types(file.schema_arrow)
             columns = map(file.schema.column, range(len(file.schema)))
             check_levels(footer, [(column.max_repetition_level, column.max_definition_level) for column in columns])
-            return file.read(use_threads=False)  # threads only help where several columns are big
+            return file.read(use_threads=False)
 
     def decode_schema(self, data: Any) -> Schema:
         check_footer(data)

@@ -39,8 +39,8 @@ def check_schema_message(data: Any) -> None:
     _check_schema(_Messages(data))
 
 
-def check_messages(data: Any, rows: int | None) -> None:
-    """Check the messages of an Arrow file.
+def check_messages(data: Any, rows: int | None) -> int:
+    """Check the messages of an Arrow file, and return the number of bytes that its compressed buffers expand to.
 
     Args:
         data: the bytes of the file.
@@ -52,11 +52,13 @@ def check_messages(data: Any, rows: int | None) -> None:
     """
     messages = _Messages(data)
     _check_schema(messages)
-    check_rows(_check_batches(messages), rows)
+    found, expanded = _check_batches(messages)
+    check_rows(found, rows)
+    return expanded
 
 
-def _check_batches(messages: _Messages) -> int:
-    """Check the record batches, and return the number of their rows."""
+def _check_batches(messages: _Messages) -> tuple[int, int]:
+    """Check the record batches; return the number of their rows, and of the bytes that they expand to."""
     found = expanded = 0
     while (message := messages.next()) is not None:
         kind, batch, body = message
@@ -65,7 +67,7 @@ def _check_batches(messages: _Messages) -> int:
         found += batch.number(0, "q")
         expanded += _expanded_size(batch, body)
         check_expansion(expanded, messages.size)
-    return found
+    return found, expanded
 
 
 def stream_messages(read_at: Callable[[int, int], bytes], size: int) -> Iterator[bytes]:

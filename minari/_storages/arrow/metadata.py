@@ -88,14 +88,13 @@ def column_name(path: ColumnPath) -> str:
     return "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def to_json(index: int, total_steps: int, metadata: Mapping[str, Any], checksums: Checksums | None = None) -> str:
+def to_json(index: int, total_steps: int, metadata: Mapping[str, Any]) -> str:
     """Return the text of the metadata of an episode.
 
     Args:
         index: the number of the episode.
         total_steps: the number of its steps.
         metadata: everything else; ``id`` and ``total_steps`` in it are ignored.
-        checksums: of the episode.
 
     Raises:
         MetadataError: a value cannot be stored.
@@ -103,7 +102,11 @@ def to_json(index: int, total_steps: int, metadata: Mapping[str, Any], checksums
     others = {key: value for key, value in metadata.items() if key not in ("id", "total_steps")}
     if _CHECKSUMS in others:
         raise MetadataError(f"The episode metadata has the key {_CHECKSUMS!r}, which the format uses; rename it.")
-    text = json_metadata.to_json({"id": index, "total_steps": total_steps} | others)
+    return json_metadata.to_json({"id": index, "total_steps": total_steps} | others)
+
+
+def with_checksums(text: str, checksums: Checksums | None) -> str:
+    """Return the text of :func:`to_json` with the checksums of the episode."""
     if checksums is None:
         return text
     values = {"rows": checksums.rows, "file": checksums.file, "columns": dict(checksums.columns)}

@@ -41,8 +41,8 @@ _BOOLEANS: Final = (_TRUE, _FALSE)
 _LISTS: Final = (9, 10)
 
 
-def check_footer(data: Any, rows: int | None = None, *, is_foreign: bool = False) -> dict[int, Any]:
-    """Check and return the footer of a Parquet file, before pyarrow opens it.
+def check_footer(data: Any, rows: int | None = None, *, is_foreign: bool = False) -> tuple[dict[int, Any], int]:
+    """Check and return the footer of a Parquet file, and the bytes that it expands to, before pyarrow opens it.
 
     Args:
         data: the bytes of the file.
@@ -67,7 +67,7 @@ def check_footer(data: Any, rows: int | None = None, *, is_foreign: bool = False
     if found != _integer(footer, _ROWS):
         raise ValueError(f"its groups have {found} rows, expected {_integer(footer, _ROWS)}")
     check_rows(found, rows)
-    return footer
+    return footer, expanded
 
 
 def check_levels(footer: dict[int, Any], levels: list[tuple[int, int]]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from minari._base.files import FilesBeneath
 from minari._storages.arrow import metadata as episode_metadata
@@ -23,6 +24,12 @@ from minari.spaces import Columns
 
 
 T = TypeVar("T")
+
+#: The number of bytes that are being decompressed, and a function that waits for the result.
+_Begun: TypeAlias = tuple[int, Callable[[], T]]
+
+_MOST_AHEAD: Final = 2  # episodes
+_MOST_BYTES_AHEAD: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +119,22 @@ class EpisodeReader:
 
     def views(self, indices: Iterable[int], verify: bool) -> Iterator[tuple[int, Columns]]:
         """Yield the columns of each episode as views of its file wherever values are stored as they are."""
-        for index, (_, columns) in self._settled(partial(self._table, view_part, verify), indices):
+        for index, (_, columns) in self._settled(partial(self._begin_table, view_part, verify), indices):
             yield index, columns
 
     def tables(self, indices: Iterable[int], verify: bool) -> Iterator[tuple[int, tuple[Any, Columns]]]:
         """Yield the bytes of the table of each episode, and its columns."""
-        return self._settled(partial(self._table, read_part, verify), indices)
+        return self._settled(partial(self._begin_table, read_part, verify), indices)
 
     def metadata(
         self, indices: Iterable[int], verify: bool
     ) -> Iterator[tuple[int, tuple[dict[str, Any], Checksums | None]]]:
         """Yield the metadata of each episode, and its checksums if it has any."""
-        return self._settled(partial(self._metadata, verify), indices)
+        return self._settled(partial(_at_once, partial(self._metadata, verify)), indices)
 
     def stored(self, indices: Iterable[int], verify: bool) -> Iterator[tuple[int, StoredEpisode]]:
         """Yield each episode as it is stored, without decoding its table."""
-        return self._settled(partial(self._stored, verify), indices)
+        return self._settled(partial(_at_once, partial(self._stored, verify)), indices)
 
     def schema(self, index: int) -> Schema:
         """Return the schema of the table of an episode."""
@@ -147,26 +154,33 @@ class EpisodeReader:
                 f"The directory {directory} of an episode cannot be read ({error}); copy or download the dataset again."
             ) from error
 
-    def _settled(self, read: Callable[[int], T], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
-        """Read episodes one by one, and again if their files were being replaced meanwhile."""
-        self.refresh()
-        for index in indices:
-            try:
-                found = read(index)
-            except DatasetCorruptError:
-                found = self._read_again(read, index)
-            yield index, found
+    def _settled(self, begin: Callable[[int], _Begun[T]], indices: Iterable[int]) -> Iterator[tuple[int, T]]:
+        """Read episodes one by one, and again if their files were being replaced meanwhile.
 
-    def _read_again(self, read: Callable[[int], T], index: int) -> T:
+        While an episode is decompressed in other threads, the next ones are begun.
+        """
+        self.refresh()
+        begun: deque[tuple[int, _Begun[T]]] = deque()
+        for index in indices:
+            begun.append((index, _begun(begin, index)))
+            sizes = [size for _, (size, _) in begun]
+            while begun and (sizes[0] == 0 or len(sizes) > _MOST_AHEAD or sum(sizes) > _MOST_BYTES_AHEAD):
+                yield self._finished(begin, *begun.popleft())
+                del sizes[0]
+        while begun:
+            yield self._finished(begin, *begun.popleft())
+
+    def _finished(self, begin: Callable[[int], _Begun[T]], index: int, begun: _Begun[T]) -> tuple[int, T]:
+        finish = begun[1]
         while True:
             state = self._state
-            self.refresh()
             try:
-                return read(index)
+                return index, finish()
             except DatasetCorruptError:
                 self.refresh()
                 if state == self._state:
                     raise
+            finish = _begun(begin, index)[1]
 
     def _directory(self, index: int) -> str:
         return f"{self._root}{os.sep}{index}"
@@ -193,7 +207,9 @@ class EpisodeReader:
             checksums.check_file(data, path)
         return StoredEpisode(data, self.files.schema(data, path), metadata, checksums)
 
-    def _table(self, read: Callable[[FilesBeneath, str], Any], verify: bool, index: int) -> tuple[Any, Columns]:
+    def _begin_table(
+        self, read: Callable[[FilesBeneath, str], Any], verify: bool, index: int
+    ) -> _Begun[tuple[Any, Columns]]:
         known_steps = self._known_steps
         total_steps, checksums = known_steps.get(index), None
         with FilesBeneath(self._root) as files:
@@ -204,7 +220,30 @@ class EpisodeReader:
         path = self._path(index)
         if checksums is not None and verify:
             checksums.check_file(data, path)
-        columns = self._tables.read(data, path, total_steps + 1)
-        if checksums is not None and verify:
-            checksums.check_columns(columns, index, path)
-        return data, columns
+        size, finish = self._tables.begin(data, path, total_steps + 1)
+
+        def finished() -> tuple[Any, Columns]:
+            columns = finish()
+            if checksums is not None and verify:
+                checksums.check_columns(columns, index, path)
+            return data, columns
+
+        return size, finished
+
+
+def _at_once(read: Callable[[int], T], index: int) -> _Begun[T]:
+    found = read(index)
+    return 0, lambda: found
+
+
+def _begun(begin: Callable[[int], _Begun[T]], index: int) -> _Begun[T]:
+    """Begin to read an episode; what fails already does so when it is its turn."""
+    try:
+        return begin(index)
+    except DatasetCorruptError as error:
+        problem = error
+
+    def fail() -> T:
+        raise problem
+
+    return 0, fail

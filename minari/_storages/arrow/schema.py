@@ -165,24 +165,24 @@ class TableLayout:
             ValueError: an array is in pieces that are too big for one, or a struct is missing.
         """
         leaves: list[StoredLeaf] = []
-        for field, chunks in zip(table.schema, table.columns, strict=True):
-            array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-            if field.name == RAGGED and not pa.types.is_struct(array.type):
-                raise ValueError(f"the column {RAGGED!r} is of the type {array.type}, expected a struct")
+        for field, column in zip(table.schema, table.columns, strict=True):
+            if field.name == RAGGED and not pa.types.is_struct(field.type):
+                raise ValueError(f"the column {RAGGED!r} is of the type {field.type}, expected a struct")
             place: ColumnPath = () if field.name == RAGGED else (field.name,)
-            leaves += self._leaves_below(place, field, array)
+            leaves += self._leaves_below(place, field, column.chunks)
         return leaves
 
-    def _leaves_below(self, place: ColumnPath, field: Field, array: Array) -> Iterator[StoredLeaf]:
-        if not pa.types.is_struct(array.type):
+    def _leaves_below(self, place: ColumnPath, field: Field, chunks: list[Array]) -> Iterator[StoredLeaf]:
+        if not pa.types.is_struct(field.type):
+            array = chunks[0] if len(chunks) == 1 else _in_one_piece(field.type, chunks)
             yield StoredLeaf(self._paths.get(tuple(map(str, place)), place), field.metadata or {}, array)
             return
         metadata = field.metadata or {}
-        fields = [array.type[i] for i in range(array.type.num_fields)]
+        fields = [field.type[i] for i in range(field.type.num_fields)]
         is_tuple = metadata.get(b"kind") != b"dict" and _are_positions([child.name for child in fields])
         for i, child in enumerate(fields):
             name = int(child.name) if is_tuple else child.name
-            yield from self._leaves_below((*place, name), child, array.field(i))
+            yield from self._leaves_below((*place, name), child, [chunk.field(i) for chunk in chunks])
 
     def decode(self, leaves: Iterable[StoredLeaf]) -> dict[ColumnPath, Column]:
         """Return the columns of an episode, as views of the table if its values are stored as they are.
@@ -354,6 +354,16 @@ def _whole(column: Column, rows: int) -> _Part:
 
 
 # Conversion of Arrow arrays to columns
+
+
+def _in_one_piece(arrow_type: DataType, chunks: list[Array]) -> Array:
+    """Return the elements of several arrays as one array, in new memory that may be written to."""
+    dtype, is_list = _dtype_of(arrow_type), pa.types.is_fixed_size_list(arrow_type)
+    parts = [_flattened(chunk) for chunk in chunks] if is_list else chunks
+    if dtype is None or dtype.kind == "b" or any(one.null_count for one in (*chunks, *parts)):
+        return pa.chunked_array(chunks, arrow_type).combine_chunks()
+    values = _plain(np.concatenate([np.empty(0, dtype), *map(_values, parts)]))
+    return pa.FixedSizeListArray.from_arrays(values, arrow_type.list_size) if is_list else values
 
 
 def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Column:

@@ -45,7 +45,7 @@ class ArrowStorage(MinariStorage):
     FORMAT: ClassVar[str] = "arrow"
     COMMITS: ClassVar[tuple[str, ...]] = (CHANGES_NAME,)
     CODECS: ClassVar[Codecs] = {"lz4": None, "zstd": range(1, 23)}
-    FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)
+    FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 1)
     FILES: ClassVar[re.Pattern[str] | None] = re.compile(r"\d+")  # a directory for each episode
     _files: ClassVar[TableFiles] = ARROW
 
@@ -159,4 +159,5 @@ class ParquetStorage(ArrowStorage):
         "lz4": None,
         "brotli": range(12),
     }
+    FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)
     _files: ClassVar[TableFiles] = PARQUET

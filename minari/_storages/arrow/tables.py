@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 from minari._model.compression import Codec
 from minari._storages.arrow.files import TableFiles
-from minari._storages.arrow.library import Schema, pa
+from minari._storages.arrow.library import Schema, Table, pa
 from minari._storages.arrow.schema import StoredLeaf, TableLayout, are_plain, values_of
 from minari._storages.arrow.templates import Template, Templates, kind_of, same
 from minari.errors import DatasetCorruptError
@@ -26,15 +27,20 @@ class TableReader:
         self._layout, self._files = layout, files
         self._templates = Templates()  # by the size of a file
 
-    def read(self, data: Any, path: str, rows: int) -> Columns:
-        """Return the columns in the bytes of a file, as views of them if possible.
+    def begin(self, data: Any, path: str, rows: int) -> tuple[int, Callable[[], Columns]]:
+        """Begin to decode the columns in the bytes of a file.
 
-        If the bytes are writable, so are the columns, and none shares memory with another.
+        They are views of the bytes if possible. If the bytes are writable, so are the columns, and none shares memory
+        with another.
 
         Args:
             data: an array of bytes.
             path: of the file, for messages.
             rows: the number that the table must have.
+
+        Returns:
+            The number of bytes that are being decompressed in other threads, and a function that returns the columns,
+            and raises as this one does.
 
         Raises:
             DatasetCorruptError: the file is damaged, belongs to other spaces, or has another number of rows.
@@ -42,8 +48,12 @@ class TableReader:
         view = memoryview(data)
         for template in self._templates.under(len(view)):
             if template.rows == rows and template.fits(view):
-                return template.read(view)
-        table = self._files.table(data, path, rows)
+                return 0, partial(template.read, view)
+        size, table = self._files.begin(data, path, rows)
+        return size, lambda: self._columns(view, table(), path)
+
+    def _columns(self, view: memoryview, table: Table, path: str) -> Columns:
+        """Return the columns of a table, and keep the template of its file if it has one."""
         try:
             leaves = self._layout.leaves(table)
             columns = self._layout.decode(leaves)
@@ -52,7 +62,7 @@ class TableReader:
                 f"The table in {path} does not fit the spaces of the dataset ({error}); it is damaged, or "
                 f"belongs to another dataset."
             ) from error
-        found = template_of(self._files, data, leaves, columns)
+        found = template_of(self._files, view, leaves, columns)
         if found is not None and same(found.read(view), columns):
             self._templates.add(len(view), found)
         if view.readonly:
@@ -88,29 +98,36 @@ class TableWriter:
             self._like = schema
         return bool(self._like.equals(schema, check_metadata=True))
 
-    def encode(self, episode: EpisodeColumns) -> Any:
-        """Return the bytes of the file of an episode, which are independent of its arrays."""
-        kind = kind_of(episode.columns)
+    def begin(self, episode: EpisodeColumns) -> Callable[[], Any]:
+        """Begin to encode an episode, whose arrays must stay as they are until it is done.
+
+        Returns:
+            A function, safe to call in any thread, that returns the bytes of its file, which are independent of its
+            arrays.
+        """
+        columns = episode.columns
+        kind = kind_of(columns)
         for template in self._templates.under(kind):
-            return template.fill(episode.columns)
+            return partial(template.fill, columns)
         table = self._layout.encode(episode, like=self._like)
         if self._like is None:
             self._like = table.schema
         leaves = self._layout.leaves(table)
         codecs = [self._codec_for(leaf.path) for leaf in leaves]
-        data = self._files.encode(table, codecs)
-        if kind not in self._seen:  # a template costs as much as an episode, and most kinds may come once
-            self._seen.add(kind)
-        elif not any(codecs):
-            leaves = self._layout.leaves(self._files.decode(data))
-            found = template_of(self._files, data, leaves, episode.columns)
-            if (
-                found is not None
-                and found.holds_any_values()
-                and data.equals(pa.py_buffer(found.fill(episode.columns)))
-            ):
-                self._templates.add(kind, found)
-        return data
+        encode = partial(self._files.encode, table, codecs)
+        if any(codecs):
+            return encode
+        data = encode()
+        if kind in self._seen:
+            self._keep_template(kind, data, columns)
+        self._seen.add(kind)  # a template costs as much as an episode, and most kinds may come once
+        return lambda: data
+
+    def _keep_template(self, kind: Hashable, data: Any, columns: Columns) -> None:
+        leaves = self._layout.leaves(self._files.decode(data))
+        found = template_of(self._files, data, leaves, columns)
+        if found is not None and found.holds_any_values() and data.equals(pa.py_buffer(found.fill(columns))):
+            self._templates.add(kind, found)
 
 
 def template_of(files: TableFiles, data: Any, leaves: Sequence[StoredLeaf], columns: Columns) -> Template | None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from minari._base.files import FilesBeneath
 from minari._base.lazy import cached_property
-from minari._base.parallel import map_in_batches
+from minari._base.parallel import in_background, map_in_batches
 from minari._model.compression import Codec
 from minari._model.metadata import DatasetMetadata
 from minari._storages.arrow import metadata as episode_metadata
-from minari._storages.arrow.metadata import METADATA_NAME, Checksums
+from minari._storages.arrow.metadata import METADATA_NAME, Checksums, with_checksums
 from minari._storages.arrow.reader import EpisodeReader
 from minari._storages.arrow.tables import TableWriter
 from minari._storages.core import EpisodeWriter, StorageCore
@@ -27,6 +28,8 @@ from minari.spaces import ColumnPath, EpisodeColumns
 _AT_A_TIME: Final = 128
 _BY_A_THREAD: Final = 32
 _HELD_BYTES: Final = 16 * 2**20
+_LARGE: Final = 2**18  # bytes of an episode, from which on another thread encodes it
+_MOST_AT_ONCE: Final = 4
 _TO_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 
@@ -59,6 +62,7 @@ class ArrowWriter(EpisodeWriter):
 
     def __init__(self, context: WriterContext, staged: StagedDirectory) -> None:
         self._context, self._staged = context, staged
+        self._encoding: deque[tuple[int, Callable[[], tuple[Any, str]]]] = deque()
         self._held: dict[int, Mapping[str, Any]] = {}  # episodes, each with the bytes of its files
         self._held_bytes = 0
         self._sizes: dict[int, dict[str, int]] = {}  # of the files of each changed episode
@@ -77,21 +81,38 @@ class ArrowWriter(EpisodeWriter):
             self.replace(index, episode)
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
-        data = self._tables.encode(episode)
-        checksums = Checksums.of(episode.total_steps, data, episode.columns)
-        self._put(index, data, episode_metadata.to_json(index, episode.total_steps, episode.metadata, checksums))
+        encode = self._tables.begin(episode)
+        text = episode_metadata.to_json(index, episode.total_steps, episode.metadata)
+
+        def finished() -> tuple[Any, str]:
+            data = encode()
+            return data, with_checksums(text, Checksums.of(episode.total_steps, data, episode.columns))
+
+        if not self.values_stay or sum(column.nbytes for column in episode.columns.values()) < _LARGE:
+            self._encoded()
+            self._put(index, *finished())
+            return
+        self._encoding.append((index, in_background(finished)))
+        self._encoded(_MOST_AT_ONCE)
+
+    def _encoded(self, most: int = 0) -> None:
+        """Take the episodes that have been encoded in other threads; leave at most so many of them."""
+        while len(self._encoding) > most:
+            index, finished = self._encoding.popleft()
+            self._put(index, *finished())
 
     def copy_from(self, first_index: int, storage: StorageCore, indices: Sequence[int]) -> bool:
         reader = self._context.reader_of(storage)
         if reader is None:
             return False
+        self._encoded()
         stored = [episode for _, episode in reader.stored(indices, storage.verify_checksums)]
         if not all(self._tables.takes(episode.schema) for episode in stored):
             return False  # other programs read the tables of all episodes as one
         for index, episode in enumerate(stored, first_index):
             total_steps = episode.metadata["total_steps"]
-            text = episode_metadata.to_json(index, total_steps, episode.metadata, episode.checksums)
-            self._put(index, episode.data, text)
+            text = episode_metadata.to_json(index, total_steps, episode.metadata)
+            self._put(index, episode.data, with_checksums(text, episode.checksums))
         return True
 
     def _put(self, index: int, data: Any, text: str) -> None:
@@ -119,6 +140,7 @@ class ArrowWriter(EpisodeWriter):
 
     def _known(self, index: int) -> tuple[dict[str, Any], Checksums | None]:
         """Return the metadata of an episode and its checksums, as they are staged or stored."""
+        self._encoded()
         if index in self._held:
             self._write_held()
         staged, name = self._staged.path, f"{index}/{METADATA_NAME}"
@@ -126,8 +148,8 @@ class ArrowWriter(EpisodeWriter):
             return episode_metadata.read(files, name)
 
     def _put_metadata(self, index: int, metadata: Mapping[str, Any], checksums: Checksums | None) -> None:
-        text = episode_metadata.to_json(index, metadata["total_steps"], metadata, checksums)
-        self._hold(index, {METADATA_NAME: text.encode("utf-8")})
+        text = episode_metadata.to_json(index, metadata["total_steps"], metadata)
+        self._hold(index, {METADATA_NAME: with_checksums(text, checksums).encode("utf-8")})
 
     def _hold(self, index: int, files: Mapping[str, Any]) -> None:
         if index in self._held:
@@ -154,6 +176,7 @@ class ArrowWriter(EpisodeWriter):
             self._staged.record(f"{index}/{name}", [data])
 
     def finish(self) -> int:
+        self._encoded()
         self._write_held()
         total = self._context.size.get()
         for index, sizes in self._sizes.items():
