@@ -188,17 +188,24 @@ def concatenated(requests: Sequence[LeafRequest], episodes: Iterable[tuple[int, 
         MemoryError: an array is too large.
     """
     arrays: list[Column] = []
-    ends = [0] * len(requests)
+    ends, counts = [0] * len(requests), [request.counts.tolist() for request in requests]
     for place, (index, columns) in enumerate(episodes):
         for number, request in enumerate(requests):
-            count = int(request.counts[place])
-            rows = _leaf_of(columns, request, index, count)[:count]
-            if place == 0:
-                arrays.append(request.target(rows.dtype.newbyteorder("=")))
-            elif rows.dtype != arrays[number].dtype:
-                arrays[number] = _as_common(arrays[number], rows.dtype, request.path)
-            arrays[number][ends[number] : ends[number] + count] = rows
-            ends[number] += count
+            begin, count = ends[number], counts[number][place]
+            ends[number] = end = begin + count
+            rows = columns.get(request.path)
+            if (
+                place == 0
+                or rows is None
+                or rows.dtype != arrays[number].dtype
+                or rows.shape != (count, *request.shape)
+            ):
+                rows = _leaf_of(columns, request, index, count)[:count]
+                if place == 0:
+                    arrays.append(request.target(rows.dtype.newbyteorder("=")))
+                elif rows.dtype != arrays[number].dtype:
+                    arrays[number] = _as_common(arrays[number], rows.dtype, request.path)
+            arrays[number][begin:end] = rows
     return arrays
 
 
