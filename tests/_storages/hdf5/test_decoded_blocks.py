@@ -138,7 +138,7 @@ def requests(rng: np.random.Generator, count: int, **options: Any) -> RowRequest
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd", "lz4"])
 def test_chunks_are_decoded_once(tmp_path: Path, codec: str, counted: list[int]) -> None:
-    """Whatever the lengths of the episodes, whose chunks have different numbers of rows."""
+    """Episodes of different lengths have chunks of different numbers of rows."""
     storage, rng = new(tmp_path, LENGTHS, codec=codec), np.random.default_rng(0)
     truth = [np.stack([one["pixels"] for one in draw(SPACE, length)["observations"]]) for length in LENGTHS]
 
