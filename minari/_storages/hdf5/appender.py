@@ -71,6 +71,20 @@ class _Waiting:
     metadata_checksums: list[int] = field(default_factory=list)  # of those that are copied
 
 
+@dataclass(slots=True)
+class _WaitingBatches:
+    """Batches of one kind of episodes, whose values have been placed, but whose objects have not.
+
+    Each list has an array for each batch; see :meth:`EpisodeAppender._write_objects_of`.
+    """
+
+    indices: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    total_steps: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    places: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    checksums: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    attributes: list[Sequence[npt.NDArray[Any]]] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredEpisode:
     """An episode with columns in their stored form, compressed or not, which is kept.
@@ -111,13 +125,19 @@ class EpisodeAppender:
         self._values = memoryview(bytearray(_VALUES_AT_A_TIME))
         self._texts: list[tuple[int, npt.NDArray[Any]]] = []  # elements to be written once all texts are placed
         self._heap = GlobalHeap()
-        self._waiting: dict[tuple[LeafKinds, AttributeKinds], _Waiting] = {}
+        self._waiting: dict[tuple[LeafKinds, AttributeKinds, bool], _Waiting] = {}
+        self._waiting_batches: dict[tuple[LeafKinds, AttributeKinds], _WaitingBatches] = {}
         self._waiting_episodes = 0
         self._plain: dict[tuple[Any, ...], AttributeKinds] = {}  # by the names and types of plain metadata
         self._placed: list[PlacedEpisodes] = []
 
-    def add(self, index: int, episode: EpisodeColumns | StoredEpisode) -> None:
+    def add(self, index: int, episode: EpisodeColumns | StoredEpisode, *, counted: bool = False) -> None:
         """Write an episode; its arrays can be released afterwards.
+
+        Args:
+            index: its number.
+            episode: the episode.
+            counted: True if HDF5 is to link the group of the episode, and counts the references to it.
 
         Raises:
             EpisodeError: a leaf cannot be stored under its name.
@@ -127,10 +147,10 @@ class EpisodeAppender:
         names, numbers, texts = self._attributes_of(
             {"id": index, "total_steps": episode.total_steps, **episode.metadata}
         )
-        key = leaves, names
+        key = leaves, names, counted
         waiting = self._waiting.get(key)
         if waiting is None:
-            waiting = self._waiting[key] = _Waiting(template_of(*key), key[0])
+            waiting = self._waiting[key] = _Waiting(template_of(leaves, names, counted=counted), leaves)
         waiting.indices.append(index)
         waiting.total_steps.append(episode.total_steps)
         places, checksums = waiting.places, waiting.checksums
@@ -172,6 +192,7 @@ class EpisodeAppender:
         metadata = {"id": indices, "total_steps": batch.total_steps, **batch.metadata}
         names = tuple((name, values.dtype, values.shape[1:]) for name, values in metadata.items())
         leaves: LeafKinds = tuple((path, column.dtype, column.shape[1:], None) for path, column in columns.items())
+        template_of(leaves, names)  # raises before anything is written
         places = np.empty((count, len(leaves), 2), np.int64)  # rows, and offset
         checksums = np.empty((count, len(leaves)), np.uint64)
         for number, (path, column) in enumerate(columns.items()):
@@ -179,17 +200,15 @@ class EpisodeAppender:
             offset, _ = self._put(column.dtype, column)
             places[:, number, 0], places[:, number, 1] = np.diff(bounds), offset + bounds[:-1] * row_size
             checksums[:, number] = _checksums_of(column, bounds)
-        self._write_objects()  # and the values
-        kinds = _Waiting(template_of(leaves, names), leaves)
-        self._write_objects_of(
-            names,
-            kinds,
-            indices=indices,
-            total_steps=batch.total_steps,
-            places=places.reshape(count, -1),
-            checksums=checksums,
-            attributes=list(metadata.values()),
-        )
+        waiting = self._waiting_batches.setdefault((leaves, names), _WaitingBatches())
+        waiting.indices.append(indices)
+        waiting.total_steps.append(batch.total_steps)
+        waiting.places.append(places.reshape(count, -1))
+        waiting.checksums.append(checksums)
+        waiting.attributes.append([*metadata.values()])
+        self._waiting_episodes += count
+        if self._waiting_episodes >= _EPISODES_AT_A_TIME:
+            self._write_objects()
 
     def _attributes_of(self, metadata: Mapping[str, Any]) -> tuple[AttributeKinds, list[Any], list[np.uint64]]:
         """Return the kinds of the attributes of an episode, their values, and the checksums of the text values."""
@@ -327,7 +346,7 @@ class EpisodeAppender:
 
     def _write_objects(self) -> None:
         self._write_values()
-        for (_, names), waiting in self._waiting.items():
+        for (_, names, _), waiting in self._waiting.items():
             count = len(waiting.indices)
             self._write_objects_of(
                 names,
@@ -338,7 +357,18 @@ class EpisodeAppender:
                 checksums=np.array(waiting.checksums, np.uint64).reshape(count, -1),
                 attributes=[*zip(*waiting.attributes, strict=True)],
             )
+        for (leaves, names), batches in self._waiting_batches.items():
+            self._write_objects_of(
+                names,
+                _Waiting(template_of(leaves, names), leaves),
+                indices=np.concatenate(batches.indices),
+                total_steps=np.concatenate(batches.total_steps),
+                places=np.concatenate(batches.places),
+                checksums=np.concatenate(batches.checksums),
+                attributes=[np.concatenate(values) for values in zip(*batches.attributes, strict=True)],
+            )
         self._waiting.clear()
+        self._waiting_batches.clear()
         self._waiting_episodes = 0
 
     def _write_objects_of(
@@ -367,8 +397,11 @@ class EpisodeAppender:
         signed[signed == NO_CHECKSUM] = ~NO_CHECKSUM
         objects = kinds.template.fill(self._end, places[:, ::2], places[:, 1::2], attributes)
         self._write_at(self._end, bytes_of(objects))
+        padding = bytes(-objects.nbytes % ALIGNMENT)
+        if padding:
+            self._write_at(self._end + objects.nbytes, memoryview(padding))
         headers = np.arange(len(objects), dtype=np.int64) * objects.itemsize + self._end + kinds.template.header
-        self._start = self._end = self._end + objects.nbytes
+        self._start = self._end = self._end + objects.nbytes + len(padding)
         self._placed.append(
             PlacedEpisodes(
                 schema=Schema(tuple(map(_place_of, kinds.leaves))),
@@ -387,15 +420,16 @@ class EpisodeAppender:
         return self._placed, self._end
 
 
-def template_of(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplate:
-    """Return the template for episodes with these leaves and attributes.
+def template_of(leaves: LeafKinds, attributes: AttributeKinds, *, counted: bool = False) -> EpisodeTemplate:
+    """Return the template for episodes with these leaves and attributes; see :func:`episode_template`.
 
     Raises:
         EpisodeError: HDF5 cannot represent such an episode.
         MetadataError: HDF5 cannot represent an attribute.
     """
     try:
-        return episode_template(tuple([(to_hdf5_name(path), *kind) for path, *kind in leaves]), attributes)
+        named = tuple([(to_hdf5_name(path), *kind) for path, *kind in leaves])
+        return episode_template(named, attributes, counted=counted)
     except NoDatatype as error:
         raise EpisodeTypeError(f"{error}.") from None
     except NotWritable as error:

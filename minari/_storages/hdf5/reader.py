@@ -147,8 +147,8 @@ class _File:
         self.root = self.at(superblock.root, "/")
         self.members: dict[str, Link] | None = None  # of the root, read on demand
 
-    def at(self, address: int, name: str) -> _Object:
-        return _Object(self, address, read_messages(self.source, address), name)
+    def at(self, address: int, name: str, *, verified: bool = True) -> _Object:
+        return _Object(self, address, read_messages(self.source, address, verified=verified), name)
 
     def root_members(self) -> dict[str, Link]:
         if self.members is None:
@@ -292,13 +292,15 @@ class EpisodeFile:
     # Episodes
 
     def _episode(self, index: int, header: int = UNKNOWN) -> _Object:
+        """Return the group of an episode; the index has a checksum of its own for the attributes in its long header."""
         file, name = self._file(), group_name(index)
         if header != UNKNOWN:
-            return file.at(header, name)
+            return file.at(header, name, verified=False)
         found = file.root_members()
         if name not in found:
             raise ValueError(f"there is not a group {name}")
-        return file.follow(found[name], found, name)
+        address = found[name].address
+        return file.follow(found[name], found, name) if address is None else file.at(address, name, verified=False)
 
     def _checked_episode(self, index: int, header: int) -> _Object:
         """Return the group of an episode, found by its name if the address in the index is that of another one."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, runtime_checkable
 
 from minari._base.atomic import EarlyWriteBack, write_atomically
 from minari._base.files import METADATA_FILE_NAME
-from minari._base.lazy import LazyModule
+from minari._base.lazy import LazyModule, cached_property
 from minari._base.system_errors import failures_logged
 from minari._model.compression import Codec
 from minari._model.metadata import DatasetMetadata
@@ -91,6 +91,10 @@ class _Target(File, Protocol):
     def discard(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+#: Exceptions for structures of a file that are damaged.
+_DAMAGE: Final = (ValueError, IndexError, OverflowError, struct.error)
 
 
 class _ExistingFile(FileTransaction):
@@ -228,17 +232,47 @@ class HDF5Writer(EpisodeWriter):
 
     def append(self, first_index: int, episodes: Sequence[EpisodeColumns]) -> None:
         for index, episode in enumerate(episodes, first_index):
-            self._appender.add(index, episode)
-            self._appended = True
+            self._append(index, episode)
 
     def append_batch(self, first_index: int, batch: EpisodeBatch) -> None:
-        self._appended = True
-        self._appender.add_batch(first_index, batch)
+        if self._has_table:
+            self._appended = True
+            self._appender.add_batch(first_index, batch)
+        else:
+            self.append(first_index, batch)
 
     def replace(self, index: int, episode: EpisodeColumns) -> None:
         self._replaced[group_name(index)] = f"replaced_{index}"
         self._changed.add(index)
-        self.append(index, [episode])
+        self._append(index, episode, is_new=False)
+
+    def _append(self, index: int, episode: EpisodeColumns | StoredEpisode, *, is_new: bool = True) -> None:
+        """Write an episode; HDF5 links one that takes the place of another, and all if the root has not a table."""
+        self._appender.add(index, episode, counted=not self._has_table or not is_new)
+        self._appended = True
+
+    @cached_property
+    def _has_table(self) -> bool:
+        """Return whether the members of the root are in a table, to which this library adds more itself."""
+        superblock = self._superblock()
+        if superblock.end > self._old_end:
+            raise DatasetCorruptError(
+                f"{self._target.path} has {self._old_end} bytes of {superblock.end}; it is cut off, so copy or "
+                f"download it again."
+            )
+        return self._table(superblock) is not None
+
+    def _table(self, superblock: Superblock) -> tuple[int, int] | None:
+        try:
+            return find_table(self._target, superblock.root)
+        except _DAMAGE as error:
+            raise self._damaged_members(error) from error
+
+    def _damaged_members(self, error: Exception) -> DatasetCorruptError:
+        return DatasetCorruptError(
+            f"{self._target.path} cannot be extended, since the list of its episodes is damaged ({error}); "
+            f"copy or download it again."
+        )
 
     def update_metadata(self, index: int, metadata: Mapping[str, Any]) -> None:
         self._changed.add(index)
@@ -249,8 +283,7 @@ class HDF5Writer(EpisodeWriter):
         if not isinstance(storage, StoredEpisodesSource):
             return False
         for index, episode in enumerate(storage.stored_episodes(indices), first_index):
-            self._appender.add(index, episode)
-            self._appended = True
+            self._append(index, episode)
         return True
 
     def finish(self) -> int:
@@ -265,24 +298,18 @@ class HDF5Writer(EpisodeWriter):
         unlinked: list[PlacedEpisodes] = []
         if self._appended:
             superblock = self._superblock()
-            if superblock.end > self._old_end:
-                raise DatasetCorruptError(
-                    f"{self._target.path} has {self._old_end} bytes of {superblock.end}; it is cut off, so copy or "
-                    f"download it again."
-                )
             self._placed, end = self._appender.finish()
-            try:
-                table = find_table(self._target, superblock.root)
-                if table is None or self._replaced:
-                    unlinked = list(self._placed)
-                else:
+            table = self._table(superblock)
+            linked: list[PlacedEpisodes] = []
+            for placed in self._placed:
+                is_linked = table is not None and group_name(int(placed.indices[0])) not in self._replaced
+                (linked if is_linked else unlinked).append(placed)
+            if linked and table is not None:
+                try:
                     members = MemberTable(self._target, table, end, superblock.leaf_k, superblock.node_k)
-                    end = members.add(_names(self._placed), _headers(self._placed))
-            except (ValueError, IndexError, OverflowError, struct.error) as error:
-                raise DatasetCorruptError(
-                    f"{self._target.path} cannot be extended, since the list of its episodes is damaged ({error}); "
-                    f"copy or download it again."
-                ) from error
+                    end = members.add(_names(linked), _headers(linked))
+                except _DAMAGE as error:
+                    raise self._damaged_members(error) from error
             self._target.write_at(0, memoryview(superblock.with_end(end)))
         if unlinked or self._through_hdf5:
             self._superblock()  # for its flags about open files

@@ -17,6 +17,9 @@ from minari._storages.hdf5.appender import EpisodeAppender, template_of
 from minari._storages.hdf5.format import template as hdf5_template
 from minari._storages.hdf5.format.datatypes import TEXT
 from minari._storages.hdf5.format.objects import LONGEST_NAME, MOST_MESSAGES
+from minari.data_collector import EpisodeBuffer
+from minari.data_collector.callbacks import EpisodeMetadataCallback
+from minari.dataset.minari_storage import MinariStorage
 from minari.errors import EpisodeError, MetadataError
 from minari.spaces import EpisodeColumns, object_column
 from minari.testing.examples import draw_truth
@@ -268,7 +271,7 @@ def test_more_keys_than_hdf5_can_count_are_refused(monkeypatch: pytest.MonkeyPat
     assert MOST_MESSAGES == 2**16 - 1  # making so many takes seconds
     monkeypatch.setattr(hdf5_template, "MOST_MESSAGES", 500)
     leaves = tuple((("infos", f"{number}"), FLOAT, (), None) for number in range(499))
-    attributes = tuple((f"{number}", FLOAT, ()) for number in range(495))
+    attributes = tuple((f"{number}", FLOAT, ()) for number in range(494))
     assert template_of((REWARDS, *leaves[:-1]), attributes[:-1]).leaves == 499
     for parts in (((REWARDS, *leaves), ()), ((REWARDS,), attributes)):
         with pytest.raises(EpisodeError, match="501 keys in one place where HDF5 allows 500"):
@@ -321,3 +324,32 @@ def test_tools_of_hdf5_copy_it(varied_file: Path, tmp_path: Path) -> None:
         assert all(ours[name].size == 0 for name in left_out)
         attributes = sum(len(ours[name].attrs) for name in names)
     assert compared.count("\n0 differences found") >= len(names) - len(left_out) + attributes > 400
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_episodes_are_compact(count: int, tmp_path: Path) -> None:
+    """Beyond its values, an episode takes little, in headers that HDF5 verifies and changes."""
+    steps, space = 22, spaces.Box(-1.0, 1.0, (4,), np.float32)
+    flags = np.zeros(steps, bool)
+    buffer = EpisodeBuffer(
+        seed=1, observations=np.zeros((steps + 1, 4), np.float32), actions=np.zeros(steps, int), rewards=np.ones(steps),
+        terminations=flags, truncations=flags,
+    )  # fmt: skip
+    storage = MinariStorage.new(tmp_path, space, spaces.Discrete(2), data_format="hdf5")
+    empty = (tmp_path / "main_data.hdf5").stat().st_size
+    storage.update_episodes([buffer] * count, describe=EpisodeMetadataCallback())
+    size = (tmp_path / "main_data.hdf5").stat().st_size - empty
+    assert size < count * (34 * steps + 16 + 1200) + 400
+    with h5py.File(tmp_path / "main_data.hdf5", "r+") as file:
+        for number in range(count):
+            group = file[f"episode_{number}"]
+            for name in range(9):  # more than HDF5 usually keeps in a header
+                group.attrs[f"a{name}"] = name
+            group["infos/x"] = np.arange(steps + 1)
+            assert len(group.attrs) == 8 + 9
+            assert group.attrs["rewards_sum"] == steps
+    for metadata, episode in zip(
+        storage.get_episode_metadata(range(count)), storage.get_episodes(range(count)), strict=True
+    ):
+        assert (metadata["a8"], metadata["seed"], len(episode["rewards"])) == (8, 1, steps)
+        assert episode["infos"]["x"].tolist() == list(range(steps + 1))

@@ -20,6 +20,7 @@ from minari._storages.hdf5 import process
 from minari._storages.hdf5.format.objects import CONTINUATION, HEADER, MESSAGE
 from minari._storages.hdf5.index import UNKNOWN
 from minari._storages.hdf5.reader import EpisodeFile, open_episodes
+from minari._storages.hdf5.writer import HDF5Writer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError
 from minari.spaces import object_column
@@ -223,8 +224,14 @@ def kinds_of_messages(block: bytes) -> list[int]:
 
 
 @OPTIONS
-def test_attributes_that_h5py_changes_are_read_and_changed(data_path: Path, options: dict[str, Any]) -> None:
-    """So that the header has continuations, and holes where attributes were."""
+@pytest.mark.parametrize("is_old", [False, True], ids=["compact", "counted"])
+def test_attributes_that_h5py_changes_are_read_and_changed(
+    is_old: bool, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the header has continuations, and holes where attributes were; in headers of both versions."""
+    if is_old:  # as in files that other programs have begun, and as HDF5 writes by default
+        monkeypatch.setattr(HDF5Writer, "_has_table", False)
+    data_path = store(tmp_path, truths=[as_buffer(truth, seed=7) for truth in TRUTHS], observation_space=SPACE)
     with opened(data_path, **options) as file:
         attributes = file["episode_1"].attrs
         for number in range(60):
@@ -238,8 +245,12 @@ def test_attributes_that_h5py_changes_are_read_and_changed(data_path: Path, opti
         address = h5py.h5o.get_info(file["episode_1"].id).addr
     read_at = BytesFile(data_path / "main_data.hdf5").read_at
     version, _, _, size = HEADER.unpack(read_at(address, HEADER.size))
-    assert version == 1
-    assert CONTINUATION in kinds_of_messages(read_at(address + HEADER.size, size))
+    if is_old:
+        assert version == 1
+        assert CONTINUATION in kinds_of_messages(read_at(address + HEADER.size, size))
+    else:
+        assert read_at(address, 5) == b"OHDR\2"
+        assert b"OCHK" in read_at(0, 2**24)
     expected = {"a1": "now a text", "a3": np.arange(3), "a59": np.arange(59), "note": "x" * 3000}
     assert_read(data_path, TRUTHS, {0: {"seed": 7}, 1: expected, 2: {"seed": 7}})
     MinariStorage.read(data_path).update_episodes([as_buffer(TRUTHS[0], seed=8)])

@@ -39,6 +39,7 @@ _SYMBOL = struct.Struct("<QQ24s")  # position of the name in the heap, address o
 _HEAP = struct.Struct("<4sB3xQQQ")  # signature, version, size, first free block, address of the data
 _FREE = struct.Struct("<QQ")  # next free block, size of this one
 _NO_FREE_BLOCK: Final = 1
+_NO_NAMES: Final = bytes(8)  # the empty name
 
 _T = TypeVar("_T")
 
@@ -83,7 +84,7 @@ def empty_group(address: int) -> bytes:
     """Return a group without members, beginning with its header, for an address in a file."""
     tree = aligned(address + HEADER.size + MESSAGE.size + 16)
     node = _NODE.pack(b"TREE", 0, 0, 0, UNDEFINED, UNDEFINED, 0).ljust(_NODE.size + 2 * NODE_K * _CHILD.size, b"\0")
-    heap, names = tree + len(node), bytes(8)  # the empty name
+    heap, names = tree + len(node), _NO_NAMES
     header, _ = object_header([Message(SYMBOL_TABLE, struct.pack("<QQ", tree, heap))])
     return header + node + _HEAP.pack(b"HEAP", 0, len(names), _NO_FREE_BLOCK, heap + _HEAP.size) + names
 
@@ -252,8 +253,8 @@ class MemberTable:
         following, room = _FREE.unpack_from(data, free) if free != _NO_FREE_BLOCK else (_NO_FREE_BLOCK, 0)
         start, left = free, room - len(added)
         if left < _FREE.size and left != 0:  # a free block begins with its own description
-            # Twice as large, so that names are rarely moved.
-            start, left = size, aligned(size) + len(added)
+            # Twice as large, so that names are rarely moved; the first ones, which often remain the only ones, exactly.
+            start, left = size, aligned(size) + len(added) if size > len(_NO_NAMES) else 0
             data, following, size = data + bytes(len(added) + left), free, size + len(added) + left
             address = self._allocate(size)
             self._write(address, data)

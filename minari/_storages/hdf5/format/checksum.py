@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Any, Final, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+
+_Words: TypeAlias = npt.NDArray[np.uint32]
 
 _MASK: Final = 0xFFFFFFFF
+_FEW: Final = 24  # rows, for which one by one is faster
 
 
 def checksum(data: bytes) -> int:
@@ -40,3 +46,52 @@ def checksum(data: bytes) -> int:
         c = ((c ^ b) - (b << bits & _MASK | b >> (32 - bits))) & _MASK
         a, b, c = b, c, a
     return b
+
+
+def checksums(rows: npt.NDArray[np.uint8], equal: int = 0) -> _Words:
+    """Return the checksum of each row.
+
+    Args:
+        rows: bytes, one row for each checksum.
+        equal: the number of bytes at the beginning in which no row differs from the first.
+
+    >>> [hex(one) for one in checksums(np.frombuffer(b"Four score and seven years ago" * 2, np.uint8).reshape(2, -1))]
+    ['0x17770551', '0x17770551']
+    """
+    count, size = rows.shape
+    if count and equal >= size:
+        return np.full(count, checksum(rows[0].tobytes()), np.uint32)
+    if count < _FEW or not size:
+        return np.array([checksum(row.tobytes()) for row in rows], np.uint32)
+    words = np.zeros((count, (size + 11) // 12 * 12), np.uint8)
+    words[:, :size] = rows
+    columns: _Words = np.ascontiguousarray(words.view("<u4").T, np.uint32)
+    start = np.uint32((0xDEADBEEF + size) & _MASK)
+    skipped = min(equal // 12 * 3, len(columns) - 3)
+    state = _mixed([np.full(1, start) for _ in range(3)], columns[:skipped, :1])
+    a, b, c = _mixed([np.repeat(word, count) for word in state], columns[skipped:-3])
+    a, b, c = a + columns[-3], b + columns[-2], c + columns[-1]
+    for bits in (14, 11, 25, 16, 4, 14, 24):
+        c = (c ^ b) - (b << bits | b >> 32 - bits)
+        a, b, c = b, c, a
+    found: _Words = b
+    return found
+
+
+def _mixed(state: list[_Words], columns: _Words) -> list[Any]:
+    """Return the states of several checksums after all blocks of three words except for the last one."""
+    a, b, c = state
+    high, low = np.empty_like(a), np.empty_like(a)
+    for at in range(0, len(columns), 3):
+        a += columns[at]
+        b += columns[at + 1]
+        c += columns[at + 2]
+        for bits in (4, 6, 8, 16, 19, 4):
+            a -= c
+            np.left_shift(c, bits, out=high)
+            np.right_shift(c, 32 - bits, out=low)
+            a ^= high
+            a ^= low
+            c += b
+            a, b, c = b, c, a
+    return [a, b, c]

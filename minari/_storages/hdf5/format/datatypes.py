@@ -30,7 +30,7 @@ FLOATS: Final[dict[tuple[int, int], tuple[int, int, bytes]]] = {
     (16, 63): (79, 0, struct.pack("<HHBBBBI", 0, 80, 64, 15, 0, 64, 16383)),  # of x86, with a leading one
     (16, 112): (127, 0x20, struct.pack("<HHBBBBI", 0, 128, 112, 15, 0, 112, 16383)),
 }
-_BOOLEAN: Final = padded(b"FALSE\0") + padded(b"TRUE\0") + b"\0\1"
+_BOOLEAN: Final = b"FALSE\0TRUE\0\0\1"  # names and values, without padding in version 3
 
 
 class NoDatatype(ValueError):
@@ -53,7 +53,7 @@ def encode_datatype(kind: Kind) -> bytes:
         return _float(kind)
     if kind.kind == "b":  # an enumeration of two names, as in h5py
         values = _integer(np.dtype(np.int8)) + _BOOLEAN
-        return _START.pack(_class(_ENUMERATION), (2).to_bytes(3, "little"), 1) + values
+        return _START.pack(_class(_ENUMERATION, 3), (2).to_bytes(3, "little"), 1) + values
     if kind.kind == "c":  # a structure of r and i, as in h5py
         part = np.dtype(f"{kind.byteorder}f{kind.itemsize // 2}")
         no_dimensions = bytes(28)

@@ -1,8 +1,8 @@
 """The bytes of HDF5 objects: headers and their messages, and text.
 
 HDF5 libraries create one object per call; this module creates thousands at once. It contains the part of the
-file format that a writer needs, in the version that every HDF5 library reads. Names and numbers are those of
-the HDF5 File Format Specification, version 3.0.
+file format that a writer needs, in the smallest form that every HDF5 library since 1.10 reads. Names and numbers
+are those of the HDF5 File Format Specification, version 3.0.
 """
 
 from __future__ import annotations
@@ -34,13 +34,22 @@ _LARGEST_MESSAGE: Final = 2**16 - 8
 # IV.A.2, the types of messages
 DATASPACE, LINK_INFO, DATATYPE, FILL_VALUE, LINK, _GROUP_INFO, PIPELINE = 0x1, 0x2, 0x3, 0x5, 0x6, 0xA, 0xB
 LAYOUT = 0x8
-ATTRIBUTE, CONTINUATION, SYMBOL_TABLE = 0xC, 0x10, 0x11
+ATTRIBUTE, CONTINUATION, SYMBOL_TABLE, ATTRIBUTE_INFO = 0xC, 0x10, 0x11, 0x15
 
 #: The table of chunks is divided into pages if it has more than two to the power of this elements: never.
 PAGE_BITS: Final = 31
 #: The number of the first filter with a name.
 FIRST_WITH_A_NAME: Final = 256
 _OPTIONAL: Final = 1  # the flag of a filter that may be omitted when a chunk is written
+
+#: When the bytes of an array are allocated, and that no value is given to fill them with.
+_EARLY: Final = 1
+_WITH_EACH_CHUNK: Final = 3
+_NEVER_FILLED: Final = 1 << 2 | 1 << 4
+
+#: The flag of a header that says how many attributes it may have, and after what number others move into it.
+_WITH_LIMITS: Final = 16
+_MOST_IN_HEADER: Final = 2**16 - 1
 
 _CONSTANT: Final = 1  # the flag of a message that does not change while its object exists
 _UTF8: Final = 1
@@ -49,8 +58,12 @@ _UTF8: Final = 1
 MESSAGE: Final = struct.Struct("<HHB3x")
 #: Version, number of messages, references, and bytes of messages.
 HEADER: Final = struct.Struct("<BxHII4x")
-#: Offset of the number of references in a header, four bytes.
+#: Offset of the number of references in such a header, four bytes.
 REFERENCES_AT: Final = 4
+#: Type, number of bytes, and flags of a message in a header of version 2.
+COMPACT_MESSAGE: Final = struct.Struct("<BHB")
+#: Bytes of the checksum at the end of such a header.
+CHECKSUM_SIZE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,30 @@ def object_header(messages: Sequence[Message]) -> tuple[bytes, list[Field]]:
     return HEADER.pack(1, len(messages), 1, len(body)) + bytes(body), fields
 
 
+def compact_header(messages: Sequence[Message]) -> tuple[bytes, list[Field]]:
+    """Return an object header (IV.A.1.b, version 2) without its checksum, and the fields of its messages.
+
+    It is smaller than one of version 1, and does not count references: there is one. Attributes that are added to it
+    stay in the header, however many there are.
+
+    Raises:
+        ValueError: a message is larger than the limit of a header, 64 KiB.
+    """
+    body, found = bytearray(), []
+    for message in messages:
+        if len(message.body) > _LARGEST_MESSAGE:
+            raise ValueError(f"it takes {len(message.body)} bytes where HDF5 allows {_LARGEST_MESSAGE}")
+        body += COMPACT_MESSAGE.pack(message.kind, len(message.body), message.flags)
+        found += [(len(body), field) for field in message.fields]
+        body += message.body
+    width = next(power for power in range(4) if len(body) < 256 ** (1 << power))  # of its size, in powers of two
+    limits = b""
+    if any(message.kind == ATTRIBUTE_INFO for message in messages):
+        width, limits = width | _WITH_LIMITS, struct.pack("<HH", _MOST_IN_HEADER, 0)
+    start = struct.pack("<4sBB", b"OHDR", 2, width) + limits + len(body).to_bytes(1 << (width & 3), "little")
+    return start + bytes(body), [Field(field.name, len(start) + at + field.offset, field.format) for at, field in found]
+
+
 def group_messages() -> list[Message]:
     """Return the messages of a group with its links in the header."""
     return [
@@ -118,8 +155,15 @@ def link(name: str, field: str, target: int) -> Message:
     """Return a link in the header of a group to the object at the address ``target``, which is a field."""
     encoded = name.encode()
     wide = len(encoded) > 255
-    start = struct.pack("<BBBH" if wide else "<BBBB", 1, 0x10 | wide, _UTF8, len(encoded)) + encoded
+    charset = b"" if encoded.isascii() else bytes([_UTF8])
+    start = struct.pack("<BB", 1, (0x10 if charset else 0) | wide) + charset
+    start += struct.pack("<H" if wide else "<B", len(encoded)) + encoded
     return Message(LINK, start + struct.pack("<Q", target), (Field(field, len(start), "<u8"),))
+
+
+def attribute_messages() -> list[Message]:
+    """Return the messages of an object with attributes in its header of version 2, beside the attributes."""
+    return [Message(ATTRIBUTE_INFO, struct.pack("<BBQQ", 0, 0, UNDEFINED, UNDEFINED))]
 
 
 def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> list[Message]:
@@ -128,11 +172,10 @@ def dataset_messages(name: str, datatype: bytes, row_shape: tuple[int, ...]) -> 
     The number of rows, the address and the number of bytes are fields: ``rows of NAME``,
     ``address of NAME`` and ``size of NAME``.
     """
-    return [
-        Message(DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 8, "<u8"),)),
+    return [  # what differs comes last, since checksums of equal beginnings are computed once
         Message(DATATYPE, datatype, flags=_CONSTANT),
-        # Version, early allocation, never filled, no value given.
-        Message(FILL_VALUE, struct.pack("<BBBB", 2, 1, 1, 0), flags=_CONSTANT),
+        Message(FILL_VALUE, bytes([3, _EARLY | _NEVER_FILLED]), flags=_CONSTANT),
+        Message(DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 4, "<u8"),)),
         Message(
             LAYOUT,
             struct.pack("<BBQQ", 3, 1, UNDEFINED, 0),  # version, contiguous
@@ -163,11 +206,10 @@ def chunked_dataset_messages(
         pipeline += struct.pack("<HH", _OPTIONAL, len(values)) + (text if named else b"")
         pipeline += struct.pack(f"<{len(values)}I", *values)
     return [
-        Message(DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 8, "<u8"),)),
         Message(DATATYPE, datatype, flags=_CONSTANT),
-        # Version, allocated with each chunk, never filled, no value given.
-        Message(FILL_VALUE, struct.pack("<BBBB", 2, 3, 1, 0), flags=_CONSTANT),
+        Message(FILL_VALUE, bytes([3, _WITH_EACH_CHUNK | _NEVER_FILLED]), flags=_CONSTANT),
         Message(PIPELINE, pipeline, flags=_CONSTANT),
+        Message(DATASPACE, _dataspace((0, *row_shape)), (Field(f"rows of {name}", 4, "<u8"),)),
         Message(LAYOUT, layout + struct.pack("<Q", UNDEFINED), (Field(f"address of {name}", len(layout), "<u8"),)),
     ]
 
@@ -179,12 +221,13 @@ def attribute(name: str, datatype: bytes, shape: tuple[int, ...], field: Field) 
         ValueError: the name, the value or the number of dimensions exceeds the limits of HDF5.
     """
     encoded, space = name.encode() + b"\0", _dataspace(shape)
+    version, charset = (2, b"") if encoded.isascii() else (3, bytes([_UTF8]))
     if len(encoded) > LONGEST_NAME:
         raise ValueError(f"its name takes {len(encoded)} bytes where at most {LONGEST_NAME} are possible")
     if len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"it has {len(shape)} dimensions where HDF5 allows {MOST_DIMENSIONS}")
     sizes = len(encoded), len(datatype), len(space)
-    start = struct.pack("<BBHHHB", 3, 0, *sizes, _UTF8) + encoded + datatype + space
+    start = struct.pack("<BBHHH", version, 0, *sizes) + charset + encoded + datatype + space
     dtype = np.dtype(field.format)
     if len(start) + dtype.itemsize > _LARGEST_MESSAGE:
         raise ValueError(f"it takes {len(start) + dtype.itemsize} bytes where HDF5 allows {_LARGEST_MESSAGE}")
@@ -192,7 +235,8 @@ def attribute(name: str, datatype: bytes, shape: tuple[int, ...], field: Field) 
 
 
 def _dataspace(shape: tuple[int, ...]) -> bytes:
-    return struct.pack(f"<BBB5x{len(shape)}Q", 1, len(shape), 0, *shape)
+    is_array = bool(shape)
+    return struct.pack(f"<BBBB{len(shape)}Q", 2, len(shape), 0, is_array, *shape)
 
 
 # Text, and byte strings of different lengths

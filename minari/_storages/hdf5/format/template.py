@@ -10,9 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from minari._storages.hdf5.format.checksum import checksums
 from minari._storages.hdf5.format.datatypes import Kind, encode_datatype
 from minari._storages.hdf5.format.filters import Chunking
 from minari._storages.hdf5.format.objects import (
+    CHECKSUM_SIZE,
     LONGEST_NAME,
     MOST_DIMENSIONS,
     MOST_MESSAGES,
@@ -21,7 +23,9 @@ from minari._storages.hdf5.format.objects import (
     Field,
     Message,
     attribute,
+    attribute_messages,
     chunked_dataset_messages,
+    compact_header,
     dataset_messages,
     group_messages,
     link,
@@ -66,6 +70,7 @@ class EpisodeTemplate:
             chunked, ``size of i``.
         attributes: number of attributes; attribute i is the field ``attribute i``.
         header: offset of the header of the group of the episode.
+        compact: the bounds of each header with a checksum behind it, and where its first field begins.
         item_sizes: size of a row of each leaf in bytes.
     """
 
@@ -76,6 +81,7 @@ class EpisodeTemplate:
     leaves: int
     attributes: int
     header: int
+    compact: tuple[tuple[int, int, int], ...]
     item_sizes: npt.NDArray[np.int64]
 
     def fill(
@@ -111,12 +117,21 @@ class EpisodeTemplate:
         for number, values in enumerate(attributes):
             is_text = isinstance(values[0], np.ndarray) and values[0].dtype == VARIABLE_LENGTH
             objects[f"attribute {number}"] = np.concatenate(values) if is_text else values
+        content = objects.view(np.uint8).reshape(count, -1)
+        for start, stop, first in self.compact:
+            values = checksums(content[:, start:stop], first - start).astype("<u4")
+            content[:, stop : stop + CHECKSUM_SIZE] = values.view(np.uint8).reshape(count, -1)
         return objects
 
 
 @lru_cache(maxsize=256)
-def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTemplate:
+def episode_template(leaves: LeafKinds, attributes: AttributeKinds, *, counted: bool = False) -> EpisodeTemplate:
     """Return the template for episodes with these leaves and attributes.
+
+    Args:
+        leaves: the leaves.
+        attributes: the attributes.
+        counted: True if the objects need a count of references that can be changed, at the cost of larger headers.
 
     Raises:
         NotWritable: the names of the leaves cannot be names in a file, or HDF5 does not allow so many dimensions
@@ -135,14 +150,19 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
         _add_to_tree(tree, leaf, number)
     image = bytearray()
     fields: list[Field] = []
+    compact: list[tuple[int, int, int]] = []
 
     def add(messages: Sequence[Message]) -> int:
         if len(messages) > MOST_MESSAGES:
             raise NotWritable(f"it has about {len(messages)} keys in one place where HDF5 allows {MOST_MESSAGES}")
         start = len(image)
-        header, found = object_header(messages)
+        header, found = object_header(messages) if counted else compact_header(messages)
         image.extend(header)
         fields.extend(Field(field.name, start + field.offset, field.format) for field in found)
+        if not counted:
+            first = min((field.offset for field in found), default=len(header))
+            compact.append((start, len(image), start + first))
+            image.extend(bytes(CHECKSUM_SIZE))
         return start
 
     def add_group(members: _Tree, further: Sequence[Message]) -> int:
@@ -162,7 +182,8 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
         messages = [link(name, f"link to {position}", position) for name, position in links]
         return add([*group_messages(), *messages, *further])
 
-    header = add_group(tree, [_attribute(number, *kind) for number, kind in enumerate(attributes)])
+    described = [_attribute(number, *kind) for number, kind in enumerate(attributes)]
+    header = add_group(tree, described if counted else [*attribute_messages(), *described])
     item_sizes = [_format(kind).itemsize * int(np.prod(shape, dtype=np.int64)) for _, kind, shape, _ in leaves]
     return EpisodeTemplate(
         image=bytes(image),
@@ -172,6 +193,7 @@ def episode_template(leaves: LeafKinds, attributes: AttributeKinds) -> EpisodeTe
         leaves=len(leaves),
         attributes=len(attributes),
         header=header,
+        compact=tuple(compact),
         item_sizes=np.array(item_sizes, dtype=np.int64),
     )
 

@@ -36,7 +36,10 @@ def as_hdf5(datatype: Any) -> bytes:
 @pytest.mark.parametrize("dtype", [*NUMBERS, *WIDE], ids=str)
 def test_numbers_are_encoded_as_by_hdf5_and_decoded(dtype: np.dtype[Any]) -> None:
     encoded = encode_datatype(dtype)
-    assert encoded == as_hdf5(dtype)
+    if dtype == np.bool_:  # in a newer version, which is smaller
+        assert h5t.decode(b"\3\0" + encoded) == h5t.py_create(dtype, logical=True)
+    else:
+        assert encoded == as_hdf5(dtype)
     decoded = decode_datatype(encoded)
     assert decoded == dtype or (decoded is None and dtype == WIDE[2]), "complex numbers of unusual width"
 
