@@ -44,8 +44,9 @@ class Minari(Rival):
 
     NAME = "minari"
     TITLE = "**Minari**, HDF5"
-    NOTE = "`create_dataset_from_buffers`, `arrays`, and `batches` of `transitions` and `windows`."
+    NOTE = "`create_dataset_from_buffers`, `arrays`, and `batches` of `transitions` and `windows`; zlib-ng for frames."
     ENVIRONMENT = OURS
+    REQUIREMENTS = ("zlib-ng>=0.5",)
     RECORDS = True
     COLLECTOR: ClassVar[str | None] = "minari"
     OPTIONS: ClassVar[dict[str, Any]] = {}
@@ -100,6 +101,7 @@ class Uncompressed(Minari):
     NAME = "minari-none"
     TITLE = "**Minari**, HDF5, uncompressed"
     NOTE = '`compression="none"`.'
+    REQUIREMENTS = ()
     KINDS = ("frames",)
     RECORDS = False
     COLLECTOR = None

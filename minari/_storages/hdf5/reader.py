@@ -35,6 +35,7 @@ from minari._storages.hdf5.format.arrays import (
     stored_column,
 )
 from minari._storages.hdf5.format.chunks import StoredColumn, has_table
+from minari._storages.hdf5.format.codecs import MOST_EXPANDED
 from minari._storages.hdf5.format.datatypes import Kind
 from minari._storages.hdf5.format.groups import Link, is_group, members
 from minari._storages.hdf5.format.headers import (
@@ -358,7 +359,7 @@ class EpisodeFile:
         shape, _ = decode_space(the_message(item.messages, DATASPACE) or b"")
         if not shape:
             return None
-        if shape[0] > source.size:
+        if shape[0] > MOST_EXPANDED * source.size:
             raise ValueError(f"{shortened(item.name)} has {shape[0]} rows, in a file of {source.size} bytes")
         unplaced = LeafPlace(path, None, ()), shape[0], [0]
         try:

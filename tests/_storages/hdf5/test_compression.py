@@ -12,11 +12,13 @@ import h5py
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from gymnasium import spaces
 from hypothesis import given
 
 from minari._storages.hdf5 import process
 from minari._storages.hdf5 import reader as hdf5_reader
 from minari._storages.hdf5.format.codecs import DEFLATE
+from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError, MissingDependencyError
 from minari.testing.comparison import assert_same
@@ -101,6 +103,29 @@ def test_compressed_and_chunked_leaves_are_located_once(tmp_path: Path, monkeypa
     holds(storage.data_path, [draw(SPACE, length) for length in LENGTHS], SPACE, ACTIONS)
     holds(target.data_path, [draw(SPACE, 100), draw(SPACE, 31)], SPACE, ACTIONS)
     holds(chunked.data_path, [draw(SPACE, 40), draw(SPACE, 3)], SPACE, ACTIONS)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "lz4"])
+def test_long_episode_whose_steps_are_equal_has_more_rows_than_its_file_bytes(tmp_path: Path, codec: str) -> None:
+    storage = MinariStorage.new(tmp_path / "data", spaces.Discrete(2), spaces.Discrete(3), compression=codec)
+    steps = 200_000
+    flags = np.zeros(steps, bool)
+    storage.update_episodes(
+        [
+            EpisodeBuffer(
+                observations=np.zeros(steps + 1, np.int64),
+                actions=np.zeros(steps, np.int64),
+                rewards=np.zeros(steps),
+                terminations=flags,
+                truncations=flags,
+            )
+        ]
+    )
+    assert file_of(storage).stat().st_size < steps
+    for reader in (storage, MinariStorage.read(storage.data_path), without_index(storage)):
+        (episode,) = reader.get_episodes([0])
+        assert len(episode["rewards"]) == steps
+        assert not episode["observations"].any()
 
 
 def test_bytes_do_not_depend_on_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
