@@ -190,6 +190,12 @@ class User:
             window = dataset.storage.get_window(number, start, len(rewards))
             if not np.array_equal(window["rewards"], rewards[start:]) and self.seen in self.accepted:
                 return f"wrong: a window of episode {number} has other rewards than the episode"
+        if len(dataset) and not dataset.agents:
+            arrays, starts = dataset.arrays(), dataset.arrays(fields=[])["episode_starts"]
+            for place, episode in enumerate(dataset):
+                rewards = arrays["rewards"][starts[place] : starts[place + 1]]
+                if not np.array_equal(np.ravel(rewards), np.ravel(episode.rewards), equal_nan=True):
+                    return f"wrong: the arrays have other rewards of episode {place} than the episode"
         return None
 
     def _look(self) -> None:
