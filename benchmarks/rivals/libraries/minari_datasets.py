@@ -46,7 +46,7 @@ class Minari(Rival):
     TITLE = "**Minari**, HDF5"
     NOTE = "`create_dataset_from_buffers`, `arrays`, and `batches` of `transitions` and `windows`; zlib-ng for frames."
     ENVIRONMENT = OURS
-    REQUIREMENTS = ("zlib-ng>=0.5",)
+    REQUIREMENTS: ClassVar[tuple[str, ...]] = ("zlib-ng>=0.5",)
     RECORDS = True
     COLLECTOR: ClassVar[str | None] = "minari"
     OPTIONS: ClassVar[dict[str, Any]] = {}
