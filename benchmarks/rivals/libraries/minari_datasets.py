@@ -101,7 +101,7 @@ class Uncompressed(Minari):
     NAME = "minari-none"
     TITLE = "**Minari**, HDF5, uncompressed"
     NOTE = '`compression="none"`.'
-    REQUIREMENTS = ()
+    REQUIREMENTS: ClassVar[tuple[str, ...]] = ()
     KINDS = ("frames",)
     RECORDS = False
     COLLECTOR = None
