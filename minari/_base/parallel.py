@@ -64,6 +64,8 @@ def parallel_map(
 def in_background(function: Callable[[], R]) -> Callable[[], R]:
     """Begin a call in one of the threads of :func:`map_in_batches`; return a function that waits for its result.
 
+    If no thread has taken the call by then, it is made while waiting, so that one of these threads may wait as well.
+
     Args:
         function: must release the GIL for most of its time, and must not wait for another call.
 
@@ -75,7 +77,13 @@ def in_background(function: Callable[[], R]) -> Callable[[], R]:
         future = _threads().submit(function)
     except RuntimeError:  # no more threads can be started while the program exits
         return function
-    return lambda: future.result() if os.getpid() == process else function()  # (a forked child has no threads)
+
+    def result() -> R:
+        if os.getpid() != process or future.cancel():  # (a forked child has no threads)
+            return function()
+        return future.result()
+
+    return result
 
 
 def map_in_batches(function: Callable[[T], R], items: Iterable[T], at_a_time: int) -> list[R]:

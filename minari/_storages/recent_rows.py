@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.locks import ThreadLock
-from minari._storages.rows import NUMBERS, RowRequest, joined, rows_of
+from minari._storages.rows import NUMBERS, RowRequest, check_exact, leaf_of
 from minari.spaces import Column, ColumnPath, Columns, without_ones
 
 
 __all__ = ["RecentRows"]
 
-_LIMIT: Final = 2**27  # bytes of rows that are kept
+_LIMIT: Final = 2**28  # bytes of rows that are kept
+_LARGE_ROW: Final = 2**12  # bytes, from which on copying rows one by one pays
 
 #: Rows, and the positions in a batch that they belong to.
 _Part = tuple[npt.NDArray[np.int64], Column]
@@ -82,38 +83,87 @@ class RecentRows:
             found = [ring.rows_of(request, known[id(request.episodes)]) for request in requests]
         if all(isinstance(one, np.ndarray) for one in found):
             return [one for one in found if isinstance(one, np.ndarray)]
-        parts = [
-            [(np.arange(len(request.episodes)), one)] if isinstance(one, np.ndarray) else one
-            for request, one in zip(requests, found, strict=True)
-        ]
-        self._read_missing(requests, parts, ring, lambda episodes: read(episodes, paths))
-        return [_in_order(several, request) for several, request in zip(parts, requests, strict=True)]
+        outputs = [_Output(request, known) for request, known in zip(requests, found, strict=True)]
+        self._read_missing(outputs, ring, lambda episodes: read(episodes, paths))
+        return [output.result() for output in outputs]
 
     def _read_missing(
-        self,
-        requests: Sequence[RowRequest],
-        parts: list[list[_Part]],
-        ring: _Ring,
-        read: Callable[[list[int]], Iterable[tuple[int, Columns]]],
+        self, outputs: Sequence[_Output], ring: _Ring, read: Callable[[list[int]], Iterable[tuple[int, Columns]]]
     ) -> None:
-        """Add the parts that are missing, and keep their episodes."""
-        missing = []
-        for request, several in zip(requests, parts, strict=True):
-            is_missing = np.ones(len(request.episodes), bool)
-            for positions, _ in several:
-                is_missing[positions] = False
-            positions = np.flatnonzero(is_missing)
-            positions = positions[np.argsort(request.episodes[positions], kind="stable")]
-            missing.append((positions, request.episodes[positions], request.all_rows[positions]))
-        for index, columns in read(np.unique(np.concatenate([episodes for _, episodes, _ in missing])).tolist()):
-            for request, several, (positions, episodes, rows) in zip(requests, parts, missing, strict=True):
-                begin, end = np.searchsorted(episodes, (index, index + 1)).tolist()
-                if begin < end:
-                    several.append((positions[begin:end], rows_of(columns, request, index, rows[begin:end])))
+        """Add the rows that are missing, and keep their episodes."""
+        for index, columns in read(np.unique(np.concatenate([output.missing for output in outputs])).tolist()):
+            for output in outputs:
+                output.add(index, columns)
             with self._lock.current:
                 ring.add(index, columns)
                 while len(self._rings) > 1 and self.used_bytes > self._limit:
                     self._rings.popitem(last=False)
+
+
+class _Output:
+    """The rows of a request, as they are found.
+
+    Args:
+        request: the rows.
+        known: those that are kept: all of them, or parts.
+
+    Attributes:
+        missing: the number of the episode of each row, or of each sequence of rows, that is not kept, sorted.
+    """
+
+    def __init__(self, request: RowRequest, known: Column | list[_Part]) -> None:
+        self._request = request
+        self._array: Column | None = None
+        self._dtypes: set[np.dtype[Any]] = set()
+        is_missing = np.ones(len(request.episodes), bool)
+        if isinstance(known, np.ndarray):
+            self._array = known
+            is_missing[:] = False
+        else:
+            for positions, rows in known:
+                self._target(rows.dtype)[positions] = rows
+                is_missing[positions] = False
+        positions = np.flatnonzero(is_missing)
+        self._positions = positions[np.argsort(request.episodes[positions], kind="stable")]
+        self.missing = request.episodes[self._positions]
+
+    def add(self, index: int, columns: Columns) -> None:
+        """Add the rows of an episode, if some are missing.
+
+        Raises:
+            DatasetCorruptError: the column is missing, has too few rows, or rows of another shape or type.
+        """
+        begin, end = np.searchsorted(self.missing, (index, index + 1)).tolist()
+        if begin == end:
+            return
+        positions = self._positions[begin:end]
+        request = self._request
+        rows = request.all_rows[positions] if request.length is None else request.rows[positions]
+        length = request.length or 1
+        leaf = leaf_of(columns, request, index, int(rows.max(initial=-1)) + length)
+        target = self._target(leaf.dtype)
+        if rows.ndim > 1 or math.prod(leaf.shape[1:], start=length * leaf.itemsize) < _LARGE_ROW:
+            target[positions] = leaf[rows if request.length is None else rows[:, None] + np.arange(length)]
+            return
+        for place, row in zip(positions.tolist(), rows.tolist(), strict=True):
+            target[place] = leaf[row] if request.length is None else leaf[row : row + length]
+
+    def result(self) -> Column:
+        """Return all rows in their order."""
+        if self._array is None:
+            return np.empty((*self._request.all_rows.shape, *self._request.shape))
+        return self._array
+
+    def _target(self, dtype: np.dtype[Any]) -> Column:
+        """Return the array of all rows, with a dtype that represents these values too."""
+        self._dtypes.add(dtype)
+        array = self._request.target(dtype.newbyteorder("=")) if self._array is None else self._array
+        if dtype != array.dtype:
+            common = np.result_type(array.dtype, dtype)
+            check_exact(self._dtypes, common, self._request.path)
+            array = array if array.dtype == common else array.astype(common)
+        self._array = array
+        return array
 
 
 class _Ring:
@@ -217,13 +267,3 @@ class _Ring:
         if column.dtype.kind not in NUMBERS or without_ones(column.shape[1:]) != without_ones(shape):
             raise ValueError(f"{column.dtype} rows of shape {column.shape[1:]}")
         return column.reshape(len(column), *shape)
-
-
-def _in_order(parts: Sequence[_Part], request: RowRequest) -> Any:
-    """Return the rows of parts at their positions."""
-    if not parts:
-        return np.empty((*request.all_rows.shape, *request.shape))
-    rows = joined([part for _, part in parts], request)
-    result = np.empty_like(rows)
-    result[np.concatenate([positions for positions, _ in parts])] = rows
-    return result

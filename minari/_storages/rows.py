@@ -23,8 +23,8 @@ __all__ = [
     "concatenated",
     "concatenated_in_parallel",
     "joined",
+    "leaf_of",
     "merged",
-    "rows_of",
     "split",
 ]
 
@@ -140,22 +140,7 @@ def split(rows: Column, requests: Sequence[RowRequest]) -> list[Column]:
     return [part.reshape(*shape, *part.shape[1:]) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def rows_of(columns: Columns, request: RowRequest, index: int, rows: npt.NDArray[np.int64]) -> Column:
-    """Return some rows of an episode.
-
-    Args:
-        columns: of the episode.
-        request: that the rows are part of.
-        index: the number of the episode.
-        rows: the numbers of the rows.
-
-    Raises:
-        DatasetCorruptError: a column is missing, has too few rows, or rows of another shape or type.
-    """
-    return _leaf_of(columns, request, index, int(rows.max()) + 1 if rows.size else 0)[rows]
-
-
-def _leaf_of(columns: Columns, request: RowRequest | LeafRequest, index: int, count: int) -> Column:
+def leaf_of(columns: Columns, request: RowRequest | LeafRequest, index: int, count: int) -> Column:
     """Return a column of an episode with rows of the shape in the space, of which there are at least ``count``."""
     column = columns.get(request.path)
     if column is None:
@@ -200,7 +185,7 @@ def concatenated(requests: Sequence[LeafRequest], episodes: Iterable[tuple[int, 
                 or rows.dtype != arrays[number].dtype
                 or rows.shape != (count, *request.shape)
             ):
-                rows = _leaf_of(columns, request, index, count)[:count]
+                rows = leaf_of(columns, request, index, count)[:count]
                 if place == 0:
                     arrays.append(request.target(rows.dtype.newbyteorder("=")))
                 elif rows.dtype != arrays[number].dtype:
