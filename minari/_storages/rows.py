@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from minari._base.parallel import map_in_batches
 from minari._storages.array_pool import new_array
 from minari.errors import DatasetCorruptError
 from minari.spaces import Column, ColumnPath, Columns, path_name, without_ones
@@ -21,7 +20,6 @@ __all__ = [
     "RowRequest",
     "check_exact",
     "concatenated",
-    "concatenated_in_parallel",
     "joined",
     "leaf_of",
     "merged",
@@ -31,8 +29,6 @@ __all__ = [
 #: Kinds of dtypes.
 NUMBERS: Final = "biufc"
 
-#: Parts of many episodes, of which several threads read some each.
-_GROUPS: Final = 32
 _EXACT_BITS: Final = {2: 11, 4: 24, 8: 53}  # of whole numbers in a float of so many bytes
 
 
@@ -80,22 +76,18 @@ class LeafRequest(NamedTuple):
         path: the path of the leaf.
         shape: the shape of a row in the space.
         counts: the number of rows of each episode, shape (E,).
-        out: an array for all rows, which is the result if it has the dtype of the values.
     """
 
     path: ColumnPath
     shape: tuple[int, ...]
     counts: npt.NDArray[np.int64]
-    out: Column | None = None
 
     def target(self, dtype: np.dtype[Any]) -> Column:
-        """Return an array for all rows, whose values are not set: ``out`` if that has the dtype, or a new one.
+        """Return a new array for all rows, whose values are not set.
 
         Raises:
             MemoryError: it is too large.
         """
-        if self.out is not None and self.out.dtype == dtype:
-            return self.out
         total = sum(self.counts.tolist())
         try:
             return np.empty((total, *self.shape), dtype)
@@ -162,7 +154,7 @@ def leaf_of(columns: Columns, request: RowRequest | LeafRequest, index: int, cou
 
 
 def concatenated(requests: Sequence[LeafRequest], episodes: Iterable[tuple[int, Columns]]) -> list[Column]:
-    """Return an array for each request, into which the rows of one episode after the other are copied.
+    """Return a new array for each request, into which the rows of one episode after the other are copied.
 
     Args:
         requests: of leaves in the same episodes.
@@ -194,46 +186,6 @@ def concatenated(requests: Sequence[LeafRequest], episodes: Iterable[tuple[int, 
     return arrays
 
 
-def concatenated_in_parallel(
-    requests: Sequence[LeafRequest],
-    episodes: npt.NDArray[np.int64],
-    read: Callable[[Sequence[int]], Iterable[tuple[int, Columns]]],
-) -> list[Column]:
-    """Return a new array for each request, into which several threads copy the rows of the episodes that they read.
-
-    Args:
-        requests: of leaves in these episodes.
-        episodes: their numbers, at least one.
-        read: yields the number and the columns of episodes; safe to call in several threads, and decodes without the
-            GIL for most of its time.
-
-    Raises:
-        DatasetCorruptError, MemoryError: as for :func:`concatenated`.
-    """
-    first = concatenated([each._replace(counts=each.counts[:1]) for each in requests], read(episodes[:1].tolist()))
-    if len(episodes) == 1:
-        return first
-    found = [request.target(array.dtype) for request, array in zip(requests, first, strict=True)]
-    stops = [np.cumsum(request.counts).tolist() for request in requests]
-    step = max(1, len(episodes) // _GROUPS)
-
-    def fill(begin: int) -> list[Column]:
-        end = min(begin + step, len(episodes))
-        parts = [
-            each._replace(counts=each.counts[begin:end], out=array[rows[begin - 1] : rows[end - 1]])
-            for each, array, rows in zip(requests, found, stops, strict=True)
-        ]
-        return concatenated(parts, read(episodes[begin:end].tolist()))
-
-    for array, rows in zip(found, first, strict=True):
-        array[: len(rows)] = rows
-    several = zip(first, *map_in_batches(fill, range(1, len(episodes), step), 1), strict=True)
-    return [
-        array if {part.dtype for part in parts} == {array.dtype} else joined(parts, request)
-        for array, parts, request in zip(found, several, requests, strict=True)
-    ]
-
-
 def _as_common(array: Column, dtype: np.dtype[Any], path: ColumnPath) -> Column:
     """Return an array with a dtype that represents its values, and those of another dtype."""
     common = np.result_type(array.dtype, dtype)
@@ -241,7 +193,7 @@ def _as_common(array: Column, dtype: np.dtype[Any], path: ColumnPath) -> Column:
     return array if array.dtype == common else array.astype(common)
 
 
-def joined(parts: Sequence[Column], request: RowRequest | LeafRequest) -> Column:
+def joined(parts: Sequence[Column], request: RowRequest) -> Column:
     """Return arrays one after the other, with a dtype that represents all their values.
 
     Raises:

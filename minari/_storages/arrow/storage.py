@@ -9,13 +9,10 @@ dataset are leftovers, and are not read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
-
-import numpy as np
-import numpy.typing as npt
 
 from minari._model.compression import Codec, Codecs, Compression
 from minari._model.metadata import DatasetMetadata
@@ -26,10 +23,9 @@ from minari._storages.arrow.writer import ArrowWriter, WriterContext
 from minari._storages.base import MinariStorage
 from minari._storages.core import StorageCore
 from minari._storages.metadata_file import SizeCache
-from minari._storages.rows import LeafRequest, concatenated_in_parallel
 from minari._storages.staged_directory import CHANGES_NAME, open_staged_directory
 from minari.errors import CompressionError, MissingDependencyError
-from minari.spaces import Column, Columns
+from minari.spaces import Columns
 
 
 _MOST_DIGITS = 18  # of a number that is compared; names may be anything
@@ -109,10 +105,6 @@ class ArrowStorage(MinariStorage):
 
     def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._reader.views(indices, self.verify_checksums)
-
-    def _read_concatenated(self, episodes: npt.NDArray[np.int64], requests: Sequence[LeafRequest]) -> list[Column]:
-        paths = frozenset(request.path for request in requests)
-        return concatenated_in_parallel(requests, episodes, lambda numbers: self.read_parts(numbers, paths))
 
     def _read_episode_metadata(self, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         for index, (metadata, _) in self._reader.metadata(indices, self.verify_checksums):
