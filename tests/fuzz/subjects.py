@@ -121,7 +121,7 @@ def _of_format(name: str, compressed: tuple[str, ...], released: tuple[tuple[str
 SUBJECTS: dict[str, list[Subject]] = {
     "hdf5": _of_format(
         "hdf5",
-        ("gzip",),
+        ("gzip", "zstd", "lz4"),
         (
             ("0.5.4", "cartpole/random-v1", "cartpole/more-v0"),
             ("0.5.4", "toy/simpledict-v0", "toy/dict-v0"),

@@ -316,7 +316,7 @@ def run_mutants(directory: Path, seed: int, count: int) -> None:
     """Use mutants of all kinds; an error that is none of ours gets out."""
     rng = random.Random(seed)
     kinds = {"text": {}, "frames": {"space": PICTURES, "jpeg_encoding": True}, "earliest": {}, "v108": {}}
-    kinds["packed"] = {"space": PICTURES, "compression": "gzip"}
+    kinds |= {codec: {"space": PICTURES, "compression": codec} for codec in ("gzip", "zstd", "lz4")}
     paths = [make(directory / kind, **options).data_path for kind, options in kinds.items()]
     for library in ("earliest", "v108"):
         rewrite(directory / library / "data" / FILE, library)

@@ -70,7 +70,7 @@ def copies(data_path: Path, target: Path) -> Path:
     return Path(shutil.copytree(data_path, target))
 
 
-@pytest.fixture(scope="module", params=["none", "gzip"])
+@pytest.fixture(scope="module", params=["none", "gzip", "zstd"])
 def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("original") / "data"
     storage = MinariStorage.new(path, OBSERVATIONS, ACTIONS, compression=request.param)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from minari._storages.hdf5.format.chunks import compressed, decompressed
+from minari._storages.hdf5.format.chunks import Piece, StoredColumn, compressed, decompressed
 from minari._storages.hdf5.format.codecs import CODECS, DEFLATE, LZ4, MOST_EXPANDED, ZSTD
 from minari._storages.hdf5.format.filters import Chunking, chunking_of, decoded, encoded, most_decoded
 from minari._storages.hdf5.format.objects import Filter
@@ -82,6 +82,19 @@ def test_black_frames_of_others_are_read_within_a_limit() -> None:
     assert most_decoded(((2, (4,), ""),), 100) == 100
     with pytest.raises(ValueError, match="cannot become"):
         decoded(frame, 2**50, ZSTD_FILTERS)
+
+
+@pytest.mark.parametrize(("count", "is_read"), [(8, True), (512, False)])
+def test_all_chunks_of_an_array_share_the_limit(count: int, is_read: bool) -> None:
+    """Each of them alone is within it."""
+    size = 2**20
+    piece = Piece(zstandard.ZstdCompressor().compress(bytes(size)))
+    stored = StoredColumn(np.dtype(np.uint8), (count * size,), Chunking((size,), ZSTD_FILTERS), [piece] * count)
+    if is_read:
+        assert not decompressed(stored).any()
+    else:
+        with pytest.raises(ValueError, match="too few for an array"):
+            decompressed(stored)
 
 
 def unsized(data: bytes, **options: Any) -> bytes:
