@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import minari
 from support.programs import run
 from support.remotes import write_dataset
 
@@ -130,3 +132,23 @@ def test_without_any_extra_all_is_recorded_stored_and_read() -> None:
         print(dataset.total_steps)
     """
     assert run(program) == "20\n"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_reading_plain_zarr_loads_neither_zarr_nor_its_codecs(datasets_root: Path) -> None:
+    pytest.importorskip("zarr")
+    minari.create_dataset_from_arrays(
+        "toy/zarr-v0",
+        observations=np.zeros((5, 3)),
+        actions=np.zeros((4, 2)),
+        rewards=np.ones(4),
+        terminations=np.arange(4) == 3,
+        data_format="zarr",
+    )
+    program = """
+import minari
+dataset = minari.load_dataset("toy/zarr-v0")
+assert len(list(dataset.iterate_episodes())) == 1
+next(dataset.transitions().batches(2))
+"""
+    assert not {"zarr", "numcodecs"} & modules(program)

@@ -32,9 +32,13 @@ from minari.errors import DatasetCorruptError, EpisodeError
 from minari.spaces import ANY_ROWS, ColumnPath, EpisodeBatch, EpisodeColumns, path_name
 
 
-_BLOCK: Final = 1 << 18  # bytes of chunks that are not compressed, which are written together
+#: Bytes of the chunks that are written together if they are not compressed.
+BLOCK = 1 << 18
 _LARGEST_BLOCK: Final = 1 << 27  # bytes of the rows of an incomplete shard, which are read to append to it
 _OF_META: Final = Codec("zstd", 1)  # of everything but columns of numbers: ends, metadata, texts
+#: Of few of these numbers: Python has it, while loading Zstandard takes longer than opening a dataset.
+_OF_LITTLE_META: Final = Codec("gzip", 1)
+_LITTLE: Final = 1 << 16  # bytes
 
 
 class NewFile(Protocol):
@@ -380,8 +384,10 @@ class StoreAppender:
 
     def _put_numbers(self, array: str, dtype: np.dtype[Any], numbers: Any) -> None:
         start = self.episodes - len(numbers)
-        stream = self._streams[array] = self._stream(array, form_of_rows(dtype, (), _OF_META), start)
-        stream.put(start, np.asarray(numbers, dtype))
+        values = np.asarray(numbers, dtype)
+        codec = _OF_LITTLE_META if values.nbytes <= _LITTLE else _OF_META
+        stream = self._streams[array] = self._stream(array, form_of_rows(dtype, (), codec), start)
+        stream.put(start, values)
 
     def _dense(self, array: str, values: Mapping[int, Any]) -> npt.NDArray[Any]:
         """Return the numbers of the episodes that an array does not have yet, 0 for an episode without."""
@@ -445,7 +451,7 @@ class RowStream:
         self.array, self.form = array, form
         self._create = create
         self._is_fixed = is_fixed
-        chunks = 2 * (os.cpu_count() or 1) if form.codec else _BLOCK // max(1, form.row_size * form.chunk_rows)
+        chunks = 2 * (os.cpu_count() or 1) if form.codec else BLOCK // max(1, form.row_size * form.chunk_rows)
         rows = min(form.shard_rows, max(1, chunks) * form.chunk_rows)
         self._block: npt.NDArray[Any] = np.empty((rows, *form.row_shape), form.dtype)
         self._file: NewFile | None = None

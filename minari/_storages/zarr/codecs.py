@@ -28,8 +28,8 @@ else:
 CODECS: Final[Codecs] = {"zstd": range(1, 23), "blosc": range(10), "gzip": range(1, 10)}
 DEFAULT_LEVELS: Final = {"zstd": 3, "blosc": 5, "gzip": 6}
 
-#: Levels of Zstandard that search for repetitions for a while; in noise, they take seven times as long as level 1 to save
-#: half a percent. Whoever asks for a higher level wants every byte.
+#: Levels of Zstandard that search for repetitions for a while; in noise, they take seven times as long as level 1 to
+#: save half a percent. Whoever asks for a higher level wants every byte.
 _SEARCHING: Final = range(4, 8)
 _FAST: Final = Codec("zstd", 1)
 _PROBED_ROWS, _PROBED_BYTES, _HARDLY = 4, 1 << 14, 0.95

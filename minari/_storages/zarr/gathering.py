@@ -35,6 +35,7 @@ KEPT_BYTES = 2**28
 MOST_MAPS = 2**8
 _MOST_CHUNKS: Final = 2**24  # of an array
 _CAN_MAP: Final = os.name != "nt"  # where a file cannot be replaced while there is a map of it
+_FEW: Final = 8  # shards, for each of which the rows are looked for
 _LARGE_ROW: Final = 2**12  # bytes, from which on copying rows one by one pays
 
 
@@ -207,7 +208,8 @@ class _ArrayRows:
             if mapped is None:
                 return False
             inner = at[chosen] - shard * form.shard_rows
-            offsets = mapped.starts[inner // form.chunk_rows] + inner % form.chunk_rows * form.row_size
+            chunks = inner // form.chunk_rows
+            offsets = mapped.starts[chunks] + (inner - chunks * form.chunk_rows) * form.row_size
             view = mapped.file.array(0, [max(0, len(mapped.file) - items.itemsize + 1)], items.dtype, 1)
             if items.itemsize < _LARGE_ROW:
                 items[places[chosen]] = view[offsets]
@@ -242,11 +244,12 @@ class _Maps:
         with self._lock.current:
             if key not in self._known:
                 with self._arrays.reading(sharded.name) as directories:
-                    self._known[key] = sharded.mapped(directories, shard, rows)
-            self._known.move_to_end(key)
-            mapped = self._known[key]
-            while sum(len(maps._known) for maps in self._all) > MOST_MAPS:
-                max(self._all, key=lambda maps: len(maps._known))._known.popitem(last=False)
+                    mapped = self._known[key] = sharded.mapped(directories, shard, rows)
+                while sum(len(maps._known) for maps in self._all) > MOST_MAPS:
+                    max(self._all, key=lambda maps: len(maps._known))._known.popitem(last=False)
+            else:
+                mapped = self._known[key]
+                self._known.move_to_end(key)
         if mapped is not None:
             mapped.file.check_size()
         return mapped
@@ -307,8 +310,13 @@ def _groups(numbers: _Numbers) -> Iterator[tuple[int, Any]]:
     """Yield each number with an index of its places."""
     if not len(numbers):
         return
-    if (numbers == numbers[0]).all():
-        yield int(numbers[0]), slice(None)
+    first, last = int(numbers.min()), int(numbers.max())
+    if first == last:
+        yield first, slice(None)
+        return
+    if last - first < _FEW:
+        for number in range(first, last + 1):
+            yield number, np.flatnonzero(numbers == number)
         return
     order = np.argsort(numbers, kind="stable")
     for places in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):

@@ -24,7 +24,8 @@ from minari._storages.zarr.store import Arrays, DirectoryStore
 from minari.spaces import EpisodeBatch, EpisodeColumns
 
 
-_MOST_OPEN: Final = 32  # files, which may be on their way to the disk
+#: Files that are open at a time, and may be on their way to the disk.
+MOST_OPEN = 32
 _METADATA_GROUPS: Final = ("meta/episodes", "meta/json", "meta/json_ends")
 
 
@@ -162,7 +163,7 @@ class StagedFiles:
             file = os.fdopen(descriptor, "wb", buffering=0)
             file.seek(0, os.SEEK_END)
             self._open[key] = file, EarlyWriteBack(descriptor)
-            while len(self._open) > _MOST_OPEN:
+            while len(self._open) > MOST_OPEN:
                 _close(*self._open.popitem(last=False)[1])
         self._open.move_to_end(key)
         return self._open[key]

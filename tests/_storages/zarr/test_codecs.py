@@ -54,3 +54,16 @@ def test_budget_limits_what_is_made_of_stored_bytes() -> None:
     budget.take(600, 0, lambda: 0)  # what was stored for the first counts
     with pytest.raises(ValueError, match="1,501 bytes are to be made of 50"):
         budget.take(1, 0, lambda: 0)
+
+
+def test_noise_is_compressed_at_a_fast_level_and_repetitions_are_found() -> None:
+    rng = np.random.default_rng(0)
+    still = np.repeat(rng.integers(0, 248, (1, 84, 84, 3), np.uint8), 64, axis=0)
+    noise = still + rng.integers(0, 8, still.shape, np.uint8)
+    assert codecs.encoded(Codec("zstd", 7), noise) == codecs.encoded(Codec("zstd", 1), noise)
+    assert len(codecs.encoded(Codec("zstd", 8), noise)) < len(codecs.encoded(Codec("zstd", 1), noise))
+    assert len(codecs.encoded(Codec("zstd", 7), still)) < still.nbytes / 50
+    for chunk in (noise, still):
+        out = np.empty(chunk.nbytes, np.uint8)
+        codecs.decode("zstd", codecs.encoded(Codec("zstd", 7), chunk), out)
+        assert np.array_equal(out, chunk.reshape(-1))

@@ -102,6 +102,21 @@ def test_columns_may_come_and_go_over_many_shards(
     assert max(rewards) < -(-storage.total_steps // 128), "shards without rows are not written"
 
 
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_shards_are_written_in_turns_with_few_files_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str | None
+) -> None:
+    small_shards(monkeypatch, 1 << 14, 1 << 11)
+    monkeypatch.setattr("minari._storages.zarr.appender.BLOCK", 1)
+    monkeypatch.setattr("minari._storages.zarr.writer.MOST_OPEN", 1)
+    truths = [draw_truth(VECTOR, ACTIONS, 700, seed) for seed in range(3)]
+    storage = new(tmp_path, truths, VECTOR, ACTIONS, compression=compression)
+    storage.update_episodes([as_buffer(truths[0])])
+    verifying = MinariStorage.read(storage.data_path, verify_checksums=True)
+    assert_holds(verifying, [*truths, truths[0]], VECTOR, ACTIONS)
+    assert len(list((store_of(storage) / "data" / "observations").glob("c.*"))) > 3
+
+
 def test_frames_are_compressed_and_numbers_are_not(tmp_path: Path) -> None:
     space = spaces.Dict({"camera": spaces.Box(0, 255, (40, 40, 3), np.uint8), "x": spaces.Box(-1.0, 1.0, (3,))})
     root = opened(new(tmp_path, [draw_truth(space, ACTIONS, 4, 0)], space, ACTIONS))
