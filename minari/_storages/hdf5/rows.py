@@ -19,7 +19,7 @@ import numpy.typing as npt
 from minari._base.data_file import DataFile
 from minari._base.parallel import map_in_batches
 from minari._storages.array_pool import LARGE
-from minari._storages.hdf5.decoded_blocks import DecodedBlocks, MemoryBudget
+from minari._storages.decoded_blocks import DecodedBlocks, MemoryBudget
 from minari._storages.hdf5.format.chunks import ChunkTable, check_expansion, decode_chunk
 from minari._storages.hdf5.format.filters import Chunking
 from minari._storages.hdf5.index import LeafPlace

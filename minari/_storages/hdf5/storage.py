@@ -35,7 +35,7 @@ from minari._model.frame_stack import StackedLeaf
 from minari._model.metadata import DatasetMetadata
 from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.base import EpisodeWriter, MinariStorage
-from minari._storages.hdf5.decoded_blocks import MemoryBudget
+from minari._storages.decoded_blocks import KEPT_BYTES, MemoryBudget
 from minari._storages.hdf5.format.chunks import (
     ChunkTable,
     StoredColumn,
@@ -82,7 +82,6 @@ else:  # what reading values does not need where there is an index
 _EPISODES_AT_A_TIME = 16  # read before the file is closed again
 _READ_AHEAD: Final = 2**18  # bytes of them
 _PLAIN_INFO: Final = 2  # parts of the path of an info that is one column; the others may have rows of another kind
-_MOST_DECODED: Final = 2**28  # bytes of decoded rows that are kept for the next batches
 _FEW_ROWS: Final = 64  # of an episode, up to which they are copied one by one rather than read together,
 _FEW_BYTES: Final = 2**14  # unless they are large
 MOST_AT_A_TIME = 2**26  # bytes to be decompressed, or to be read through HDF5
@@ -417,7 +416,7 @@ class HDF5Storage(MinariStorage):
             if unknown:
                 self._locate(unknown, file)
                 self._index.save()
-            self._rows, self._rows_of, self._budget = {}, state, MemoryBudget(_MOST_DECODED)
+            self._rows, self._rows_of, self._budget = {}, state, MemoryBudget(KEPT_BYTES)
         steps: dict[ColumnPath, npt.NDArray[np.int64]] = {}  # of all, or of each of many agents
         for request in requests:
             if request.path not in self._rows:

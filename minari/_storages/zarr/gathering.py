@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._base.locks import ThreadLock
+from minari._storages.array_pool import new_array
+from minari._storages.decoded_blocks import KEPT_BYTES, DecodedBlocks, MemoryBudget
 from minari._storages.rows import RowRequest
 from minari._storages.zarr.layout import StoredColumn
 from minari._storages.zarr.reader import StoreReader
@@ -29,12 +31,11 @@ __all__ = ["Gatherer"]
 
 _Numbers = npt.NDArray[np.int64]
 
-#: Bytes of the decoded chunks of a dataset that are kept.
-KEPT_BYTES = 2**28
 #: Maps of shards in this process, each of which has a descriptor.
 MOST_MAPS = 2**8
 _MOST_CHUNKS: Final = 2**24  # of an array
 _CAN_MAP: Final = os.name != "nt"  # where a file cannot be replaced while there is a map of it
+_DECODED_AT_ONCE: Final = 2**24  # bytes of chunks that are not kept
 _FEW: Final = 8  # shards, for each of which the rows are looked for
 _LARGE_ROW: Final = 2**12  # bytes, from which on copying rows one by one pays
 
@@ -49,7 +50,7 @@ class Gatherer:
     def __init__(self, reader: StoreReader) -> None:
         self._reader = reader
         self._leaves: dict[ColumnPath, _LeafRows | None] = {}
-        self._all_arrays: list[_ArrayRows] = []
+        self._budget = MemoryBudget(KEPT_BYTES)
         self._maps = _Maps(reader.arrays)
         self._lock = ThreadLock()
 
@@ -60,7 +61,7 @@ class Gatherer:
             DatasetCorruptError: a shard is missing or damaged.
         """
         with self._lock.current:
-            leaves = [self._leaf(request) for request in requests]  # all of them, before they share the memory
+            leaves = [self._leaf(request) for request in requests]
             return [
                 None if leaf is None else leaf.read(request) for leaf, request in zip(leaves, requests, strict=True)
             ]
@@ -82,18 +83,9 @@ class Gatherer:
         if column is None or not column.kind.row_size:
             return None
         sharded = [self._reader.direct(column, array) for array in column.arrays]
-        arrays = [_ArrayRows(one, self._reader, self._maps) for one in sharded if one is not None]
-        everything = [*self._all_arrays, *arrays]
-        if (
-            len(arrays) < len(sharded)
-            or any(array.chunks > _MOST_CHUNKS for array in arrays)
-            or sum(array.chunk_size for array in everything) > KEPT_BYTES
-        ):
+        arrays = [_ArrayRows(one, self._reader, self._maps, self._budget) for one in sharded if one is not None]
+        if len(arrays) < len(sharded) or any(array.is_too_large for array in arrays):
             return None
-        self._all_arrays = everything
-        total = sum(array.chunks * array.chunk_size for array in everything)
-        for array in everything:  # each gets a part of the memory like its share of all bytes
-            array.keep(KEPT_BYTES * array.chunks // max(total, KEPT_BYTES))
         return _LeafRows(self._reader, column, arrays)
 
 
@@ -146,26 +138,22 @@ class _ArrayRows:
         sharded: the array.
         reader: of the store.
         maps: of shards.
+        budget: of the memory for decoded chunks.
 
     Attributes:
-        chunks: the number of chunks.
-        chunk_size: the bytes of one, decoded.
         is_mapped: whether all rows are in shards as they are in memory, as far as is known.
+        is_too_large: whether it has too many chunks, or too large ones, to be read in this way.
     """
 
-    def __init__(self, sharded: ShardedArray, reader: StoreReader, maps: _Maps) -> None:
-        self._sharded, self._arrays, self._maps = sharded, reader.arrays, maps
+    def __init__(self, sharded: ShardedArray, reader: StoreReader, maps: _Maps, budget: MemoryBudget) -> None:
+        self._sharded, self._arrays, self._maps, self._budget = sharded, reader.arrays, maps, budget
         form = sharded.form
         self._rows = reader.last_end(sharded.name)
-        self.chunks = -(-self._rows // form.chunk_rows)
-        self.chunk_size = form.chunk_rows * form.row_size
+        self._chunks = -(-self._rows // form.chunk_rows)
+        self._chunk_size = form.chunk_rows * form.row_size
         self.is_mapped = _CAN_MAP and form.codec is None
-        self._most_kept = 1
-        self._kept: _KeptChunks | None = None
-
-    def keep(self, count: int) -> None:
-        """Keep so many decoded chunks."""
-        self._most_kept, self._kept = max(1, min(count, self.chunks)), None
+        self.is_too_large = self._chunks > _MOST_CHUNKS or self._chunk_size > KEPT_BYTES
+        self._blocks: DecodedBlocks | None = None  # made when they are first needed
 
     def read(self, at: _Numbers, out: npt.NDArray[Any]) -> None:
         """Read consecutive rows; those beyond the end of the array may become anything.
@@ -178,9 +166,31 @@ class _ArrayRows:
             return
         self.is_mapped = self.is_mapped and self._read_from_maps(at, out)
         if not self.is_mapped:
-            if self._kept is None:
-                self._kept = _KeptChunks(self._sharded, self._arrays, self.chunks, self._most_kept)
-            self._kept.read(self._single(at, out.shape[1]), out.reshape(-1, *out.shape[2:]))
+            self._read_decoded(self._single(at, out.shape[1]), out.reshape(-1, *out.shape[2:]))
+
+    def _read_decoded(self, at: _Numbers, out: npt.NDArray[Any]) -> None:
+        """Read rows out of chunks that are decoded, each once."""
+        form = self._sharded.form
+        if self._blocks is None:
+            self._blocks = DecodedBlocks(self._chunks, form.chunk_rows, form.row_shape, form.dtype, self._budget)
+        numbers = at // form.chunk_rows
+        rows = at - numbers * form.chunk_rows
+        if self._blocks.gather(numbers, rows, out, self._decode):
+            return
+        touched = np.unique(numbers)
+        together = max(1, _DECODED_AT_ONCE // self._chunk_size)
+        for start in range(0, len(touched), together):
+            part = touched[start : start + together]
+            decoded = new_array((len(part) * form.chunk_rows, *form.row_shape), form.dtype)
+            self._decode(part, np.arange(len(part)) * form.chunk_rows, decoded)
+            where = np.flatnonzero((numbers >= part[0]) & (numbers <= part[-1]))
+            out[where] = decoded[np.searchsorted(part, numbers[where]) * form.chunk_rows + rows[where]]
+
+    def _decode(self, chunks: _Numbers, positions: _Numbers, decoded: npt.NDArray[Any]) -> None:
+        """Decode chunks to positions of an array."""
+        outs = [decoded[position : position + self._sharded.form.chunk_rows] for position in positions.tolist()]
+        with self._arrays.reading(self._sharded.name) as directories:
+            self._sharded.read_chunks(directories, chunks.tolist(), outs)
 
     def _single(self, at: _Numbers, length: int) -> _Numbers:
         """Return the number of each row of sequences of a length."""
@@ -253,57 +263,6 @@ class _Maps:
         if mapped is not None:
             mapped.file.check_size()
         return mapped
-
-
-class _KeptChunks:
-    """The chunks of an array that were decoded last, in slots of one array.
-
-    Args:
-        sharded: the array.
-        arrays: of the store.
-        chunks: their number.
-        count: the number of slots.
-    """
-
-    def __init__(self, sharded: ShardedArray, arrays: Arrays, chunks: int, count: int) -> None:
-        form = sharded.form
-        self._sharded, self._arrays = sharded, arrays
-        self._decoded = np.empty((count, form.chunk_rows, *form.row_shape), form.dtype)
-        self._rows = self._decoded.reshape(-1, *form.row_shape)
-        self._slots = np.full(chunks, -1)  # of each chunk; -1 if it is not kept
-        self._chunks = np.full(count, -1)  # in each slot; -1 if it is empty
-        self._next = 0
-
-    def read(self, at: _Numbers, out: npt.NDArray[Any]) -> None:
-        """Read the rows with some numbers."""
-        size, count = self._sharded.form.chunk_rows, len(self._chunks)
-        numbers = at // size
-        touched = np.unique(numbers)
-        for start in range(0, len(touched), count):
-            part = touched[start : start + count]
-            self._decode(part)
-            if len(part) == len(touched):
-                self._rows.take(self._slots[numbers] * size + at % size, axis=0, out=out, mode="clip")
-                return
-            where = np.flatnonzero((numbers >= part[0]) & (numbers <= part[-1]))
-            out[where] = self._rows[self._slots[numbers[where]] * size + at[where] % size]
-
-    def _decode(self, wanted: _Numbers) -> None:
-        """Decode those of some chunks that are not kept, in place of those that were decoded first."""
-        missing = wanted[self._slots[wanted] < 0]
-        if not len(missing):
-            return
-        is_wanted = np.zeros(len(self._chunks), np.bool_)
-        is_wanted[self._slots[wanted[self._slots[wanted] >= 0]]] = True
-        order = np.roll(np.arange(len(self._chunks)), -self._next)
-        slots = order[~is_wanted[order]][: len(missing)]
-        self._next = int(slots[-1]) + 1
-        replaced = self._chunks[slots]
-        self._slots[replaced[replaced >= 0]] = -1
-        self._chunks[slots] = -1
-        with self._arrays.reading(self._sharded.name) as directories:
-            self._sharded.read_chunks(directories, missing.tolist(), [self._decoded[slot] for slot in slots.tolist()])
-        self._chunks[slots], self._slots[missing] = missing, slots
 
 
 def _groups(numbers: _Numbers) -> Iterator[tuple[int, Any]]:

@@ -21,16 +21,16 @@ from support.stored import store
 
 
 zarr = pytest.importorskip("zarr", minversion="3", reason="zarr 3 is not installed; it needs Python 3.11")
-SPACE = spaces.Dict({"image": spaces.Box(0, 255, (4, 4, 3), np.uint8), "x": spaces.Box(-1.0, 1.0, (3,), np.float64)})
+SPACE = spaces.Dict({"image": spaces.Box(0, 255, (8, 8, 3), np.uint8), "x": spaces.Box(-1.0, 1.0, (3,), np.float64)})
 ACTIONS = spaces.Discrete(5)
 LENGTHS = (70, 1, 33, 300, 129, 2)
 TRUTHS = [draw_truth(SPACE, ACTIONS, length, seed) for seed, length in enumerate(LENGTHS)]
-SHAPES = {("observations", "image"): (4, 4, 3), ("observations", "x"): (3,), ("rewards",): (), ("actions",): ()}
+SHAPES = {("observations", "image"): (8, 8, 3), ("observations", "x"): (3,), ("rewards",): (), ("actions",): ()}
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minari._storages.zarr.arrays.SHARD_SIZE", 1 << 13)
+    monkeypatch.setattr("minari._storages.zarr.arrays.SHARD_SIZE", 1 << 15)
     monkeypatch.setattr("minari._storages.zarr.arrays.CHUNK_SIZE", 1 << 11)
 
 
@@ -84,7 +84,7 @@ def test_rows_are_those_of_the_episodes(
         for seed in range(6):
             assert_gathered(storage, requests(seed, length))
         monkeypatch.setattr(gathering, "MOST_MAPS", 3)
-        monkeypatch.setattr(gathering, "KEPT_BYTES", 1 << 15)
+        monkeypatch.setattr(gathering, "KEPT_BYTES", 1 << 16)
         storage = MinariStorage.read(storage.data_path)
     (request,) = (request for request in requests(0, None) if request.path == ("rewards",))
     assert storage.has_plain_rows(request) == (compression != "zstd" and os.name != "nt")
@@ -138,10 +138,10 @@ def test_episodes_with_other_types_are_read_as_a_whole(tmp_path: Path) -> None:
 def test_damaged_shard_is_refused(tmp_path: Path, compression: str, damage: str, was_read: bool) -> None:
     """Also if it is cut off after it was mapped, where reading beyond its end would kill the process."""
     storage = new(tmp_path, compression=compression)
-    wanted = [RowRequest(("observations", "x"), (3,), np.full(200, 3), np.arange(200))]
+    wanted = [RowRequest(("observations", "image"), (8, 8, 3), np.full(200, 3), np.arange(200))]
     if was_read:
         storage.read_rows(wanted)
-    for file in array_of(storage, "data/observations/x").glob("c.*"):
+    for file in array_of(storage, "data/observations/image").glob("c.*"):
         if damage == "deleted":
             file.unlink()
         elif damage == "flipped":

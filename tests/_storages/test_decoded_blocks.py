@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from minari._storages.decoded_blocks import DecodedBlocks, MemoryBudget
 from minari._storages.hdf5 import rows as hdf5_rows
-from minari._storages.hdf5.decoded_blocks import DecodedBlocks, MemoryBudget
 from minari._storages.rows import RowRequest
 from minari.dataset.minari_storage import MinariStorage
 from minari.errors import DatasetCorruptError

@@ -1,8 +1,8 @@
 """Blocks of rows that were decoded last, kept in one array up to a number of bytes.
 
-A block is the part of an episode in the chunks that begin at the same row. All blocks that are kept lie in one array,
-so that a batch of them is one indexing operation of NumPy. The array is a ring: a new block takes the place of that
-which was decoded first.
+A block of HDF5 is the part of an episode in the chunks that begin at the same row, and one of Zarr is a chunk. All
+blocks that are kept lie in one array, so that a batch of them is one indexing operation of NumPy. The array is a ring:
+a new block takes the place of that which was decoded first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from minari._base.locks import ThreadLock
 from minari.spaces import Column
 
 
-__all__ = ["DecodedBlocks", "MemoryBudget"]
+__all__ = ["KEPT_BYTES", "DecodedBlocks", "MemoryBudget"]
+
+#: Bytes of the decoded rows of a dataset that are kept for the next batches.
+KEPT_BYTES = 2**28
 
 _SMALLEST: Final = 2**12  # bytes of a block; keeping smaller ones costs more than it saves
 _LEAST: Final = 4  # blocks that must fit
@@ -44,10 +47,10 @@ class MemoryBudget:
 
 
 class DecodedBlocks:
-    """The blocks of one leaf that were decoded last; safe to use from several threads.
+    """The blocks of one leaf, or of an array of one, that were decoded last; safe to use from several threads.
 
     Args:
-        count: the number of blocks of all episodes.
+        count: the number of all blocks.
         height: the greatest number of rows of a block.
         shape: the shape of a row.
         dtype: of the rows.
