@@ -11,7 +11,7 @@ import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,9 @@ import numpy.typing as npt
 from minari._base.locks import ThreadLock
 from minari._storages.array_pool import new_array
 from minari._storages.decoded_blocks import KEPT_BYTES, DecodedBlocks, MemoryBudget
+from minari._storages.mapped_file import MappedFile
 from minari._storages.rows import RowRequest
+from minari._storages.zarr.arrays import ArrayForm
 from minari._storages.zarr.layout import StoredColumn
 from minari._storages.zarr.reader import StoreReader
 from minari._storages.zarr.shards import MappedShard, ShardedArray
@@ -33,7 +35,7 @@ _Numbers = npt.NDArray[np.int64]
 
 #: Maps of shards in this process, each of which has a descriptor.
 MOST_MAPS = 2**8
-_MOST_CHUNKS: Final = 2**24  # of an array
+_MOST_CHUNKS: Final = 2**20  # of an array
 _CAN_MAP: Final = os.name != "nt"  # where a file cannot be replaced while there is a map of it
 _DECODED_AT_ONCE: Final = 2**24  # bytes of chunks that are not kept
 _FEW: Final = 8  # shards, for each of which the rows are looked for
@@ -62,8 +64,10 @@ class Gatherer:
         """
         with self._lock.current:
             leaves = [self._leaf(request) for request in requests]
+            known: _Known = {}
             return [
-                None if leaf is None else leaf.read(request) for leaf, request in zip(leaves, requests, strict=True)
+                None if leaf is None else leaf.read(request, known)
+                for leaf, request in zip(leaves, requests, strict=True)
             ]
 
     def is_mapped(self, request: RowRequest) -> bool:
@@ -101,8 +105,7 @@ class _LeafRows:
     def __init__(self, reader: StoreReader, column: StoredColumn, arrays: Sequence[_ArrayRows]) -> None:
         self._array, *self._final = arrays
         self._dtype, self._row_shape = np.dtype(column.kind.dtype), column.kind.row_shape
-        ends = reader.ends_in(column.arrays[0])
-        self._starts, self._counts = ends[:-1], np.diff(ends)
+        self._ends = reader.ends_in(column.arrays[0])
         self._has_rows = reader.have_column(column.kind.path, np.arange(reader.episodes))
 
     @property
@@ -110,25 +113,104 @@ class _LeafRows:
         """Return whether all rows are stored as they are in memory."""
         return all(array.is_mapped for array in (self._array, *self._final))
 
-    def read(self, request: RowRequest) -> Column | None:
-        """Return the rows of a request; None if some episodes do not have them."""
-        episodes, rows, length = request.episodes, request.rows, request.length or 1
-        starts, counts = self._starts[episodes], self._counts[episodes]
-        if rows.ndim > 1:
-            starts, counts = starts[:, None], counts[:, None]
-        beyond = rows + length - counts  # rows after those of the steps
-        if not self._has_rows[episodes].all() or (beyond > len(self._final)).any():
+    def read(self, request: RowRequest, known: _Known) -> Column | None:
+        """Return the rows of a request; None if some episodes do not have them.
+
+        Args:
+            request: the rows.
+            known: where the rows of other requests of the same batch are.
+        """
+        key = id(request.episodes), id(request.rows), request.length, id(self._ends)
+        if key not in known:
+            known[key] = _Sequences(request, self._ends)
+        sequences = known[key]
+        if not self._has_rows[request.episodes].all() or sequences.most_beyond > len(self._final):
             return None
         out = request.target(self._dtype)
-        found = out.reshape(rows.size, length, *self._row_shape)
-        self._array.read((starts + rows).reshape(-1), found)
-        is_last = np.flatnonzero(beyond > 0)
-        if len(is_last):
-            several = episodes if rows.ndim == 1 else np.repeat(episodes, rows.shape[1])
-            last = np.empty((len(is_last), 1, *self._row_shape), self._dtype)
-            self._final[0].read(several[is_last], last)
-            found[is_last, -1] = last[:, 0]
+        found = out.reshape(len(sequences.at), sequences.length, *self._row_shape)
+        self._array.read(sequences, found)
+        if len(sequences.ended):
+            last = np.empty((len(sequences.ended), 1, *self._row_shape), self._dtype)
+            self._final[0].read(sequences.final, last)
+            found[sequences.ended, -1] = last[:, 0]
         return out
+
+
+class _Sequences:
+    """Positions of the rows of a request in arrays with rows for the steps of episodes.
+
+    Args:
+        request: the rows.
+        ends: of the episodes, after a zero.
+
+    Attributes:
+        at: the number of the first row of each sequence of consecutive rows.
+        length: the number of rows of a sequence.
+        most_beyond: how many rows a sequence has after those of its episode, at most.
+        ended: the sequences that have some, of which the last one belongs to the end of the episode.
+        final: where these last rows are, in an array with one row for each episode.
+    """
+
+    def __init__(self, request: RowRequest, ends: _Numbers) -> None:
+        episodes, rows, self.length = request.episodes, request.rows, request.length or 1
+        starts, stops = ends[episodes], ends[episodes + 1]
+        if rows.ndim > 1:
+            starts, stops = starts[:, None], stops[:, None]
+        at = starts + rows
+        beyond = at + (self.length - stops)
+        self.at = at.reshape(-1)
+        self._rows = int(ends[-1])
+        self._parts: dict[tuple[int, int], list[_Part]] = {}
+        self.most_beyond = int(beyond.max(initial=0))
+        self.ended = np.flatnonzero(beyond > 0)
+        if len(self.ended):
+            several = episodes if rows.ndim == 1 else np.repeat(episodes, rows.shape[1])
+            numbers = np.arange(len(ends))
+            self.final = _Sequences(
+                RowRequest((), (), several[self.ended], np.zeros(len(self.ended), np.int64)), numbers
+            )
+
+    def singles(self, which: Any = slice(None)) -> _Numbers:
+        """Return the number of each row of some sequences; those beyond the end of an array count as its last one."""
+        rows: _Numbers = np.minimum((self.at[which, None] + np.arange(self.length)).reshape(-1), self._rows - 1)
+        return rows
+
+    def parts(self, form: ArrayForm) -> list[_Part]:
+        """Return how they are copied from an array: sequences that lie in one chunk, and the rows of the others."""
+        key = form.shard_rows, form.chunk_rows if self.length > 1 else 1
+        if key not in self._parts:
+            length = self.length
+            if length == 1:
+                parts = [_Part(1, self.singles(), np.arange(len(self.at)), form)]
+            else:
+                is_whole = (self.at % form.chunk_rows + length <= form.chunk_rows) & (self.at + length <= self._rows)
+                whole, cut = np.flatnonzero(is_whole), np.flatnonzero(~is_whole)
+                places = (cut[:, None] * length + np.arange(length)).reshape(-1)
+                parts = [_Part(length, self.at[whole], whole, form), _Part(1, self.singles(cut), places, form)]
+            self._parts[key] = [part for part in parts if len(part.at)]
+        return self._parts[key]
+
+
+class _Part:
+    """Sequences of rows of one length that are copied from an array.
+
+    Args:
+        length: the number of rows of each.
+        at: the number of the first row of each.
+        places: of the sequences among all of this length.
+        form: of the array.
+
+    Attributes:
+        of_shards: the number of each shard that they are in, with which of them are in it, and their places.
+    """
+
+    def __init__(self, length: int, at: _Numbers, places: _Numbers, form: ArrayForm) -> None:
+        self.length, self.at = length, at
+        self.of_shards = [(shard, chosen, places[chosen]) for shard, chosen in _groups(at // form.shard_rows)]
+
+
+#: Sequences by the arrays of their requests, and the ends of the episodes.
+_Known: TypeAlias = dict[tuple[int, int, int | None, int], _Sequences]
 
 
 class _ArrayRows:
@@ -150,23 +232,19 @@ class _ArrayRows:
         form = sharded.form
         self._rows = reader.last_end(sharded.name)
         self._chunks = -(-self._rows // form.chunk_rows)
+        self._starts = np.full(min(self._chunks, _MOST_CHUNKS), -1)  # of chunks in the shards that were mapped
         self._chunk_size = form.chunk_rows * form.row_size
         self.is_mapped = _CAN_MAP and form.codec is None
         self.is_too_large = self._chunks > _MOST_CHUNKS or self._chunk_size > KEPT_BYTES
         self._blocks: DecodedBlocks | None = None  # made when they are first needed
 
-    def read(self, at: _Numbers, out: npt.NDArray[Any]) -> None:
-        """Read consecutive rows; those beyond the end of the array may become anything.
-
-        Args:
-            at: the number of the first row of each sequence.
-            out: the rows, shape (N, L, ...) for N sequences of L.
-        """
-        if not at.size or not self._rows:
+    def read(self, sequences: _Sequences, out: npt.NDArray[Any]) -> None:
+        """Read N sequences of L rows into an array, shape (N, L, ...); those beyond an episode may become anything."""
+        if not out.size or not self._rows:
             return
-        self.is_mapped = self.is_mapped and self._read_from_maps(at, out)
+        self.is_mapped = self.is_mapped and self._read_from_maps(sequences, out)
         if not self.is_mapped:
-            self._read_decoded(self._single(at, out.shape[1]), out.reshape(-1, *out.shape[2:]))
+            self._read_decoded(sequences.singles(), out.reshape(-1, *out.shape[2:]))
 
     def _read_decoded(self, at: _Numbers, out: npt.NDArray[Any]) -> None:
         """Read rows out of chunks that are decoded, each once."""
@@ -192,41 +270,37 @@ class _ArrayRows:
         with self._arrays.reading(self._sharded.name) as directories:
             self._sharded.read_chunks(directories, chunks.tolist(), outs)
 
-    def _single(self, at: _Numbers, length: int) -> _Numbers:
-        """Return the number of each row of sequences of a length."""
-        rows: _Numbers = np.minimum((at[:, None] + np.arange(length)).reshape(-1), self._rows - 1)
-        return rows
+    def _read_from_maps(self, sequences: _Sequences, out: npt.NDArray[Any]) -> bool:
+        """Copy sequences out of maps; return False if a shard has no map."""
+        content = out.reshape(-1).view(np.uint8)
+        return all(self._copy(part, content) for part in sequences.parts(self._sharded.form))
 
-    def _read_from_maps(self, at: _Numbers, out: npt.NDArray[Any]) -> bool:
-        """Read sequences that lie in one chunk each in one piece, and others row by row; return False if that fails."""
-        form, length = self._sharded.form, out.shape[1]
-        content = out.reshape(-1).view(np.uint8)  # opaque items are copied as a whole, which is faster
-        single = content.view(np.dtype((np.void, form.row_size)))
-        if length == 1:
-            return self._copy(self._single(at, 1), np.arange(len(at)), single)
-        is_whole = (at % form.chunk_rows + length <= form.chunk_rows) & (at + length <= self._rows)
-        whole, cut = np.flatnonzero(is_whole), np.flatnonzero(~is_whole)
-        several = content.view(np.dtype((np.void, length * form.row_size)))
-        places = (cut[:, None] * length + np.arange(length)).reshape(-1)
-        return self._copy(at[whole], whole, several) and self._copy(self._single(at[cut], length), places, single)
-
-    def _copy(self, at: _Numbers, places: _Numbers, items: npt.NDArray[np.void]) -> bool:
-        """Copy items that begin with some rows to their places; return False if a shard has no map."""
+    def _copy(self, part: _Part, content: npt.NDArray[np.uint8]) -> bool:
         form = self._sharded.form
-        for shard, chosen in _groups(at // form.shard_rows):
-            mapped = self._maps.get(self._sharded, shard, self._rows)
+        size = part.length * form.row_size
+        opaque = np.dtype((np.void, size))  # is copied as a whole, which is faster
+        items = content.view(opaque)
+        maps = [self._mapped(shard) for shard, _, _ in part.of_shards]  # which also finds their chunks
+        chunks = part.at // form.chunk_rows
+        offsets = self._starts[chunks] + (part.at - chunks * form.chunk_rows) * form.row_size
+        for mapped, (_, chosen, places) in zip(maps, part.of_shards, strict=True):
             if mapped is None:
                 return False
-            inner = at[chosen] - shard * form.shard_rows
-            chunks = inner // form.chunk_rows
-            offsets = mapped.starts[chunks] + (inner - chunks * form.chunk_rows) * form.row_size
-            view = mapped.file.array(0, [max(0, len(mapped.file) - items.itemsize + 1)], items.dtype, 1)
-            if items.itemsize < _LARGE_ROW:
-                items[places[chosen]] = view[offsets]
+            stored = mapped.array(0, (max(0, len(mapped) - size + 1),), opaque, 1)
+            if size < _LARGE_ROW:
+                items[places] = stored[offsets[chosen]]
                 continue
-            for place, offset in zip(places[chosen].tolist(), offsets.tolist(), strict=True):
-                items[place : place + 1] = view[offset : offset + 1]
+            for place, offset in zip(places.tolist(), offsets[chosen].tolist(), strict=True):
+                items[place : place + 1] = stored[offset : offset + 1]
         return True
+
+    def _mapped(self, shard: int) -> MappedFile | None:
+        mapped = self._maps.get(self._sharded, shard, self._rows)
+        if mapped is None:
+            return None
+        first = shard * (self._sharded.form.shard_rows // self._sharded.form.chunk_rows)
+        self._starts[first : first + len(mapped.starts)] = mapped.starts
+        return mapped.file
 
 
 class _Maps:
