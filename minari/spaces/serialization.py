@@ -443,13 +443,14 @@ def _nested(value: str, shape: Sequence[int]) -> str:
 
 _WRITTEN_BOX = re.compile(r'"shape": \[([0-9]{1,9}(?:, [0-9]{1,9}){0,31})\], "low": (?=\[)')
 _NUMBER = re.compile(r"\[+(-?[0-9A-Za-z.+-]{1,40})")
-_LONG_TEXT = 1 << 18
+_LONG_TEXT = 1 << 14
+_MANY_NUMBERS = 1 << 12  # of a Box, from which on comparing their text pays
 
 
 def _with_uniform_bounds(text: str) -> str:
     """Return the text of a description with written-out uniform bounds replaced by a single number.
 
-    Earlier releases write millions of numbers, which are compared as text here, a hundred times as fast as
+    Many numbers, of which earlier releases write millions, are compared as text here, a hundred times as fast as
     parsing them. Text in any other form is unchanged.
     """
     parts, done = [], 0
@@ -459,7 +460,7 @@ def _with_uniform_bounds(text: str) -> str:
         start, pieces = box.end(), [box.group()]
         for separator in (', "high": ', "}"):
             number = _NUMBER.match(text, start)
-            if number is None or math.prod(shape) <= MOST_WRITTEN_OUT:
+            if number is None or math.prod(shape) < _MANY_NUMBERS:
                 break
             left -= math.prod(shape) * (len(number.group(1)) + 2)
             if left < 0:
