@@ -233,7 +233,7 @@ def test_damaged_episode_is_not_changed(file: Path) -> None:
     with h5py.File(file) as opened:
         header = h5py.h5o.get_info(opened["episode_0"].id).addr
     content = bytearray(file.read_bytes())
-    content[header + 16 + 2 : header + 16 + 4] = b"\xff\xff"  # the size of its first message
+    content[header + 13 : header + 15] = b"\xff\xff"  # the size of its first message
     file.write_bytes(content)
     with pytest.raises(DatasetCorruptError, match="Episode 0"):
         without_index(file.parent).update_episode_metadata([{"note": 1}], [0])
