@@ -11,10 +11,18 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from minari._storages.hdf5.format.datatypes import BYTES, Kind, decode_datatype
-from minari._storages.hdf5.format.heaps import FractalHeap, GlobalHeapReader, read_checked, tree_records
+from minari._storages.hdf5.format.heaps import (
+    FractalHeap,
+    GlobalHeapReader,
+    read_checked,
+    tree_records,
+    without_checksum,
+)
 from minari._storages.hdf5.format.objects import (
     ATTRIBUTE,
     ATTRIBUTE_INFO,
+    CHECKSUM_SIZE,
+    COMPACT_MESSAGE,
     CONTINUATION,
     HEADER,
     MESSAGE,
@@ -51,10 +59,7 @@ def read_messages(source: Source, address: int, *, verified: bool = True) -> Mes
     """
     start = source.read(address, min(_START, max(0, source.size - source.base - address)))
     if start[:4] == b"OHDR":
-        found: Messages = {}
-        for kind, flags, body in _messages_2(source, address, start, verified):
-            found.setdefault(kind, []).append((flags, body))
-        return found
+        return _messages_2(source, address, start, verified)
     return _messages_1(source, address, start)
 
 
@@ -89,7 +94,7 @@ def _messages_1(source: Source, address: int, start: bytes) -> Messages:
     return found
 
 
-def _messages_2(source: Source, address: int, start: bytes, verified: bool) -> Iterator[tuple[int, int, bytes]]:
+def _messages_2(source: Source, address: int, start: bytes, verified: bool) -> Messages:
     if start[4] != 2:
         raise NotUnderstood(f"an object header of version {start[4]}")
     flags = start[5]
@@ -97,17 +102,15 @@ def _messages_2(source: Source, address: int, start: bytes, verified: bool) -> I
     width = 1 << (flags & 3)
     size = int.from_bytes(start[position : position + width], "little")
     blocks = [(address, position + width, position + width + size)]
-    left = _MOST_MESSAGES
+    found: Messages = {}
+    left, unpack = _MOST_MESSAGES, COMPACT_MESSAGE.unpack_from
+    overhead = COMPACT_MESSAGE.size + (2 if flags & 4 else 0)
     for begin, position, end in blocks:
-        if verified:
-            data = read_checked(source, begin, end)
-        else:
-            data = start if begin == address and end <= len(start) else source.read(begin, end)
+        data = _block(source, begin, end, start if begin == address else b"", verified)
         if begin != address and data[:4] != b"OCHK":
             raise ValueError(f"there is no part of an object at byte {begin}")
-        overhead = 6 if flags & 4 else 4
         while position + overhead <= end:
-            kind, size, message_flags = struct.unpack_from("<BHB", data, position)
+            kind, size, message_flags = unpack(data, position)
             position, left = position + overhead, left - 1
             if size > end - position or left < 0:
                 raise ValueError(f"a message of the object at byte {address} is cut off")
@@ -116,9 +119,27 @@ def _messages_2(source: Source, address: int, start: bytes, verified: bool) -> I
                 if length < 8:
                     raise ValueError(f"a part of the object at byte {address} is damaged")
                 blocks.append((following, 4, length - 4))
+            elif kind in found:
+                found[kind].append((message_flags, data[position : position + size]))
             else:
-                yield kind, message_flags, data[position : position + size]
+                found[kind] = [(message_flags, data[position : position + size])]
             position += size
+    return found
+
+
+def _block(source: Source, address: int, size: int, known: bytes, verified: bool) -> bytes:
+    """Return the bytes of a part of a header.
+
+    Args:
+        source: the file.
+        address: address of the part.
+        size: its size without the checksum behind it.
+        known: bytes that have been read from there.
+        verified: True to compare the checksum.
+    """
+    if size + CHECKSUM_SIZE > len(known):
+        return read_checked(source, address, size) if verified else source.read(address, size)
+    return without_checksum(known[: size + CHECKSUM_SIZE], address) if verified else known
 
 
 def the_message(messages: Messages, kind: int) -> bytes | None:

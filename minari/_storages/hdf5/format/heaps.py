@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from minari._storages.hdf5.format.checksum import checksum
-from minari._storages.hdf5.format.objects import COLLECTION, OBJECT, UNDEFINED, aligned
+from minari._storages.hdf5.format.objects import CHECKSUM_SIZE, COLLECTION, OBJECT, UNDEFINED, aligned
 from minari._storages.hdf5.format.source import NotUnderstood, Source
 
 
 _MOST_KEPT: Final = 2**20  # bytes of collections kept for neighboring values
-_CHECKSUM: Final = struct.Struct("<I")
 
 
 def read_checked(source: Source, address: int, size: int) -> bytes:
@@ -24,10 +23,19 @@ def read_checked(source: Source, address: int, size: int) -> bytes:
     Raises:
         ValueError: the checksum does not match.
     """
-    data = source.read(address, size + _CHECKSUM.size)
-    if _CHECKSUM.pack(checksum(data[:size])) != data[size:]:
+    return without_checksum(source.read(address, size + CHECKSUM_SIZE), address)
+
+
+def without_checksum(data: bytes, address: int) -> bytes:
+    """Return bytes from an address of the file without the checksum at their end.
+
+    Raises:
+        ValueError: it does not match.
+    """
+    content = data[:-CHECKSUM_SIZE]
+    if checksum(content).to_bytes(CHECKSUM_SIZE, "little") != data[-CHECKSUM_SIZE:]:
         raise ValueError(f"the checksum of what lies at byte {address} is wrong")
-    return data[:size]
+    return content
 
 
 class _Collection:
