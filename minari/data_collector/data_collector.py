@@ -32,7 +32,7 @@ from minari.data_collector.episode_queue import EpisodeQueue
 from minari.data_collector.exit_handlers import watch
 from minari.data_collector.finished_episodes import PendingWarning
 from minari.data_collector.open_recording import Medium
-from minari.data_collector.recorder import EpisodeRecorder, RecordedValues
+from minari.data_collector.recorder import NO_INFO, EpisodeRecorder, RecordedValues
 from minari.spaces.serialization import serialize_space
 
 
@@ -220,17 +220,10 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             The result of the environment.
         """
         recorder, recorded = self._recorder, self._recorded
-        if self._is_lost and self._was_reset:
-            return self._step_after_interruption(action)
-        if not recorder.started:
-            if not self._was_reset:
-                raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
-            self._end_episode()  # if an interruption occurred in between
-            if self._resets_itself and self._done:
-                result = self.env.step(action)
-                self._start_episode(*self._recorded.of_reset(self.env, result[0], result[4]), None, None)
+        if self._is_lost or not recorder.started:
+            result = self._step_between_episodes(action)
+            if result is not None:
                 return result
-            self._start_episode(*self._last, None, None)
         try:
             if recorded.are_returned:
                 recorder.act(action)
@@ -238,7 +231,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
                 result = self.env.step(action)
                 observation, reward, terminated, truncated, info = result
                 if not recorded.with_infos:
-                    info = {}
+                    info = NO_INFO
             else:
                 # The environment may modify the action, and the callback should get the original one. Comparing
                 # bytes takes a quarter of the time of a copy.
@@ -264,6 +257,22 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         elif steps >= self._capacity:
             self._free_memory(steps, (observation, action, info))
         return result
+
+    def _step_between_episodes(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]] | None:
+        """Begin an episode before a step; return the result of the step if it was the beginning itself."""
+        if self._is_lost and self._was_reset:
+            return self._step_after_interruption(action)
+        if self._recorder.started:  # by a reset that was interrupted when all was done
+            return None
+        if not self._was_reset:
+            raise gym.error.ResetNeeded("Cannot record a step before the first reset; call reset() first.")
+        self._end_episode()  # if an interruption occurred in between
+        if self._resets_itself and self._done:
+            result = self.env.step(action)
+            self._start_episode(*self._recorded.of_reset(self.env, result[0], result[4]), None, None)
+            return result
+        self._start_episode(*self._last, None, None)
+        return None
 
     def _step_after_interruption(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step the environment, which may be elsewhere than the last recorded observation."""

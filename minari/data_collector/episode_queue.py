@@ -214,7 +214,7 @@ class EpisodeQueue:
         self._forget_what_is_gone()
         self._settle()
         self._memory.encode_waiting()
-        if not self._memory.ready:
+        if not self._memory.has_ready:
             return
         begins = self._written.recording is None
         if begins:

@@ -118,6 +118,11 @@ class FinishedEpisodes:
         return [finished for finished in self.kept if finished.is_ready]
 
     @property
+    def has_ready(self) -> bool:
+        """Return whether there is an episode that can be stored."""
+        return any(finished.is_ready for finished in self.kept)
+
+    @property
     def unfit(self) -> list[Finished]:
         """Return the episodes that cannot be stored."""
         return [finished for finished in self.kept if finished.error is not None]
@@ -250,18 +255,20 @@ class FinishedEpisodes:
             episodes = list(group) if is_waiting else []
             for start in range(0, len(episodes), _ENCODED_AT_A_TIME):
                 self._encode_together(episodes[start : start + _ENCODED_AT_A_TIME])
-        self.recount()
 
     def _encode_together(self, waiting: Sequence[Finished]) -> None:
         buffers = [finished.buffer for finished in waiting if isinstance(finished.buffer, EpisodeBuffer)]
         batch = self._encoded_batch(joined(buffers))
-        size = 0 if batch is None else batch.nbytes // len(batch)
-        for number, finished in enumerate(waiting):
-            if batch is None:
+        if batch is None:
+            for finished in waiting:
                 finished.kind = None
                 self._encode(finished)
-            else:
-                finished.size, finished.number, finished.batch, finished.buffer = size, number, batch, None
+            self.recount()
+            return
+        size = batch.nbytes // len(batch)
+        self._bytes += size * len(batch) - sum([finished.size for finished in waiting])
+        for number, finished in enumerate(waiting):
+            finished.size, finished.number, finished.batch, finished.buffer = size, number, batch, None
 
     def _encode(self, finished: Finished) -> None:
         """Encode an episode, or keep the reason why that is not possible."""

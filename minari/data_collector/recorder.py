@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from minari.data_collector.episode_queue import EpisodeQueue
 
 
+#: Info of each step where infos are not recorded.
+NO_INFO: Final[dict[str, Any]] = {}
 _NO_FIELDS: Final = vars(EpisodeBuffer())
 
 
@@ -79,7 +81,7 @@ class EpisodeRecorder:
             The number of steps.
         """
         step = len(self._rewards)
-        if type(info) is not dict or info or self._infos:
+        if info is not NO_INFO and (type(info) is not dict or info or self._infos):
             self._add_info(info, recorded=step + 1)
         self._append_observation(observation)
         if terminated is not False or truncated is not False:
