@@ -26,14 +26,11 @@ __all__ = ["DataFile", "stamp_of"]
 _READ_AHEAD: Final = 2**14
 #: Maximum number of memory regions that Linux fills in one call.
 _MOST_PIECES: Final = 1000
-#: Bytes between two arrays that are read and discarded rather than making another call.
-_LARGEST_GAP: Final = 64
-#: The same where many pieces are read, for which a call is dearer than some pages.
-_LARGEST_SKIP: Final = 2**13
-_SKIPPED: Final = memoryview(bytearray(_LARGEST_SKIP))  # (several threads may write to it)
+#: Bytes between two pieces that are read and discarded rather than making another call, which takes longer.
+_LARGEST_GAP: Final = 2**13
+_DISCARDED: Final = memoryview(bytearray(_LARGEST_GAP))  # (several threads may write to it)
 #: Bytes of one call, of which several threads make some each.
 _MOST_AT_ONCE: Final = 2**23
-_DISCARDED: Final = [np.empty(size, np.uint8) for size in range(_LARGEST_GAP + 1)]
 
 
 def stamp_of(status: os.stat_result) -> tuple[int, ...]:
@@ -152,7 +149,7 @@ class DataFile:
         Raises:
             ValueError: the file is too short.
         """
-        pieces: list[npt.NDArray[Any]] = []
+        pieces: list[Any] = []
         begin = end = 0
         for offset, array in sorted(arrays, key=itemgetter(0)):
             size = array.nbytes
@@ -162,7 +159,7 @@ class DataFile:
                 self._fill(pieces, begin, end)
                 pieces, begin = [], offset
             elif offset > end:
-                pieces.append(_DISCARDED[offset - end])
+                pieces.append(_DISCARDED[: offset - end])
             pieces.append(array)
             end = offset + size
         self._fill(pieces, begin, end)
@@ -197,11 +194,11 @@ class DataFile:
         columns = (column[order].tolist() for column in (offsets, sizes, starts, numbers))
         for offset, size, start, number in zip(*columns, strict=True):
             gap = offset - end
-            if not 0 <= gap <= _LARGEST_SKIP or len(pieces) > _MOST_PIECES or end - begin > _MOST_AT_ONCE or not pieces:
+            if not 0 <= gap <= _LARGEST_GAP or len(pieces) > _MOST_PIECES or end - begin > _MOST_AT_ONCE or not pieces:
                 calls.append((pieces, begin, end))
                 pieces, begin = [], offset
             elif gap:
-                pieces.append(_SKIPPED[:gap])
+                pieces.append(_DISCARDED[:gap])
             pieces.append(targets[number][start : start + size])
             end = offset + size
         calls.append((pieces, begin, end))

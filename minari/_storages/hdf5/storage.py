@@ -162,7 +162,7 @@ class HDF5Storage(MinariStorage):
         self.reads: int = 0
         self._reader: tuple[tuple[int, ...], reader.EpisodeFile] | None = None
         self._map: weakref.ref[MappedFile] | None = None  # exists while there are views of it
-        self._ready: MappedFile | None = None  # a map that is kept for rows and windows
+        self._ready: MappedFile | None = None  # a map that is kept for rows
         self._rows: dict[ColumnPath, LeafRows] = {}  # of the file in this state
         self._rows_of: tuple[tuple[int, ...], int] | None = None
         self._budget = MemoryBudget(0)  # of what they keep in memory
@@ -268,50 +268,47 @@ class HDF5Storage(MinariStorage):
 
     def get_window(self, episode_index: int, start: int, stop: int) -> dict[str, Any]:
         """Return consecutive steps of an episode; only these are read if they are stored as they are in memory."""
-        columns = self.unchanged_during(self._mapped_window, episode_index, start, stop)
+        columns = self.unchanged_during(self._plain_window, episode_index, start, stop)
         if columns is None:
             return super().get_window(episode_index, start, stop)
         return self.episode_codec.decode(episode_index, columns)
 
-    def _mapped_window(self, index: int, start: int, stop: int) -> Columns | None:
-        """Return copies of the rows of a window out of the map; None if it has to be read or refused otherwise.
-
-        As for rows of batches, the size of the file is compared with that of the map before they are copied.
-        """
+    def _plain_window(self, index: int, start: int, stop: int) -> Columns | None:
+        """Read the rows of a window; None if the episode has to be read, or the window refused, in another way."""
         if type(index) is not int or not 0 <= index < self._metadata.total_episodes or self.verify_checksums:
             return None
         with self._index.lock.current:
-            mapped = self._ready
-            if mapped is None or self._index.stamp != mapped.stamp or not self._is_current(mapped):
-                with self._opened() as file:
-                    mapped = self._ready = self._mapped(file)
+            file = self._opened()
             found = self._index.find(index)
-        if found is None or mapped is None or not (found[0].is_mapped and found[0].is_native):
-            return None
-        views = []
-        try:
-            for path, (dtype, shape), rows, offset in self._rows_of_steps(*found, start, stop):
-                views.append((path, mapped.array(offset, (rows, *shape), dtype)))
-            mapped.check_size()
-        except (TypeError, ValueError):  # refused or explained by reading in the other way
-            return None
-        return {path: view.copy() for path, view in views}
+        with file:
+            if found is None or not (found[0].is_mapped and found[0].is_native):
+                return None
+            try:
+                return self._rows_of_steps(file, *found, start, stop)
+            except (TypeError, ValueError):  # refused or explained by reading in the other way
+                return None
 
     def _rows_of_steps(
-        self, schema: Schema, places: Sequence[int], start: int, stop: int
-    ) -> Iterator[tuple[ColumnPath, tuple[np.dtype[Any], tuple[int, ...]], int, int]]:
-        """Yield the path, dtype and row shape of each leaf, and the number and the offset of its rows of a window.
+        self, file: DataFile, schema: Schema, places: Sequence[int], start: int, stop: int
+    ) -> dict[ColumnPath, Column]:
+        """Read the rows of a window out of leaves that are stored as they are in memory.
 
         Raises:
-            ValueError: a leaf has no such rows, or other ones than those of the steps.
+            ValueError: a leaf has no such rows, or other ones than those of the steps; or the file is too short.
         """
+        arrays: dict[ColumnPath, Column] = {}
+        offsets = []
         steps = None
-        for (path, dtype, shape), rows, offset in zip(schema.views, places[::2], places[1::2], strict=True):
+        leaves = zip(schema.views, schema.row_sizes, places[::2], places[1::2], strict=True)
+        for (path, dtype, shape), (_, size), rows, offset in leaves:
             further = self._further_rows.get(path, rows + 1)
             steps = rows - further if steps is None else steps
             if rows - further != steps or not 0 <= start < stop <= steps:
                 raise ValueError(f"{rows} rows for the steps from {start} to {stop}")
-            yield path, (dtype, shape), stop - start + further, offset + start * math.prod(shape, start=dtype.itemsize)
+            arrays[path] = np.empty((stop - start + further, *shape), dtype)
+            offsets.append(offset + start * size)
+        file.read_arrays(zip(offsets, arrays.values(), strict=True))
+        return arrays
 
     def _view_columns(self, indices: Iterable[int]) -> Iterator[tuple[int, Columns]]:
         return self._read_all(indices, partial(self._read_batch, mapping=True))
