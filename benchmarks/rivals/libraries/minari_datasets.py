@@ -44,7 +44,10 @@ class Minari(Rival):
 
     NAME = "minari"
     TITLE = "**Minari**, HDF5"
-    NOTE = "`create_dataset_from_buffers`, `arrays`, and `batches` of `transitions` and `windows`; zlib-ng for frames."
+    NOTE = (
+        "`create_dataset_from_buffers`, `arrays`, and `batches` of `transitions` and `windows`, with replacement as the "
+        "others draw; zlib-ng for frames."
+    )
     ENVIRONMENT = OURS
     REQUIREMENTS: ClassVar[tuple[str, ...]] = ("zlib-ng>=0.5",)
     RECORDS = True
@@ -91,7 +94,7 @@ class Minari(Rival):
 
 
 def _drawing(samples: Any, count: int, rng: np.random.Generator) -> Draw:
-    batches = samples.batches(count, seed=int(rng.integers(2**31)), prefetch=0)
+    batches = samples.batches(count, replace=True, seed=int(rng.integers(2**31)), prefetch=0)
     return lambda: next(batches)
 
 
