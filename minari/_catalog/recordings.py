@@ -277,6 +277,7 @@ class Recording:
                 jpeg_encoding=storage.jpeg_encoding,
                 compression=storage.compression,
                 frame_stack=storage.frame_stack,
+                like=[storage],
                 durable=False,
             )
             for row in self.rows:
@@ -307,6 +308,7 @@ class Recording:
                     jpeg_encoding=storage.jpeg_encoding,
                     compression=storage.compression,
                     frame_stack=storage.frame_stack,
+                    like=[storage],
                     durable=False,
                 )
                 self.append_to(copy)
@@ -383,6 +385,7 @@ def new_recording(
     jpeg_encoding: bool,
     compression: CompressionChoice = None,
     frame_stack: FrameStackChoice = KEEP,
+    compatible_with: str | None = None,
     root: PathLike | None = None,
     codec: EpisodeCodec | None = None,
 ) -> Recording:
@@ -405,6 +408,7 @@ def new_recording(
                 jpeg_encoding=jpeg_encoding,
                 compression=compression,
                 frame_stack=frame_stack,
+                compatible_with=compatible_with,
                 durable=False,
                 codec=codec,
             )

@@ -26,6 +26,7 @@ else:
 
 
 __all__ = [
+    "BYTE_FRAMES_VERSION",
     "FIRST_VERSION",
     "FORMAT_VERSION",
     "FRAME_STACK_VERSION",
@@ -49,6 +50,9 @@ MULTI_AGENT_VERSION = "0.6"
 #: The format version of datasets whose stacks of frames are stored once, which 0.5.4 rejects too.
 FRAME_STACK_VERSION = "0.6"
 
+#: The format version of Parquet datasets with frames as bytes, which 0.5.4 rejects too.
+BYTE_FRAMES_VERSION = "0.6"
+
 #: The format version of datasets without one.
 FIRST_VERSION = "~=0.3.0"
 
@@ -60,6 +64,7 @@ supported_dataset_versions: set[str] = {
     UNIFORM_BOUNDS_VERSION,
     MULTI_AGENT_VERSION,
     FRAME_STACK_VERSION,
+    BYTE_FRAMES_VERSION,
 }
 
 _OLDEST = "0.3.0"

@@ -18,7 +18,13 @@ from minari._base.json_text import shortened
 from minari._base.suggestions import closest, did_you_mean
 from minari._base.warnings import warn
 from minari._model.episode_codec import EpisodeCodec
-from minari._model.format_version import FIRST_VERSION, FRAME_STACK_VERSION, MULTI_AGENT_VERSION, UNIFORM_BOUNDS_VERSION
+from minari._model.format_version import (
+    BYTE_FRAMES_VERSION,
+    FIRST_VERSION,
+    FRAME_STACK_VERSION,
+    MULTI_AGENT_VERSION,
+    UNIFORM_BOUNDS_VERSION,
+)
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
 from minari._model.metadata_json import SPACES, TOTALS, check_metadata, damaged, parse_metadata, size_of, texts_of
 from minari._model.multi_agent import codec_for_spaces, spaces_by_agent
@@ -39,17 +45,21 @@ REWARD_SHAPE: Final = "reward_shape"
 FRAME_STACK: Final = "frame_stack"
 DEDUPLICATED: Final = "deduplicated_stacks"
 
+#: How the frames of a Parquet dataset are stored: one binary value each, or, if it is missing, lists of numbers.
+FRAME_LAYOUT: Final = "frame_layout"
+BYTES: Final = "bytes"
+
 #: A random number that changes whenever episodes or fields are edited in place, so that readers notice.
 REVISION: Final = "revision"
 
-_SET_AT_FIRST = (*TOTALS, "compression", "multi_agent", FRAME_STACK, DEDUPLICATED, REVISION)
+_SET_AT_FIRST = (*TOTALS, "compression", "multi_agent", FRAME_STACK, DEDUPLICATED, FRAME_LAYOUT, REVISION)
 _KNOWN_KEYS = frozenset(
     {
         *TOTALS, *SPACES, "algorithm_name", "assumptions", "author", "author_email", "code_permalink",
         "combined_datasets", "compression", "data_format", "dataset_id", "dataset_size", "description", "env_spec",
         "eval_env_spec", "final_observation", "inferred_spaces", "jpeg_encoding", "license", "minari_version",
         "multi_agent", "num_episodes_average_score", "ref_max_score", "ref_min_score", "requirements", "split_from",
-        FRAME_STACK, DEDUPLICATED, RECORDED_WITH, VERIFICATION, REVISION,
+        FRAME_LAYOUT, FRAME_STACK, DEDUPLICATED, RECORDED_WITH, VERIFICATION, REVISION,
     }
 )  # fmt: skip
 _SET_ONCE = (*SPACES, "env_spec", "data_format", "jpeg_encoding", "dataset_id", "minari_version")
@@ -136,6 +146,11 @@ class DatasetMetadata:
         """Return whether frames are stored as JPEG; None for datasets from before 0.5.4, which do not record it."""
         value = self._raw.get("jpeg_encoding")
         return None if value is None else bool(value)
+
+    @property
+    def has_byte_frames(self) -> bool:
+        """Return whether each frame is stored as one binary value."""
+        return self._raw.get(FRAME_LAYOUT) == BYTES
 
     @property
     def frame_stack(self) -> FrameStackChoice:
@@ -324,6 +339,8 @@ class DatasetMetadata:
             raw["minari_version"] = MULTI_AGENT_VERSION
         if "minari_version" in changes and raw.get(FRAME_STACK) == DEDUPLICATE:
             raw["minari_version"] = FRAME_STACK_VERSION
+        if "minari_version" in changes and raw.get(FRAME_LAYOUT) == BYTES:
+            raw["minari_version"] = BYTE_FRAMES_VERSION
         return self._with_known(DatasetMetadata(check_metadata(raw, self.source), self.source), self._codecs)
 
 

@@ -95,6 +95,8 @@ def check_metadata(raw: dict[str, Any], source: object) -> dict[str, Any]:
         raise damaged(source, "combined_datasets", "a list of dataset ids", raw)
     if raw.get("frame_stack", _FRAME_STACKS[0]) not in _FRAME_STACKS:
         raise damaged(source, "frame_stack", f"one of {_FRAME_STACKS}", raw)
+    if raw.get("frame_layout", "bytes") != "bytes":
+        raise damaged(source, "frame_layout", "'bytes'", raw)
     if not all(type(count) is int and 0 <= count <= _MOST for count in (raw.get("deduplicated_stacks") or {}).values()):
         raise damaged(source, "deduplicated_stacks", "counts from 0 by the names of observations", raw)
     return raw

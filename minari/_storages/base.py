@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,8 +20,8 @@ from minari._model.episode_codec import EpisodeCodec, check_window, window_of
 from minari._model.episode_metadata import checked_metadata
 from minari._model.format_version import FORMAT_VERSION
 from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice, check_frame_stack
-from minari._model.metadata import FRAME_STACK, DatasetMetadata, warn_about_mistyped
-from minari._model.metadata_json import SPACES
+from minari._model.metadata import BYTES, FRAME_LAYOUT, FRAME_STACK, DatasetMetadata, warn_about_mistyped
+from minari._model.metadata_json import MOST_METADATA, SPACES
 from minari._model.multi_agent import MultiAgentCodec, SpacesByAgent, codec_for_spaces, is_of_agents
 from minari._storages import write_session as storing
 from minari._storages.core import (
@@ -43,16 +43,20 @@ from minari.errors import (
     DatasetChangedError,
     DatasetCorruptError,
     DatasetExistsError,
+    DatasetVersionError,
     EpisodeTypeError,
     MetadataError,
     SpaceError,
 )
 from minari.spaces import AGENTS, Columns, EpisodeColumns
-from minari.spaces.serialization import serialize_space, space_classes
+from minari.spaces.serialization import described_types, serialize_space, space_classes, with_written_bounds
 
 
 __all__ = ["METADATA_FILE_NAME", "EpisodeWriter", "MinariStorage", "PathLike", "is_image_space"]
 
+_OLDER_RELEASE = "0.5"
+_FORMATS_BEFORE = ("hdf5", "arrow", "parquet")
+_NEW_SPACES = {"Sequence", "Graph", "OneOf"}
 _MANY_EPISODES = 1 << 20  # above this number, it is first compared with the size of the data
 
 
@@ -172,6 +176,7 @@ class MinariStorage(StorageCore):
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
         frame_stack: FrameStackChoice = KEEP,
+        compatible_with: str | None = None,
     ) -> MinariStorage:
         """Create an empty storage.
 
@@ -187,6 +192,7 @@ class MinariStorage(StorageCore):
                 frames are compressed, without loss.
             frame_stack: ``"deduplicate"`` to store each frame of stacks once where the stacks can be rebuilt exactly,
                 for boxes of shape (k, …) among the observations, as from ``FrameStackObservation``.
+            compatible_with: ``"0.5"`` for a dataset that 0.5.4 can read; None for this release.
 
         Raises:
             DatasetExistsError: the directory holds a dataset.
@@ -194,6 +200,8 @@ class MinariStorage(StorageCore):
             ArgumentError: ``frame_stack`` is not a choice, or there are many agents and it is ``"deduplicate"``.
             SpaceError: a space is missing and there is no environment to take it from.
             CompressionError: the format does not support the codec, or there is no such column.
+            DatasetVersionError: ``compatible_with`` is not a known release, or that release does not support the
+                format or a space.
             MissingDependencyError: the format or the codec needs a package that is not installed.
         """
         return create_storage(
@@ -205,6 +213,7 @@ class MinariStorage(StorageCore):
             jpeg_encoding=jpeg_encoding,
             compression=compression,
             frame_stack=frame_stack,
+            compatible_with=compatible_with,
         )
 
     # Properties
@@ -519,10 +528,14 @@ def create_storage(
     jpeg_encoding: bool,
     compression: CompressionChoice,
     frame_stack: FrameStackChoice = KEEP,
+    compatible_with: str | None = None,
+    like: Sequence[StorageCore] = (),
     durable: bool = True,
     codec: EpisodeCodec | None = None,
 ) -> MinariStorage:
     """Create an empty storage, as :meth:`MinariStorage.new` does.
+
+    If all storages in ``like`` have the same format and the layout of earlier releases, the new one has it too.
 
     Without ``durable``, changes need not survive a power failure: whoever builds the dataset flushes all of its files
     before it appears. ``codec`` is the codec of episodes with these spaces, if there is one already.
@@ -542,15 +555,61 @@ def create_storage(
     metadata = DatasetMetadata.from_raw(raw, path / METADATA_FILE_NAME)
     if codec is not None:
         metadata = metadata.with_codec(codec)
+    check_compatible(compatible_with, data_format, frame_stack, metadata.episode_codec)
     chosen = checked_compression(storage_type, metadata.episode_codec, compression, jpeg_encoding, frame_stack)
     if chosen.stored is not None:
         metadata = metadata.updated({"compression": chosen.stored}, allow_protected=True)
+    is_older = bool(like) and all(not one.has_byte_frames and data_format == one.FORMAT for one in like)
+    if compatible_with is not None:  # each bound of each number, as earlier releases read them
+        written = {key: with_written_bounds(raw[key], MOST_METADATA // 2) for key in SPACES}
+        metadata = metadata.updated(written, allow_protected=True)
+    elif storage_type.BYTE_FRAMES and chosen.frames and not is_older:
+        metadata = metadata.updated({FRAME_LAYOUT: BYTES}, allow_protected=True)
     with storage_errors(path, "made"):
         put_file(path / METADATA_FILE_NAME, metadata.to_json(), durable=durable)
         storage: MinariStorage = storage_type(path, metadata)
         storage.durable = durable
         storage._start()
     return storage
+
+
+def check_compatible(release: str | None, data_format: str, frame_stack: FrameStackChoice, codec: EpisodeCodec) -> None:
+    """Raise unless an earlier release supports datasets of that kind.
+
+    Args:
+        release: the release; None for this one, which does.
+        data_format: the format.
+        frame_stack: how stacks of frames are stored.
+        codec: of the episodes.
+
+    Raises:
+        DatasetVersionError: it does not, or this release cannot write for it.
+    """
+    if release is None:
+        return
+    if release != _OLDER_RELEASE:
+        raise DatasetVersionError(f"compatible_with is {shortened(release)}, expected {_OLDER_RELEASE!r} or None.")
+    if data_format not in _FORMATS_BEFORE:
+        raise DatasetVersionError(
+            f"Releases {release} do not have the format {data_format!r}, expected one of {_FORMATS_BEFORE}; give "
+            f"another data_format."
+        )
+    if frame_stack == DEDUPLICATE:
+        raise DatasetVersionError(
+            f"frame_stack is {frame_stack!r}, and releases {release} read stacks of frames only as they are; leave out "
+            f"one of frame_stack and compatible_with."
+        )
+    if isinstance(codec, MultiAgentCodec):
+        raise DatasetVersionError(
+            f"The dataset has many agents, which releases {release} cannot read; convert one of them "
+            f"(MinariDataset.for_agent), or leave out compatible_with."
+        )
+    new = {kind for space in codec.spaces for kind in described_types(serialize_space(space))} & _NEW_SPACES
+    if new:
+        raise DatasetVersionError(
+            f"The dataset has spaces of the types {sorted(new)}, which releases {release} cannot read; leave out "
+            f"compatible_with."
+        )
 
 
 def metadata_of_new(

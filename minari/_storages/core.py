@@ -186,6 +186,8 @@ class StorageCore(ABC):
     CODECS: ClassVar[Codecs] = {}
     #: The default codec of frames.
     FRAME_CODEC: ClassVar[Codec | None] = None
+    #: True if each frame of a new dataset is one binary value, unless earlier releases are to read it.
+    BYTE_FRAMES: ClassVar[bool] = False
     #: True if a dataset can be in any store that fsspec supports, and not only in a local directory.
     REMOTE: ClassVar[bool] = False
 
@@ -279,6 +281,11 @@ class StorageCore(ABC):
     def frame_stack(self) -> FrameStackChoice:
         """Return how stacks of frames are stored: ``"keep"``, or ``"deduplicate"`` for each frame once."""
         return self._metadata.frame_stack
+
+    @property
+    def has_byte_frames(self) -> bool:
+        """Return whether each frame is stored as one binary value."""
+        return self._metadata.has_byte_frames
 
     @property
     def compression(self) -> str | dict[str, str] | None:

@@ -64,6 +64,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
             (``{"observations/pixels": "gzip:9"}``). By default, only frames are compressed, without loss.
         frame_stack: ``"deduplicate"`` to store each frame of stacks once, as those of ``FrameStackObservation``, where
             the stacks can be rebuilt exactly from the frames.
+        compatible_with: ``"0.5"`` for a dataset that 0.5.4 can read; None for this release.
         buffer_steps: maximum number of steps in memory, including those of the current episode. At this
             number, at 64 MiB, or five seconds after the first of them has ended, finished episodes are
             written to disk.
@@ -121,6 +122,7 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
         frame_stack: FrameStackChoice = KEEP,
+        compatible_with: str | None = None,
         buffer_steps: int = 10_000,
         root: PathLike | None = None,
         resume: str | None = None,
@@ -159,7 +161,14 @@ class DataCollector(EpisodeCollector, gym.Wrapper[Any, Any, Any, Any]):
         get_listed_root(root)  # rejects an invalid root before the first step
         self._root = root
         medium = Medium(
-            self._observation_space, self._action_space, env.spec, data_format, jpeg_encoding, compression, frame_stack
+            self._observation_space,
+            self._action_space,
+            env.spec,
+            data_format,
+            jpeg_encoding,
+            compression,
+            frame_stack,
+            compatible_with,
         )
         self._queue = EpisodeQueue(
             medium,

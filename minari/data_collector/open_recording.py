@@ -21,7 +21,7 @@ from minari._model.env_spec import difference_up_to_max_episode_steps
 from minari._model.frame_stack import KEEP, FrameStackChoice, check_frame_stack
 from minari._model.multi_agent import AgentSpaces, MultiAgentCodec, SpacesByAgent, codec_for_spaces
 from minari._model.recorded_with import RECORDED_WITH, merged_versions
-from minari._storages.base import PathLike
+from minari._storages.base import PathLike, check_compatible
 from minari._storages.core import checked_compression
 from minari._storages.registry import get_minari_storage
 from minari._storages.write_session import append_encoded
@@ -42,6 +42,7 @@ class Medium:
         jpeg_encoding: True to store frames as JPEG.
         compression: compression of the columns.
         frame_stack: how stacks of frames are stored.
+        compatible_with: the release that is to read the dataset; None for this one.
     """
 
     observation_space: gym.Space[Any]
@@ -51,6 +52,7 @@ class Medium:
     jpeg_encoding: bool
     compression: CompressionChoice
     frame_stack: FrameStackChoice = KEEP
+    compatible_with: str | None = None
 
 
 class OpenRecording:
@@ -104,7 +106,9 @@ class OpenRecording:
                 if isinstance(medium.observation_space, AgentSpaces) and isinstance(medium.action_space, AgentSpaces):
                     self.know_agents(medium.observation_space, medium.action_space)  # which need not be in it
             # Options that the format does not support are rejected before anything is recorded.
-            storage_type = get_minari_storage(self.medium.data_format or "hdf5")
+            data_format = self.medium.data_format or "hdf5"
+            check_compatible(self.medium.compatible_with, data_format, self.medium.frame_stack, self.codec)
+            storage_type = get_minari_storage(data_format)
             checked_compression(
                 storage_type,
                 self.codec,
@@ -152,6 +156,7 @@ class OpenRecording:
             jpeg_encoding=self.medium.jpeg_encoding,
             compression=self.medium.compression,
             frame_stack=self.medium.frame_stack,
+            compatible_with=self.medium.compatible_with,
             root=self.root,
             codec=self.codec,
         )
@@ -286,6 +291,7 @@ def _checked_medium(medium: Medium, recording: Recording) -> Medium:
         storage.jpeg_encoding,
         storage.compression,
         storage.frame_stack,
+        None if storage.has_byte_frames else medium.compatible_with,
     )
     asked = replace(
         medium,

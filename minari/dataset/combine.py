@@ -143,6 +143,7 @@ def combine_datasets(
             jpeg_encoding=all(dataset.storage.jpeg_encoding for dataset in datasets_to_combine),
             compression=_common_compression(datasets_to_combine),
             frame_stack=_common_frame_stack(datasets_to_combine),
+            like=[dataset.storage for dataset in datasets_to_combine],
             durable=False,
         )
         storage.update_metadata(_combined_metadata(datasets_to_combine, new_id))

@@ -9,27 +9,21 @@ from typing import Any
 from minari._catalog.layout import get_dataset_path, new_dataset
 from minari._model.compression import CompressionChoice
 from minari._model.format_version import FORMAT_VERSION
-from minari._model.frame_stack import DEDUPLICATE, KEEP, FrameStackChoice
-from minari._model.metadata import DEDUPLICATED, FRAME_STACK, REVISION, DatasetMetadata
-from minari._model.metadata_json import MOST_METADATA, SPACES
+from minari._model.frame_stack import KEEP, FrameStackChoice
+from minari._model.metadata import DEDUPLICATED, FRAME_LAYOUT, FRAME_STACK, REVISION, DatasetMetadata
 from minari._model.recorded_with import VERIFICATION
 from minari._storages.base import MinariStorage, PathLike, create_storage
 from minari._storages.core import warn_about_whole_stacks
 from minari._storages.write_session import append_stored
-from minari.errors import DatasetVersionError
-from minari.spaces.serialization import described_types, serialize_space, with_written_bounds
 
 
 #: Properties of one copy of a dataset, which are determined again for another.
 OF_ONE_COPY = frozenset(
     {"total_episodes", "total_steps", "dataset_size", "dataset_id", "minari_version", "data_format"}
     | {"observation_space", "action_space", "jpeg_encoding", "compression", "multi_agent", FRAME_STACK, DEDUPLICATED}
+    | {FRAME_LAYOUT}
     | {REVISION, VERIFICATION}
 )
-
-_OLDER_RELEASE = "0.5"
-_FORMATS_BEFORE = ("hdf5", "arrow", "parquet")
-_NEW_SPACES = {"Sequence", "Graph", "OneOf"}
 
 
 def write_as_dataset(
@@ -74,7 +68,6 @@ def write_as_dataset(
     """
     if compatible_with is not None:
         frame_stack = KEEP if frame_stack is None else frame_stack
-        _check_compatible(source, data_format or source.FORMAT, compatible_with, frame_stack)
     is_same = compression is None and data_format in (None, source.FORMAT)
     kept = metadata_to_copy(source.current_metadata)
     with new_dataset(dataset_id, root) as data_path:
@@ -87,14 +80,10 @@ def write_as_dataset(
             jpeg_encoding=source.jpeg_encoding if jpeg_encoding is None else jpeg_encoding,
             compression=source.compression if is_same else compression,
             frame_stack=source.frame_stack if frame_stack is None else frame_stack,
+            compatible_with=compatible_with,
+            like=[source] if is_same else [],
             durable=False,
         )
-        if compatible_with is not None:
-            # Each bound of each number, as earlier releases read them.
-            raw = storage.current_metadata.raw
-            written = {key: with_written_bounds(raw[key], MOST_METADATA // 2) for key in SPACES}
-            with storage.writing() as writer:
-                writer.commit(storage.current_metadata.updated(written, allow_protected=True))
         storage.update_metadata(
             {**kept, **(metadata or {}), "dataset_id": dataset_id, "minari_version": FORMAT_VERSION}
         )
@@ -107,34 +96,3 @@ def write_as_dataset(
 def metadata_to_copy(metadata: DatasetMetadata) -> dict[str, Any]:
     """Return the metadata that a copy of a dataset has as well."""
     return {key: value for key, value in metadata.raw.items() if key not in OF_ONE_COPY}
-
-
-def _check_compatible(source: MinariStorage, data_format: str, release: str, frame_stack: FrameStackChoice) -> None:
-    """Raise unless an earlier release supports a dataset.
-
-    Raises:
-        DatasetVersionError: it does not, or this release cannot write for it.
-    """
-    if release != _OLDER_RELEASE:
-        raise DatasetVersionError(f"compatible_with is {release!r}, expected {_OLDER_RELEASE!r} or None.")
-    if data_format not in _FORMATS_BEFORE:
-        raise DatasetVersionError(
-            f"Releases {release} do not have the format {data_format!r}, expected one of {_FORMATS_BEFORE}; give "
-            f"another data_format."
-        )
-    if frame_stack == DEDUPLICATE:
-        raise DatasetVersionError(
-            f"frame_stack is {frame_stack!r}, and releases {release} read stacks of frames only as they are; leave out "
-            f"one of frame_stack and compatible_with."
-        )
-    if source.is_multi_agent:
-        raise DatasetVersionError(
-            f"The dataset has many agents, which releases {release} cannot read; convert one of them "
-            f"(MinariDataset.for_agent), or leave out compatible_with."
-        )
-    new = {kind for key in SPACES for kind in described_types(serialize_space(getattr(source, key)))} & _NEW_SPACES
-    if new:
-        raise DatasetVersionError(
-            f"The dataset has spaces of the types {sorted(new)}, which releases {release} cannot read; convert it "
-            f"without compatible_with."
-        )

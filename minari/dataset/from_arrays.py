@@ -58,6 +58,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
     jpeg_encoding: bool = False,
     compression: CompressionChoice = None,
     frame_stack: FrameStackChoice = KEEP,
+    compatible_with: str | None = None,
     episode_metadata: Iterable[Mapping[str, Any]] | None = None,
     root: PathLike | None = None,
 ) -> MinariDataset:
@@ -144,6 +145,7 @@ def create_dataset_from_arrays(  # noqa: D417 (what it shares with the other is 
         jpeg_encoding=jpeg_encoding,
         compression=compression,
         frame_stack=frame_stack,
+        compatible_with=compatible_with,
         extra_metadata={key: value for key, value in notes.items() if value},
         root=root,
     )

@@ -30,7 +30,7 @@ from minari._model.multi_agent import (
     spaces_of_agents,
 )
 from minari._model.space_check import OutsideValues
-from minari._storages.base import PathLike, create_storage
+from minari._storages.base import PathLike, check_compatible, create_storage
 from minari._storages.core import checked_compression, warn_about_whole_stacks
 from minari._storages.registry import get_minari_storage
 from minari._storages.write_session import append_buffers
@@ -208,6 +208,7 @@ def create_dataset_from_buffers(
     jpeg_encoding: bool = False,
     compression: CompressionChoice = None,
     frame_stack: FrameStackChoice = KEEP,
+    compatible_with: str | None = None,
     extra_metadata: Mapping[str, Any] | None = None,
     root: PathLike | None = None,
 ) -> MinariDataset:
@@ -238,6 +239,7 @@ def create_dataset_from_buffers(
             (``{"observations/pixels": "gzip:9"}``). By default, only frames are compressed, without loss.
         frame_stack: ``"deduplicate"`` to store each frame of stacks once, as those of ``FrameStackObservation``, where
             the stacks can be rebuilt exactly from the frames.
+        compatible_with: ``"0.5"`` for a dataset that 0.5.4 can read; None for this release.
         extra_metadata: further metadata of the dataset.
         root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
 
@@ -250,6 +252,8 @@ def create_dataset_from_buffers(
         SpaceError: a space is missing and there is no environment.
         ArgumentError: ``frame_stack`` is not a choice, or there are many agents and it is ``"deduplicate"``.
         CompressionError: the format does not support the codec, or there is no such column.
+        DatasetVersionError: ``compatible_with`` is not a known release, or that release does not support the format or
+            a space.
         EpisodeError: an episode does not match the spaces. No dataset is created.
 
     Example:
@@ -292,6 +296,7 @@ def create_dataset_from_buffers(
     storage_type = get_minari_storage(data_format or "hdf5")
     codec = codec_for_spaces(observation_space, action_space)
     checked_compression(storage_type, codec, compression, jpeg_encoding, check_frame_stack(frame_stack))
+    check_compatible(compatible_with, data_format or "hdf5", frame_stack, codec)
     metadata = generate_dataset_metadata(
         dataset_id,
         env_spec,
@@ -317,6 +322,7 @@ def create_dataset_from_buffers(
             jpeg_encoding=jpeg_encoding,
             compression=compression,
             frame_stack=frame_stack,
+            compatible_with=compatible_with,
             durable=False,
         )
         storage.update_metadata({**metadata, **(extra_metadata or {})})

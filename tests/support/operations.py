@@ -7,6 +7,7 @@ an environment of its own. What records returns what the environment really gave
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import warnings
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def record(
         jpeg_encoding: Whether frames become JPEG.
         **play: What the toy environment does (`episode_length`, `smooth_images`) and how it is played (`_play`).
     """
-    options: dict[str, Any] = {"data_format": data_format, "jpeg_encoding": jpeg_encoding}
+    options: dict[str, Any] = {"data_format": data_format, "jpeg_encoding": jpeg_encoding, **_for_both(data_format)}
     collector, truth, buffers = _played(case, how, options, play)
     with _unasked_metadata_left_out():
         if collector is not None:
@@ -82,6 +83,12 @@ def record(
             options |= dict(zip(("observation_space", "action_space"), spaces_of(case), strict=True))
             minari.create_dataset_from_buffers(dataset_id, buffers, **options, **METADATA)
     return truth
+
+
+def _for_both(data_format: str) -> dict[str, Any]:
+    """The options with which this release writes a format as the other one reads it."""
+    known = inspect.signature(minari.create_dataset_from_buffers).parameters
+    return {"compatible_with": "0.5"} if data_format == "parquet" and "compatible_with" in known else {}
 
 
 def append(dataset_id: str, case: str, *, how: str = "collector", **play: Any) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ disagree, so they are read and compared here.
 from __future__ import annotations
 
 import base64
+from itertools import zip_longest
 from typing import Any, Final
 
 from minari._storages.arrow.limits import check_expansion, check_rows
@@ -24,7 +25,10 @@ _EXTENSIONS: Final = tuple(
 )
 
 # The fields that are checked, by their numbers: of the footer, of a row group, of a column chunk,
-_ROWS, _GROUPS = 3, 4
+_SCHEMA, _ROWS, _GROUPS = 2, 3, 4
+# of an element of the schema, of which those without children are columns,
+_TYPE, _TYPE_LENGTH, _CHILDREN = 1, 2, 5
+_FIXED_SIZE = 7
 _CHUNKS, _GROUP_ROWS = 1, 3
 _CHUNK = 3
 _VALUES, _SIZE, _DATA_PAGE, _DICTIONARY_PAGE = 5, 7, 9, 11
@@ -56,18 +60,29 @@ def check_footer(data: Any, rows: int | None = None, *, is_foreign: bool = False
     view = memoryview(data).cast("B")
     footer = _footer(view, is_foreign)
     found = expanded = 0
+    sizes = _sizes_of_values(footer)
     for group in _items(footer, _GROUPS):
         found += _integer(group, _GROUP_ROWS)
-        for item in _items(group, _CHUNKS):
+        for size, item in zip_longest(sizes, _items(group, _CHUNKS), fillvalue=None):
+            if size is None or item is None:
+                raise ValueError("a group has other columns than the schema")
             chunk = item.get(_CHUNK)
             if not isinstance(chunk, dict):
                 raise ValueError("a column has no metadata")
-            expanded += _BYTES_OF_VALUE * _integer(chunk, _VALUES) + _expanded_size(view, chunk)
+            expanded += size * _integer(chunk, _VALUES) + _expanded_size(view, chunk)
             check_expansion(expanded, len(view))
     if found != _integer(footer, _ROWS):
         raise ValueError(f"its groups have {found} rows, expected {_integer(footer, _ROWS)}")
     check_rows(found, rows)
     return footer, expanded
+
+
+def _sizes_of_values(footer: dict[int, Any]) -> list[int]:
+    """Return the number of bytes that a value of each column may take, since a dictionary may have it only once."""
+    leaves = [element for element in _items(footer, _SCHEMA) if not element.get(_CHILDREN)]
+    return [
+        max(_BYTES_OF_VALUE, _integer(leaf, _TYPE_LENGTH) if leaf.get(_TYPE) == _FIXED_SIZE else 0) for leaf in leaves
+    ]
 
 
 def check_levels(footer: dict[int, Any], levels: list[tuple[int, int]]) -> None:

@@ -8,7 +8,8 @@ are padded with one more row. A ``Dict`` is a struct with its keys, a ``Tuple`` 
 is lists of one; arrays are lists of fixed size, flattened.
 
 Field metadata says what the Arrow type does not: ``shape``, that of one row, as ``"d1,d2"``, and
-``dtype``, the NumPy name of the type of the values. So a column may be stored with the type that
+``dtype``, the NumPy name of the type of the values. With them, a binary column of fixed size has an array of
+bytes in each row, as Parquet stores frames. So a column may be stored with the type that
 its neighbors have (a ``Discrete`` as int64, rewards as float64) if that holds every value. Complex
 numbers are stored as two real ones, in one more dimension.
 
@@ -23,7 +24,7 @@ without elements are nulls there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -91,9 +92,11 @@ class TableLayout:
 
     Args:
         codecs: codecs of the observation space and of the action space.
+        frames: the paths of columns of bytes of which each row is one binary value.
     """
 
-    def __init__(self, codecs: Iterable[SpaceCodec]) -> None:
+    def __init__(self, codecs: Iterable[SpaceCodec], frames: Container[ColumnPath] = ()) -> None:
+        self._frames = frames
         codecs = tuple(codecs)
         self._leaves = {leaf.path: leaf for codec in codecs for leaf in codec.leaves()}
         paths = [path for codec in codecs for path in codec.paths()]
@@ -130,7 +133,9 @@ class TableLayout:
 
     def _encode(self, place: ColumnPath, node: Any, rows: int, like: DataType) -> _Part:
         if not isinstance(node, dict):
-            return _whole(node, rows) if place[0] == RAGGED else self._by_row(place, node, rows, like)
+            if place[0] == RAGGED:
+                return _whole(node, rows, as_bytes=place[1:] in self._frames)
+            return self._by_row(place, node, rows, like)
         names = sorted(node)
         if like is not None and pa.types.is_struct(like):
             names.sort(key=lambda name: like.get_field_index(str(name)) % (like.num_fields + 1))  # new ones last
@@ -153,6 +158,8 @@ class TableLayout:
         stored = _stored(column, _dtype_of(like) or dtype)
         if missing:
             stored = np.concatenate([stored, np.zeros((missing, *stored.shape[1:]), stored.dtype)])
+        if path in self._frames and _are_bytes(stored):
+            return _byte_strings(stored)
         as_lists = is_box or stored.ndim > 1 or (like is not None and pa.types.is_fixed_size_list(like))
         return _numbers(stored, column.dtype, as_lists)
 
@@ -312,6 +319,17 @@ def _numbers(stored: Column, dtype: np.dtype[Any], as_lists: bool) -> _Part:
     return pa.FixedSizeListArray.from_arrays(values, math.prod(shape)), metadata
 
 
+def _are_bytes(column: Column) -> bool:
+    return column.dtype == np.uint8 and 0 < math.prod(column.shape[1:]) <= _MOST_ELEMENTS
+
+
+def _byte_strings(stored: Column) -> _Part:
+    """Return an array of binary values, one for each row of bytes."""
+    size = math.prod(stored.shape[1:])
+    values = pa.Array.from_buffers(pa.binary(size), len(stored), [None, pa.py_buffer(stored.reshape(-1))])
+    return values, {"dtype": stored.dtype.name, "shape": ",".join(map(str, stored.shape[1:]))}
+
+
 def _plain(values: Column) -> Array:
     """Return an array of numbers in the memory of a one-dimensional column, if that has them as Arrow does."""
     data = np.packbits(values, bitorder="little") if values.dtype.kind == "b" else values
@@ -336,13 +354,15 @@ def _objects(values: list[Any]) -> Array:
     return pa.Array.from_buffers(kind, len(parts), [validity, places, pa.py_buffer(b"".join(parts))])
 
 
-def _whole(column: Column, rows: int) -> _Part:
-    """Return an array of lists, of which the first has the whole column."""
+def _whole(column: Column, rows: int, as_bytes: bool) -> _Part:
+    """Return an array of lists, of which the first has the whole column, each row as one binary value if requested."""
     if column.dtype == object:
         values, metadata = _objects(column.tolist()), {}
     elif 0 in column.shape[1:]:
         values = pa.nulls(len(column))
         metadata = {"dtype": column.dtype.name, "shape": ",".join(map(str, column.shape[1:]))}
+    elif as_bytes and _are_bytes(column):
+        values, metadata = _byte_strings(np.ascontiguousarray(column))
     else:
         stored = _stored(column, None)
         values, metadata = _numbers(stored, column.dtype, as_lists=stored.ndim > 1)
@@ -374,6 +394,8 @@ def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Co
         shape = _shape(metadata.get(b"shape", b""), 0)
         has_no_elements = 0 in shape and dtype is not None  # otherwise infos of other programs, None in each step
         return np.empty((len(array), *shape), dtype) if has_no_elements else np.full(len(array), None, object)
+    if dtype is not None and pa.types.is_fixed_size_binary(array.type):
+        return _bytes_of(array, dtype, metadata.get(b"shape", b""))
     values, shape = array, ()
     if pa.types.is_fixed_size_list(array.type):
         size, values = array.type.list_size, _flattened(array)
@@ -388,6 +410,17 @@ def _column(metadata: dict[bytes, bytes], array: Array, leaf: Leaf | None) -> Co
     if _base(dtype) != dtype:
         return numbers.view(dtype).reshape(numbers.shape[:-1])
     return numbers.astype(dtype)
+
+
+def _bytes_of(array: Array, dtype: np.dtype[Any], shape: bytes) -> Column:
+    """Return the numbers in binary values of one size, each of which is a row of a shape."""
+    size = array.type.byte_width
+    sizes = _shape(shape, size)
+    if dtype != np.uint8 or array.null_count or math.prod(sizes) != size:
+        raise ValueError(f"a column of the type {array.type} has {array.null_count} nulls, expected bytes of a shape")
+    if not len(array):
+        return np.empty((0, *sizes), dtype)
+    return np.frombuffer(array.buffers()[1], dtype, len(array) * size, array.offset * size).reshape(-1, *sizes)
 
 
 def _flattened(array: Array) -> Array:

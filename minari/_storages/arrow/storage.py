@@ -21,13 +21,14 @@ from minari._storages.arrow.reader import EpisodeReader
 from minari._storages.arrow.schema import TableLayout
 from minari._storages.arrow.writer import ArrowWriter, WriterContext
 from minari._storages.base import MinariStorage
-from minari._storages.core import StorageCore
+from minari._storages.core import StorageCore, compression_of
 from minari._storages.metadata_file import SizeCache
 from minari._storages.staged_directory import CHANGES_NAME, open_staged_directory
 from minari.errors import CompressionError, MissingDependencyError
-from minari.spaces import Columns
+from minari.spaces import ColumnPath, Columns
 
 
+_OF_FRAMES_IN_LISTS = Codec("zstd", 7)  # lower levels do not find what stays from one frame to the next
 _MOST_DIGITS = 18  # of a number that is compared; names may be anything
 
 
@@ -53,8 +54,13 @@ class ArrowStorage(MinariStorage):
         )
 
     def _take_codec(self) -> None:
-        layout = TableLayout((self.episode_codec.observations, self.episode_codec.actions))
+        spaces = (self.episode_codec.observations, self.episode_codec.actions)
+        layout = TableLayout(spaces, self._frames() if self.has_byte_frames else ())
         self._reader = EpisodeReader(self.data_path, self._files, layout, on_change=self.forget_metadata)
+
+    def _frames(self) -> frozenset[ColumnPath]:
+        """Return the paths of the frames."""
+        return compression_of(type(self), self.episode_codec, None, self.jpeg_encoding, self.frame_stack).frames
 
     @classmethod
     def check_codec(cls, codec: Codec) -> None:
@@ -124,7 +130,9 @@ class ArrowStorage(MinariStorage):
             yield ArrowWriter(context, staged)
 
     def _reader_of(self, storage: StorageCore) -> EpisodeReader | None:
-        return storage._reader if isinstance(storage, ArrowStorage) and type(storage) is type(self) else None
+        if not isinstance(storage, ArrowStorage) or type(storage) is not type(self):
+            return None
+        return storage._reader if storage.has_byte_frames == self.has_byte_frames else None
 
     def _add_missing_checksums(self) -> int:
         missing = self._episodes_without_checksums(range(self.total_episodes))
@@ -140,7 +148,8 @@ class ArrowStorage(MinariStorage):
 class ParquetStorage(ArrowStorage):
     """Episodes in Parquet files, compressed column by column.
 
-    By default only frames are compressed.
+    By default only frames are compressed. Each is one binary value, unless earlier releases are to read the dataset:
+    then it is a list of numbers, of which Parquet stores each with 32 bits and a level.
     """
 
     FORMAT: ClassVar[str] = "parquet"
@@ -151,5 +160,10 @@ class ParquetStorage(ArrowStorage):
         "lz4": None,
         "brotli": range(12),
     }
-    FRAME_CODEC: ClassVar[Codec | None] = Codec("zstd", 7)
+    BYTE_FRAMES: ClassVar[bool] = True
     _files: ClassVar[TableFiles] = PARQUET
+
+    def _codec_for(self, path: ColumnPath) -> Codec | None:
+        codec = super()._codec_for(path)
+        is_default = self.compression is None and codec == self.FRAME_CODEC
+        return _OF_FRAMES_IN_LISTS if is_default and not self.has_byte_frames else codec

@@ -80,6 +80,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         compression: as in :class:`~minari.DataCollector`.
         frame_stack: ``"deduplicate"`` to store each frame of stacks once, as those of ``FrameStackObservation``, where
             the stacks can be rebuilt exactly from the frames.
+        compatible_with: ``"0.5"`` for a dataset that 0.5.4 can read; None for this release.
         buffer_steps: maximum number of steps of finished episodes in memory. At this number, at 64 MiB, or five
             seconds after the first of them has ended, they are written to disk.
         root: root of the catalog; by default that of ``MINARI_DATASETS_PATH``.
@@ -125,6 +126,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         jpeg_encoding: bool = False,
         compression: CompressionChoice = None,
         frame_stack: FrameStackChoice = KEEP,
+        compatible_with: str | None = None,
         buffer_steps: int = 100_000,
         root: PathLike | None = None,
         resume: str | None = None,
@@ -155,7 +157,7 @@ class VectorDataCollector(EpisodeCollector, VectorWrapper):
         get_listed_root(root)  # rejects an invalid root before the first step
         self._root = root
         self._spec = single_spec(env)
-        medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression, frame_stack)
+        medium = Medium(*spaces, self._spec, data_format, jpeg_encoding, compression, frame_stack, compatible_with)
         self._queue = EpisodeQueue(
             medium,
             describe=episode_callback,

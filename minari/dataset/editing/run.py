@@ -176,6 +176,7 @@ class _Plan:
             jpeg_encoding=source.jpeg_encoding,
             compression=self.fields.compression(source.compression),
             frame_stack=source.frame_stack,
+            like=[source],
             durable=False,
         )
         kept = metadata_to_copy(source.current_metadata.edited(request.set_metadata, request.remove_metadata))
