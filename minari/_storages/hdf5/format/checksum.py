@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -66,16 +67,23 @@ def checksums(rows: npt.NDArray[np.uint8], equal: int = 0) -> _Words:
     words = np.zeros((count, (size + 11) // 12 * 12), np.uint8)
     words[:, :size] = rows
     columns: _Words = np.ascontiguousarray(words.view("<u4").T, np.uint32)
-    start = np.uint32((0xDEADBEEF + size) & _MASK)
     skipped = min(equal // 12 * 3, len(columns) - 3)
-    state = _mixed([np.full(1, start) for _ in range(3)], columns[:skipped, :1])
-    a, b, c = _mixed([np.repeat(word, count) for word in state], columns[skipped:-3])
+    state = _state_after(words[0, : 4 * skipped].tobytes(), size)
+    a, b, c = _mixed([np.full(count, word, np.uint32) for word in state], columns[skipped:-3])
     a, b, c = a + columns[-3], b + columns[-2], c + columns[-1]
     for bits in (14, 11, 25, 16, 4, 14, 24):
         c = (c ^ b) - (b << bits | b >> 32 - bits)
         a, b, c = b, c, a
     found: _Words = b
     return found
+
+
+@lru_cache(maxsize=256)
+def _state_after(beginning: bytes, size: int) -> tuple[int, ...]:
+    """Return the state of the checksum of so many bytes after those at their beginning, a multiple of twelve."""
+    start = np.full(1, (0xDEADBEEF + size) & _MASK, np.uint32)
+    columns = np.array(struct.unpack(f"<{len(beginning) // 4}I", beginning), np.uint32).reshape(-1, 1)
+    return tuple([int(word[0]) for word in _mixed([start, start.copy(), start.copy()], columns)])
 
 
 def _mixed(state: list[_Words], columns: _Words) -> list[Any]:
