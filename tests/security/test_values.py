@@ -147,6 +147,7 @@ def make_odd(storage: MinariStorage, change: Any, monkeypatch: pytest.MonkeyPatc
             yield index, change(dict(columns)) if index == 1 else columns
 
     monkeypatch.setattr(type(storage), "_read_columns", read)
+    monkeypatch.setattr(type(storage), "_read_episode", MinariStorage._read_episode)  # which calls it
 
 
 @contextmanager

@@ -45,8 +45,8 @@ class Minari(Rival):
     NAME = "minari"
     TITLE = "**Minari**, HDF5"
     NOTE = (
-        "`create_dataset_from_buffers`, `arrays`, and `batches` of `transitions` and `windows`, with replacement as the "
-        "others draw; zlib-ng for frames."
+        "`create_dataset_from_buffers`, `arrays`, and `batches` of `transitions` and `windows`, with replacement as "
+        "the others draw; zlib-ng for frames."
     )
     ENVIRONMENT = OURS
     REQUIREMENTS: ClassVar[tuple[str, ...]] = ("zlib-ng>=0.5",)
