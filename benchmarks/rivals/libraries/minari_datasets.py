@@ -121,6 +121,16 @@ class Zstandard(Uncompressed):
     OPTIONS: ClassVar[dict[str, Any]] = {"compression": {"observations": "zstd"}}
 
 
+class LZ4(Uncompressed):
+    """HDF5 with LZ4."""
+
+    NAME = "minari-lz4"
+    TITLE = "**Minari**, HDF5, LZ4"
+    NOTE = '`compression={"observations": "lz4"}`.'
+    REQUIREMENTS = ("hdf5plugin>=4", "lz4>=4")
+    OPTIONS: ClassVar[dict[str, Any]] = {"compression": {"observations": "lz4"}}
+
+
 class Arrow(Minari):
     """Arrow files."""
 
