@@ -22,8 +22,8 @@ def page(figures: Figures, facts: Mapping[str, Any]) -> str:
 def _note(facts: Mapping[str, Any]) -> str:
     settings = facts["settings"]
     note = (
-        f"Medians of {settings['repeat']} rounds, with the least and the most of them in brackets. Every operation "
-        "runs in a process of its own, in which the library has been imported and nothing else has happened; the "
+        f"Medians of {settings['repeat']} rounds, with the least and the most of them in brackets; times without "
+        "brackets were measured once. Every operation runs in a process of its own, in which the library has been imported and nothing else has happened; the "
         "libraries take turns, from the other end in every second round. Writing begins with the arrays of the "
         "episodes in memory and ends when the call returns, or when `fsync` of everything has returned after it. "
         "Reading ends when all values are in memory that belongs to the caller. The first batch includes opening; "
