@@ -23,12 +23,12 @@ def _note(facts: Mapping[str, Any]) -> str:
     settings = facts["settings"]
     note = (
         f"Medians of {settings['repeat']} rounds, with the least and the most of them in brackets; times without "
-        "brackets were measured once. Every operation runs in a process of its own, in which the library has been imported and nothing else has happened; the "
-        "libraries take turns, from the other end in every second round. Writing begins with the arrays of the "
-        "episodes in memory and ends when the call returns, or when `fsync` of everything has returned after it. "
-        "Reading ends when all values are in memory that belongs to the caller. The first batch includes opening; "
-        "the further ones are the median within a process. Files are in the page cache. Everything that is read is "
-        "compared with the source, and each library loses exactly what its row says."
+        "brackets were measured once. Every operation runs in a process of its own, in which the library has been "
+        "imported and nothing else has happened; the libraries take turns, from the other end in every second round. "
+        "Writing begins with the arrays of the episodes in memory and ends when the call returns, or when `fsync` of "
+        "everything has returned after it. Reading ends when all values are in memory that belongs to the caller. The "
+        "first batch includes opening; the further ones are the median within a process. Files are in the page cache. "
+        "Everything that is read is compared with the source, and each library loses exactly what its row says."
     )
     if settings["quick"]:
         note += " Measured with `--quick`: the data is too small for the figures to be meaningful."
