@@ -49,7 +49,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> MinariStorage:
 def test_signatures_and_hooks_are_those_that_programs_rely_on() -> None:
     new = inspect.signature(MinariStorage.new).parameters
     first = ["data_path", "observation_space", "action_space", "env_spec", "data_format", "jpeg_encoding"]
-    assert list(new) == [*first, "compression", "frame_stack"]
+    assert list(new) == [*first, "compression", "frame_stack", "compatible_with"]
     assert (new["data_format"].default, new["jpeg_encoding"].default) == ("hdf5", False)
     update = inspect.signature(MinariStorage.update_episode_metadata).parameters
     assert list(update) == ["self", "metadatas", "episode_indices", "lock_timeout"]

@@ -25,7 +25,9 @@ register_memory_storage()
 FORMATS = get_storage_keys()
 
 #: What describes one copy of a dataset and not another.
-OF_ONE_COPY = {"dataset_id", "data_format", "dataset_size", "minari_version", "compression", "jpeg_encoding"}
+OF_ONE_COPY = {
+    *("dataset_id", "data_format", "dataset_size", "minari_version", "compression", "jpeg_encoding", "frame_layout"),
+}
 
 OBSERVATIONS = spaces.Dict(
     {
