@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 
 import minari
 from minari import MinariDataset
-from minari.errors import ArgumentError, ChecksumError, DatasetCorruptError, EpisodeError, SampleIndexError
+from minari.errors import (
+    ArgumentError,
+    ChecksumError,
+    DatasetChangedError,
+    DatasetCorruptError,
+    EpisodeError,
+    SampleIndexError,
+)
 from support.programs import run
 from support.sampling_model import (
     SPACES,
@@ -408,3 +415,29 @@ def test_threads_and_forked_processes(dataset: MinariDataset) -> None:
         print("done")
     """
     assert run(program, str(dataset.storage.data_path.parent)).split() == ["done"]
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("lengths", [[2, 3, 20], [2, 4, 1, 30], [40]])
+def test_another_dataset_in_the_place_of_one_is_not_read_as_that(
+    compression: str, lengths: list[int], datasets_root: Any
+) -> None:
+    """Rows beyond the end of an episode would be those of another one, or bytes of another column."""
+
+    def create(lengths: list[int]) -> MinariDataset:
+        ends = np.cumsum(lengths)
+        return minari.create_dataset_from_arrays(
+            "test/replaced-v0",
+            observations=np.arange(float(ends[-1] + len(lengths))),
+            actions=np.arange(float(ends[-1])),
+            rewards=np.arange(float(ends[-1])),
+            terminations=np.isin(np.arange(ends[-1]), ends - 1),
+            compression=compression,
+        )
+
+    transitions = create([3, 4, 5]).transitions()
+    assert transitions.arrays()["rewards"].tolist() == list(range(12))
+    minari.delete_dataset("test/replaced-v0")
+    create(lengths)
+    with pytest.raises(DatasetChangedError):
+        transitions.arrays()

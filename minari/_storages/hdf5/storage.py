@@ -35,6 +35,7 @@ from minari._model.frame_stack import StackedLeaf
 from minari._model.metadata import DatasetMetadata
 from minari._model.multi_agent import MultiAgentCodec
 from minari._storages.base import EpisodeWriter, MinariStorage
+from minari._storages.core import changed_dataset
 from minari._storages.decoded_blocks import KEPT_BYTES, MemoryBudget
 from minari._storages.hdf5.format.chunks import (
     ChunkTable,
@@ -166,6 +167,7 @@ class HDF5Storage(MinariStorage):
         self._rows: dict[ColumnPath, LeafRows] = {}  # of the file in this state
         self._rows_of: tuple[tuple[int, ...], int] | None = None
         self._budget = MemoryBudget(0)  # of what they keep in memory
+        self._known_steps = np.zeros(0, np.int64)  # of the episodes, as far as somebody has asked for them
         self._take_codec()
         needed = {REWARDS, TERMINATIONS, TRUNCATIONS, *self._known_paths.values()}
         for leaf in self.frame_stacks:  # an episode has one or the other
@@ -413,6 +415,7 @@ class HDF5Storage(MinariStorage):
             if unknown:
                 self._locate(unknown, file)
                 self._index.save()
+            self._check_steps(state[1])
             self._rows, self._rows_of, self._budget = {}, state, MemoryBudget(KEPT_BYTES)
         steps: dict[ColumnPath, npt.NDArray[np.int64]] = {}  # of all, or of each of many agents
         for request in requests:
@@ -424,6 +427,17 @@ class HDF5Storage(MinariStorage):
                 found = self._index.leaf(request.path)
                 self._rows[request.path] = LeafRows(request.path, request.shape, found, total_rows, self._budget)
         return [self._rows[request.path] for request in requests]
+
+    def _check_steps(self, total: int) -> None:
+        """Raise if episodes are missing or shorter now, whose rows beyond the end would be those of others.
+
+        Raises:
+            DatasetChangedError: another dataset has taken the place of this one.
+        """
+        known = self._known_steps
+        steps = self._index.lengths(np.arange(min(total, len(known))))
+        if len(known) > total or (steps is not None and (steps < known).any()):
+            raise changed_dataset(self._data_path)
 
     def _have_column(self, path: ColumnPath, episodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         with self._index.lock.current, self._opened() as file:
@@ -756,6 +770,10 @@ class HDF5Storage(MinariStorage):
         with self._index.lock.current:
             self._opened().close()
             lengths = self._index.lengths(indices)
+            if lengths is not None and len(lengths):
+                more = max(0, int(indices.max()) + 1 - len(self._known_steps))
+                self._known_steps = np.concatenate([self._known_steps, np.zeros(more, np.int64)])
+                self._known_steps[indices] = lengths
         return super()._read_lengths(indices) if lengths is None else lengths
 
     def _first_reward_shape(self) -> tuple[int, ...] | None:
