@@ -268,10 +268,12 @@ class FileTransaction(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            with suppress(OSError):  # of data that has been discarded, or has met the error itself
-                self._write_back.wait()
-            self._file.close()
-            self._lock.release()
+            try:
+                with suppress(OSError):  # of data that has been discarded, or has met the error itself
+                    self._write_back.wait()
+            finally:  # even if the program is interrupted once more
+                self._file.close()
+                self._lock.release()
         super().close()
 
     def _page(self, page: int) -> bytearray:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minari._base.atomic import EarlyWriteBack
 from minari._base.locks import waiting_at_most
 from minari._storages import journal
 from minari._storages.journal import JOURNAL_NAME, FileTransaction, Overlay, has_journal, pending_change
@@ -36,6 +37,10 @@ class Interrupted(Exception):
 
 def interrupt(*_: Any) -> None:
     raise Interrupted
+
+
+def interrupted_by_the_user(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def changed(path: Path) -> FileTransaction:
@@ -160,6 +165,14 @@ def test_discarding_leaves_content_and_time(path: Path) -> None:
         file.discard()
     assert (*contents(path), path.stat().st_mtime_ns) == (OLD, "old", 7)
     assert sorted(path.parent.iterdir()) == [path, path.with_name("metadata.json")]
+
+
+def test_an_interrupt_while_closing_frees_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt), FileTransaction(path):
+        monkeypatch.setattr(EarlyWriteBack, "wait", interrupted_by_the_user)
+    monkeypatch.undo()
+    with waiting_at_most(0):
+        FileTransaction(path).close()
 
 
 def test_one_transaction_at_a_time(path: Path) -> None:

@@ -177,13 +177,15 @@ class _NewFile:
         pass
 
     def close(self) -> None:
-        if self._write_back is not None:
-            with suppress(OSError):  # of data that has been discarded
-                self._write_back.wait()
-        if self._bytes is not None:
-            self._bytes.close()
-        if os.getpid() == self._process:  # not in a child process that was forked in the meantime
-            self._temporary.unlink(missing_ok=True)
+        try:
+            if self._write_back is not None:
+                with suppress(OSError):  # of data that has been discarded
+                    self._write_back.wait()
+        finally:  # even if the program is interrupted once more
+            if self._bytes is not None:
+                self._bytes.close()
+            if os.getpid() == self._process:  # not in a child process that was forked in the meantime
+                self._temporary.unlink(missing_ok=True)
 
 
 class _ReplacementFile(_NewFile):
