@@ -161,7 +161,8 @@ class _Output:
         if dtype != array.dtype:
             common = np.result_type(array.dtype, dtype)
             check_exact(self._dtypes, common, self._request.path)
-            array = array if array.dtype == common else array.astype(common)
+            with np.errstate(invalid="ignore"):  # rows that are not set yet may have any bits
+                array = array if array.dtype == common else array.astype(common)
         self._array = array
         return array
 

@@ -181,16 +181,20 @@ def concatenated(requests: Sequence[LeafRequest], episodes: Iterable[tuple[int, 
                 if place == 0:
                     arrays.append(request.target(rows.dtype.newbyteorder("=")))
                 elif rows.dtype != arrays[number].dtype:
-                    arrays[number] = _as_common(arrays[number], rows.dtype, request.path)
+                    arrays[number] = _as_common(arrays[number], begin, rows.dtype, request)
             arrays[number][begin:end] = rows
     return arrays
 
 
-def _as_common(array: Column, dtype: np.dtype[Any], path: ColumnPath) -> Column:
-    """Return an array with a dtype that represents its values, and those of another dtype."""
+def _as_common(array: Column, rows: int, dtype: np.dtype[Any], request: LeafRequest) -> Column:
+    """Return an array with a dtype that represents its first rows, which have been set, and values of another dtype."""
     common = np.result_type(array.dtype, dtype)
-    check_exact({array.dtype, dtype}, common, path)
-    return array if array.dtype == common else array.astype(common)
+    check_exact({array.dtype, dtype}, common, request.path)
+    if array.dtype == common:
+        return array
+    converted = request.target(common)
+    converted[:rows] = array[:rows]
+    return converted
 
 
 def joined(parts: Sequence[Column], request: RowRequest) -> Column:

@@ -123,6 +123,21 @@ def test_rewards_of_different_dtypes(tmp_path: Path, data_format: str) -> None:
     assert dataset[1:3].arrays()["rewards"].dtype == dataset[1].rewards.dtype
 
 
+def test_bits_that_are_not_set_yet_are_not_converted(storage: MinariStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_signals(shape: Any, dtype: Any) -> Any:  # NaNs, the conversion of which warns
+        array = np.zeros(shape, dtype)
+        if array.dtype == np.float32:
+            array.view(np.uint32)[...] = 0x7F800001
+        return array
+
+    rewritten(storage, 0, "<f4")
+    dataset = MinariDataset(MinariStorage.read(storage.data_path, verify_checksums=True))
+    expected = np.concatenate([episode.rewards for episode in MinariDataset(storage.data_path)])
+    monkeypatch.setattr(np, "empty", with_signals)
+    with np.errstate(invalid="raise"):
+        np.testing.assert_array_equal(dataset.arrays(fields=["rewards"])["rewards"], expected)
+
+
 def test_whole_numbers_are_not_rounded(storage: MinariStorage) -> None:
     rewritten(storage, 1, np.int64)
     with pytest.raises(DatasetCorruptError, match="float64 would round them"):
