@@ -271,6 +271,14 @@ def test_statistics_are_those_of_numpy_bit_for_bit(rewards: list[float], dtype: 
         assert actual.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_statistics_of_huge_rewards_are_infinite_without_a_warning(dtype: type) -> None:
+    rewards = np.full(2, np.finfo(dtype).max)
+    with np.errstate(all="raise"):
+        statistics = EpisodeMetadataCallback()({"rewards": rewards})
+    assert statistics["rewards_sum"] == statistics["rewards_std"] == np.inf
+
+
 def test_a_metadata_callback_sees_every_episode_once() -> None:
     seen: list[int] = []
 

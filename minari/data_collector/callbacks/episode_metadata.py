@@ -35,15 +35,16 @@ class EpisodeMetadataCallback:
             Names and values: numbers, strings, arrays, and nested dicts of them.
         """
         rewards = np.asarray(episode["rewards"])
-        if rewards.dtype == np.float64 and rewards.ndim == 1 and len(rewards):
-            return _statistics(rewards)
-        return {
-            "rewards_sum": rewards.sum(axis=0),
-            "rewards_mean": rewards.mean(axis=0),
-            "rewards_std": rewards.std(axis=0),
-            "rewards_max": rewards.max(axis=0),
-            "rewards_min": rewards.min(axis=0),
-        }
+        with np.errstate(over="ignore", invalid="ignore"):  # the program may turn warnings into exceptions
+            if rewards.dtype == np.float64 and rewards.ndim == 1 and len(rewards):
+                return _statistics(rewards)
+            return {
+                "rewards_sum": rewards.sum(axis=0),
+                "rewards_mean": rewards.mean(axis=0),
+                "rewards_std": rewards.std(axis=0),
+                "rewards_max": rewards.max(axis=0),
+                "rewards_min": rewards.min(axis=0),
+            }
 
 
 def statistics_of_batch(
