@@ -388,7 +388,7 @@ def test_page_shows_failures_and_losses_and_is_made_from_the_stored_results(tmp_
     stored = json.loads(json.dumps(as_json(figures, FACTS)))
     text = page(from_json(stored), stored)
     assert text == page(figures, FACTS)
-    assert "| lossy | 500 µs (250 µs – 1.50 ms) | – | – | float64 becomes float32 |" in text
+    assert "| lossy | 500 µs (250 µs – 1.50 ms) | – | – | – | float64 becomes float32 |" in text
     assert "- minari, windows: failed: OSError: no" in text
     assert "(*faster, but loses values*: lossy)" in text
     (tmp_path / "rivals.json").write_text(json.dumps(stored), encoding="utf-8")

@@ -88,12 +88,13 @@ def _table(figures: Figures, work: Work) -> str:
     for name, outcome in figures.outcomes[work.name].items():
         library = figures.libraries[name]
         cells = [_cell(outcome.figures.get(column), column) for column in columns]
-        peaks = [_megabytes(outcome.figures.get(column)) for column in ("memory", "read_memory")]
+        if outcome.figures and work.batches:
+            cells += [_megabytes(outcome.figures.get(column)) for column in ("memory", "read_memory")]
+            cells.append(_imports(outcome.figures.get("imports")))
         if outcome.figures:
-            shown = [library.title, *cells, *(peaks if work.batches else []), library.losses(has_frames)]
-            rows.append(shown)
-    memory = ("memory to write", "to read") if work.batches else ()
-    return tables.table(("", *(COUNTED[name][0] for name in columns), *memory, "loses"), rows)
+            rows.append([library.title, *cells, library.losses(has_frames)])
+    further = ("memory to write", "to read", "imports") if work.batches else ()
+    return tables.table(("", *(COUNTED[name][0] for name in columns), *further, "loses"), rows)
 
 
 def _cell(values: list[float] | None, name: str) -> str:
@@ -115,6 +116,10 @@ def _amount(value: float, name: str) -> str:
 
 def _megabytes(values: list[float] | None) -> str:
     return f"{digits(min(values) / 1e6)} MB" if values else "–"
+
+
+def _imports(values: list[float] | None) -> str:
+    return figure(min(values)) if values else "–"
 
 
 def _failed(figures: Figures, work: Work) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,11 +55,16 @@ class Minari(Rival):
     RECORDS = True
     COLLECTOR: ClassVar[str | None] = "minari"
     OPTIONS: ClassVar[dict[str, Any]] = {}
+    #: What is imported when it is first needed, and counts as an import like that of pyarrow by those that use it.
+    PARTS: ClassVar[tuple[str, ...]] = ("minari._storages.hdf5.writer", "zlib_ng.zlib_ng")
 
     def prepare(self) -> None:
         from minari import DataCollector, create_dataset_from_buffers, load_dataset  # noqa: F401
         from minari.data_collector import EpisodeBuffer  # noqa: F401
 
+        for name in self.PARTS:
+            with suppress(ImportError):  # zlib-ng need not be there
+                import_module(name)
         warnings.simplefilter("ignore")
 
     def write(self, source: Source, path: Path) -> None:
@@ -119,6 +126,7 @@ class Zstandard(Uncompressed):
     NOTE = '`compression={"observations": "zstd"}`.'
     REQUIREMENTS = ("hdf5plugin>=4", "zstandard>=0.22")
     OPTIONS: ClassVar[dict[str, Any]] = {"compression": {"observations": "zstd"}}
+    PARTS = ("minari._storages.hdf5.writer", "zstandard")
 
 
 class LZ4(Uncompressed):
@@ -129,6 +137,7 @@ class LZ4(Uncompressed):
     NOTE = '`compression={"observations": "lz4"}`.'
     REQUIREMENTS = ("hdf5plugin>=4", "lz4>=4")
     OPTIONS: ClassVar[dict[str, Any]] = {"compression": {"observations": "lz4"}}
+    PARTS = ("minari._storages.hdf5.writer", "lz4.block")
 
 
 class Arrow(Minari):
@@ -140,6 +149,7 @@ class Arrow(Minari):
     REQUIREMENTS = ("pyarrow>=15",)
     COLLECTOR = None
     OPTIONS: ClassVar[dict[str, Any]] = {"data_format": "arrow"}
+    PARTS: ClassVar[tuple[str, ...]] = ("minari._storages.arrow.storage",)
 
 
 class Parquet(Arrow):
@@ -159,3 +169,9 @@ class Zarr(Arrow):
     NOTE = '`data_format="zarr"`.'
     REQUIREMENTS = ("zarr>=3.1,<4",)
     OPTIONS: ClassVar[dict[str, Any]] = {"data_format": "zarr"}
+    PARTS = (
+        "minari._storages.zarr.storage",
+        "minari._storages.zarr.appender",
+        "minari._storages.zarr.writer",
+        "numcodecs",
+    )
