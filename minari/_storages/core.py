@@ -589,9 +589,15 @@ class StorageCore(ABC):
 
         Raises:
             DatasetCorruptError: a leaf is missing or damaged.
+            DatasetChangedError: a dataset with fewer episodes has taken the place of this one.
             ChecksumError: the values of an episode differ from those written, if verified.
         """
-        return self.unchanged_during(self._read_verified_rows, requests)
+        try:
+            return self.unchanged_during(self._read_verified_rows, requests)
+        except IndexError:
+            if any(request.episodes.max(initial=0) >= self.total_episodes for request in requests):
+                raise changed_dataset(self._data_path) from None
+            raise
 
     def _read_verified_rows(self, requests: Sequence[RowRequest]) -> list[Column]:
         if self.verify_checksums:  # of whole episodes, when they are read for the first time

@@ -24,6 +24,7 @@ from minari.errors import (
     EpisodeError,
     SampleIndexError,
 )
+from support.copies import require_format
 from support.programs import run
 from support.sampling_model import (
     SPACES,
@@ -417,27 +418,36 @@ def test_threads_and_forked_processes(dataset: MinariDataset) -> None:
     assert run(program, str(dataset.storage.data_path.parent)).split() == ["done"]
 
 
+def create_replaced(lengths: list[int], **options: Any) -> MinariDataset:
+    ends = np.cumsum(lengths)
+    return minari.create_dataset_from_arrays(
+        "test/replaced-v0",
+        observations=np.arange(float(ends[-1] + len(lengths))),
+        actions=np.arange(float(ends[-1])),
+        rewards=np.arange(float(ends[-1])),
+        terminations=np.isin(np.arange(ends[-1]), ends - 1),
+        **options,
+    )
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 @pytest.mark.parametrize("lengths", [[2, 3, 20], [2, 4, 1, 30], [40]])
-def test_another_dataset_in_the_place_of_one_is_not_read_as_that(
-    compression: str, lengths: list[int], datasets_root: Any
-) -> None:
+def test_another_dataset_in_the_place_of_one_is_not_read_as_that(compression: str, lengths: list[int]) -> None:
     """Rows beyond the end of an episode would be those of another one, or bytes of another column."""
-
-    def create(lengths: list[int]) -> MinariDataset:
-        ends = np.cumsum(lengths)
-        return minari.create_dataset_from_arrays(
-            "test/replaced-v0",
-            observations=np.arange(float(ends[-1] + len(lengths))),
-            actions=np.arange(float(ends[-1])),
-            rewards=np.arange(float(ends[-1])),
-            terminations=np.isin(np.arange(ends[-1]), ends - 1),
-            compression=compression,
-        )
-
-    transitions = create([3, 4, 5]).transitions()
+    transitions = create_replaced([3, 4, 5], compression=compression).transitions()
     assert transitions.arrays()["rewards"].tolist() == list(range(12))
     minari.delete_dataset("test/replaced-v0")
-    create(lengths)
+    create_replaced(lengths, compression=compression)
+    with pytest.raises(DatasetChangedError):
+        transitions.arrays()
+
+
+@pytest.mark.parametrize("data_format", ["arrow", "parquet", "zarr"])
+def test_a_smaller_dataset_in_the_place_of_one_is_refused(data_format: str) -> None:
+    require_format(data_format)
+    transitions = create_replaced([3, 4, 5], data_format=data_format).transitions()
+    assert len(transitions[:]["rewards"]) == 12
+    minari.delete_dataset("test/replaced-v0")
+    create_replaced([40], data_format=data_format)
     with pytest.raises(DatasetChangedError):
         transitions.arrays()
