@@ -344,7 +344,7 @@ class HDF5Storage(MinariStorage):
     def _read_concatenated(self, episodes: npt.NDArray[np.int64], requests: Sequence[LeafRequest]) -> list[Column]:
         found: list[Column | None] = [None] * len(requests)
         if not self.verify_checksums:
-            with suppress(DatasetCorruptError):  # which the episode says that is damaged
+            with suppress(DatasetCorruptError):  # reading episode by episode names the damaged one
                 found = self._read_into_place(episodes, requests)
         others = [request for request, one in zip(requests, found, strict=True) if one is None]
         read = iter(super()._read_concatenated(episodes, others) if others else ())
