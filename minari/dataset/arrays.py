@@ -33,7 +33,7 @@ def arrays_of(
         infos: the names of infos to read.
 
     Raises:
-        EpisodeError: there is no episode.
+        EpisodeError: the view has none.
     """
     codec = storage.episode_codec
     spaces = {"observations": codec.observations, "actions": codec.actions}

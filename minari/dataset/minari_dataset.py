@@ -447,7 +447,7 @@ class MinariDataset:
             Rewards have the shape (N,), or (N, k) for several at each step, and flags (N,), bool.
 
         Raises:
-            ArgumentError: there is no such field; or the dataset has many agents and this is not a view
+            ArgumentError: a field does not exist, or the dataset has many agents and this is not a view
                 :meth:`for_agent`.
             EpisodeError: the view is empty, or an episode does not have an info.
             MemoryError: the arrays do not fit in memory.

@@ -78,7 +78,7 @@ class DirectoryStore:
         return StoreDirectories(self.directories)
 
     def read_file(self, key: str, start: int | None = None, stop: int | None = None) -> npt.NDArray[np.uint8] | None:
-        """Return the bytes of a file from start to stop, as in a slice; None if there is no such file."""
+        """Return the bytes of a file from start to stop, as in a slice; None if the file is missing."""
         with self.opened() as directories:
             return _read_file(directories, key, start, stop)
 
@@ -103,7 +103,7 @@ def store_at(path: Path, staged: Path | None = None) -> DirectoryStore | zarr_py
 def _read_file(
     directories: StoreDirectories, key: str, start: int | None = None, stop: int | None = None
 ) -> npt.NDArray[np.uint8] | None:
-    """Return the content of a file, or a part of it; None if there is no such file."""
+    """Return the content of a file, or a part of it; None if the file is missing."""
     try:
         descriptor, size = directories.open_sized(key)
     except FileNotFoundError:
@@ -288,7 +288,7 @@ class Arrays:
         for array, text in zip(new, self._texts(directories, [f"{array}/zarr.json" for array in new]), strict=True):
             try:
                 if text is None:
-                    raise ValueError("there is no such file")
+                    raise ValueError("the file is missing")
                 opened = self._opened_array(array, parse_zarr_json(text))
             except ValueError as error:
                 raise DatasetCorruptError(

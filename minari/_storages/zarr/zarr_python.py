@@ -36,7 +36,7 @@ class Files(Protocol):
     """The files of a local store."""
 
     def read_file(self, key: str, start: int | None = None, stop: int | None = None) -> npt.NDArray[np.uint8] | None:
-        """Return the bytes of a file from start to stop; None if there is no such file."""
+        """Return the bytes of a file from start to stop; None if the file is missing."""
 
     def stored_size(self, array: str) -> int:
         """Return the number of bytes of an array."""
